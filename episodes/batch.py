@@ -1,0 +1,79 @@
+"""`ClipBatch` and `EpisodeBatch`: what the models are given. Frames are padded, masks keep their own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from episodes.episode import EpisodeSpec
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """`N` clips of `T` frames, padded at the bottom and right to one size.
+
+    Attributes:
+        frames: `(N, T, 3, H, W)` float32, normalised, zeros on the padding.
+        padding: `(N, H, W)` bool, True on padded pixels.
+        sizes: `(N, 2)` int64, unpadded height and width of each clip's frames.
+        expressions: `N` texts (None where a clip has none).
+        masks: `N` tensors `(T, Hm, Wm)` bool, NOT padded, each at its own resolution; None where unknown.
+        boxes: `(N, T, 4)` float32 `cx, cy, w, h` as fractions of the unpadded frame, zeros where absent; or None.
+        valid: `(N, T)` bool, True where the object is visible; or None.
+    """
+
+    frames: Tensor
+    padding: Tensor
+    sizes: Tensor
+    expressions: tuple[str | None, ...]
+    masks: tuple[Tensor | None, ...]
+    boxes: Tensor | None = None
+    valid: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch with every tensor on `device`."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            frames=self.frames.to(device, non_blocking=True),
+            padding=self.padding.to(device, non_blocking=True),
+            sizes=self.sizes.to(device, non_blocking=True),
+            masks=tuple(move(m) for m in self.masks),
+            boxes=move(self.boxes),
+            valid=move(self.valid),
+        )
+
+    def frame_range(self, start: int, stop: int) -> ClipBatch:
+        """The clips cut to frames `start..stop-1` (chunks at test time)."""
+        return replace(
+            self,
+            frames=self.frames[:, start:stop],
+            masks=tuple(None if m is None else m[start:stop] for m in self.masks),
+            boxes=None if self.boxes is None else self.boxes[:, start:stop],
+            valid=None if self.valid is None else self.valid[:, start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """`B` episodes: supports `(B * shots)` clips (episode-major), queries `(B * expressions)` clips (episode-major)."""
+
+    supports: ClipBatch
+    queries: ClipBatch
+    shots: int
+    specs: tuple[EpisodeSpec, ...]
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def to(self, device: torch.device | str) -> EpisodeBatch:
+        """The same batch on `device`."""
+        return replace(self, supports=self.supports.to(device), queries=self.queries.to(device))

@@ -1,0 +1,105 @@
+"""`EpisodeSpec` says what an episode is made of (names only, JSON); `Episode` holds the loaded clips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from episodes.clip import Clip
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Which object of which video, named by which expression, in which frames (nothing loaded).
+
+    `expression` is the text itself, so that a manifest can be read without the data set.
+    """
+
+    video: str
+    object_id: int
+    frames: tuple[str, ...]
+    expression: str | None = None
+    expression_id: str | None = None
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """One episode by name. A pure function of (benchmark, group, split, shots, seed, index).
+
+    `supports` holds `shots` clips; `queries` one entry per query expression, all of the same video and frames.
+    """
+
+    benchmark: str
+    group: int
+    split: str
+    seed: int
+    index: int
+    class_id: int
+    class_name: str
+    supports: tuple[ClipSpec, ...]
+    queries: tuple[ClipSpec, ...]
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise ValueError(f"episode {self.index} of {self.benchmark}: no query")
+
+    @property
+    def shots(self) -> int:
+        """Number of support clips."""
+        return len(self.supports)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only; the inverse of `from_json`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> EpisodeSpec:
+        """Rebuild a spec from `to_json`'s output (lists become tuples again)."""
+        clips = {
+            side: tuple(ClipSpec(**{**clip, "frames": tuple(clip["frames"])}) for clip in data[side])
+            for side in ("supports", "queries")
+        }
+        return EpisodeSpec(**{**data, **clips})
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a model is given to know what to look for: an expression, masked support clips, or both.
+
+    The tasks differ in nothing else: few-shot image segmentation has supports, referring segmentation has an
+    expression, few-shot referring video segmentation has both.
+    """
+
+    expression: str | None = None
+    supports: tuple[Clip, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.expression is None and not self.supports:
+            raise ValueError("a reference needs an expression, at least one support clip, or both")
+        if self.expression is not None and not self.expression.strip():
+            raise ValueError("the expression of a reference is empty: give words, or None for no expression")
+        for k, clip in enumerate(self.supports):
+            if clip.masks is None:
+                raise ValueError(f"support {k} ({clip.video!r}) has no masks: a support shows the object it stands for")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A loaded episode: `shots` support clips with masks, and one query clip per query expression.
+
+    The query clips carry the target masks where they are known. Clips of the same video share their frames.
+    """
+
+    spec: EpisodeSpec
+    supports: tuple[Clip, ...]
+    queries: tuple[Clip, ...]
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise ValueError("an episode needs at least one query clip")
+        self.references  # built once here so that an invalid reference is refused with the episode
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """One reference per query: the shared supports and that query's expression."""
+        return tuple(Reference(query.expression, self.supports) for query in self.queries)

@@ -1,0 +1,97 @@
+"""What every system is: a reference is encoded once, then query clips are segmented against it.
+
+Legend: B episodes, K shots, E expressions per episode, T frames, Q candidate masks per frame, (h, w) mask resolution.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a system says of `N` query clips.
+
+    Attributes:
+        masks: `(N, T, Q, h, w)` mask logits, at `stride` pixels of the padded network input per cell.
+        scores: `(N, T, Q)` logits that say how well candidate `q` fits the reference; None where Q is 1.
+        boxes: `(N, T, Q, 4)` `cx, cy, w, h` as fractions of the unpadded frame, or None.
+        stride: network pixels per mask cell.
+        layers: the same for earlier decoder layers (auxiliary losses), first layer first.
+    """
+
+    masks: Tensor
+    scores: Tensor | None = None
+    boxes: Tensor | None = None
+    stride: int = 4
+    layers: tuple[Prediction, ...] = ()
+
+    def best(self) -> Tensor:
+        """Index of the candidate with the highest mean probability over the frames: `(N,)`; ties to the lowest."""
+        if self.scores is None:
+            return self.masks.new_zeros(self.masks.shape[0], dtype=torch.long)
+        return self.scores.float().sigmoid().mean(1).argmax(-1)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is what is minimised; `terms` are the unweighted parts, for the log."""
+
+    total: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class System(nn.Module):
+    """The two questions every system answers: what do you remember of the reference, and where is it in these frames?
+
+    A subclass is built from plain numbers and modules. Nothing is remembered on the module between calls: what is
+    known of a reference lives in the state that `encode_reference` returns.
+    """
+
+    name: str = ""
+
+    @abstractmethod
+    def encode_reference(self, supports: ClipBatch, shots: int) -> Any:
+        """Encode `(B * shots)` support clips once; the state serves any number of query clips.
+
+        Returns a frozen dataclass with a method `repeat(expressions: int)` that repeats each episode's state for its
+        `E` query clips (B states become B * E, episode-major).
+        """
+
+    @abstractmethod
+    def forward(self, queries: ClipBatch, state: Any) -> Prediction:
+        """Segment `N` query clips, `N` equal to the number of references in `state`."""
+
+    @abstractmethod
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        """Training losses against the masks, boxes and visibility that `queries` carries.
+
+        `num_frames` is the normaliser: the number of visible target frames in the whole step (over micro-batches)
+        divided by the number of processes. None counts the frames of this batch.
+        """
+
+    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
+        """Optimiser groups `[{params, lr, name}]`. The default trains everything that asks for a gradient at `lr`."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        return [{"params": params, "lr": lr, "name": "all"}]
+
+    @torch.no_grad()
+    def probabilities(self, prediction: Prediction, queries: ClipBatch, n: int) -> Tensor:
+        """Mask probabilities of the best candidate of clip `n` at its unpadded network size: `(T, H, W)`.
+
+        The logits are resized bilinearly to the padded network size and the padding is cropped.
+        """
+        best = int(prediction.best()[n])
+        logits = prediction.masks[n, :, best][:, None].float()
+        padded = tuple(queries.frames.shape[-2:])
+        full = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)[:, 0]
+        height, width = (int(v) for v in queries.sizes[n])
+        return full[:, :height, :width].sigmoid()
