@@ -1,0 +1,80 @@
+"""The smallest real system: one prototype for the object, one for the rest, and the cosine decides.
+
+Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment, ICCV 2019. Text is ignored; images
+and clips are treated frame by frame. The honest baseline in every table.
+
+Legend: B episodes, K shots, S support frames, N query clips, T frames, C channels, (h, w) feature resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+from fewshot.losses.masks import clip_mask_loss
+from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
+from fewshot.systems.base import Losses, Prediction, System
+
+
+@dataclass(frozen=True)
+class PrototypeState:
+    """What is remembered of the references: per level `(B, 2, C)`, foreground and background prototype."""
+
+    pairs: tuple[Tensor, ...]
+
+    def repeat(self, expressions: int) -> PrototypeState:
+        """Each episode's prototypes for its `expressions` query clips."""
+        return PrototypeState(tuple(p.repeat_interleave(expressions, 0) for p in self.pairs))
+
+
+class Prototype(System):
+    """Cosine to the support's foreground minus background prototype, averaged over feature levels.
+
+    Args:
+        backbone: maps `(N, 3, H, W)` to four feature maps at strides 4, 8, 16 and 32.
+        levels: which of them are compared (0 is stride 4); the mask has the resolution of the finest.
+        scale: factor on the difference of the cosines, which lies in -2..2.
+    """
+
+    name = "prototype"
+
+    def __init__(self, backbone: nn.Module, levels: Sequence[int] = (1, 2), scale: float = 10.0) -> None:
+        super().__init__()
+        if not levels or any(level not in range(4) for level in levels):
+            raise ValueError(f"levels must be one or more of 0, 1, 2, 3, got {tuple(levels)}")
+        self.backbone, self.levels, self.scale = backbone, tuple(sorted(levels)), scale
+
+    def features(self, frames: Tensor) -> list[Tensor]:
+        """`(N, T, 3, H, W)` to the chosen levels, each `(N, T, C, h, w)`."""
+        maps = self.backbone(rearrange(frames, "n t c h w -> (n t) c h w"))
+        return [rearrange(maps[k], "(n t) c h w -> n t c h w", n=frames.shape[0]) for k in self.levels]
+
+    def encode_reference(self, supports: ClipBatch, shots: int) -> PrototypeState:
+        """Pool each of the `(B * K)` support clips, then average over the `K` shots of an episode (PANet, eq. 1)."""
+        pairs = []
+        for level in self.features(supports.frames):
+            pair = prototypes(level, mask_weights(supports, (level.shape[-2], level.shape[-1])))
+            pairs.append(rearrange(pair, "(b k) s c -> b k s c", k=shots).mean(1))
+        return PrototypeState(tuple(pairs))
+
+    def forward(self, queries: ClipBatch, state: PrototypeState) -> Prediction:
+        """Cosine logits `(N, T, 1, h, w)`, averaged over the levels at the finest one's resolution."""
+        levels = self.features(queries.frames)
+        size = levels[0].shape[-2:]
+        logits = [
+            F.interpolate(prototype_logits(level, pair, self.scale), size, mode="bilinear", align_corners=False)
+            for level, pair in zip(levels, state.pairs, strict=True)
+        ]
+        masks = torch.stack(logits).mean(0)[:, :, None]
+        return Prediction(masks=masks, stride=4 * 2 ** self.levels[0])
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        """Binary cross entropy of every pixel of every frame against the target masks."""
+        loss = clip_mask_loss(prediction.masks[:, :, 0], queries, num_frames)
+        return Losses(total=loss, terms={"loss_mask": loss})
