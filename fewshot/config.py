@@ -1,140 +1,184 @@
 """The configuration of the entry points as dataclasses: types and unknown keys are checked before anything starts.
 
-The YAML files under `experiments/` fill these; `--help` prints every key. Only entry points read this module.
+The YAML files under `experiments/` fill these. Each key is declared once, here, with its meaning and, where it has
+them, its valid values or its smallest value: `--help`, the checks before a run and their messages all read this.
+Only entry points read this module.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from omegaconf import MISSING
 
 
+def key(default: Any, meaning: str, *, choices: tuple[str, ...] = (), minimum: float | None = None) -> Any:
+    """A dataclass field with its meaning (shown by `--help`), valid values and smallest value (checked)."""
+    metadata = {"meaning": meaning, "choices": choices, "minimum": minimum}
+    if isinstance(default, list):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 @dataclass
 class SystemConfig:
     """A system and its sizes. `experiments/system/*.yaml` fill it."""
 
-    name: str = MISSING  # cma | prototype
-    variant: str = "cma"  # cma | base | self: the affinity of the CMA paper, its baseline, self affinity only
-    backbone: str = "resnet50"  # resnet50 | resnet101 | mobilenet_v2 | tiny
-    backbone_weights: Optional[str] = None  # file with backbone weights (torchvision state dict), or null
-    freeze_backbone: bool = True
-    backbone_width: int = 32  # first-stage channels of the tiny backbone
-    text: str = "roberta"  # roberta | small
-    text_weights: Optional[str] = None  # local folder of roberta-base (config, weights, tokenizer files)
-    freeze_text: bool = True
-    text_dim: int = 768  # width of the text encoder (small only)
-    text_layers: int = 12  # layers of the text encoder (small only)
-    hidden_dim: int = 256
-    heads: int = 8
-    encoder_layers: int = 4
-    decoder_layers: int = 4
-    feedforward_dim: int = 2048
-    num_queries: int = 5
-    points: int = 4
-    dropout: float = 0.1
-    clean_anchors: bool = False  # true: anchors of decoder layer 0 as in DAB-DETR (not for released weights)
-    support_frames: str = "middle"  # middle | all: which frames of each support the cross affinity sees
-    affinity_init: str = "default"  # default | similarity: how the affinity convolutions start
-    activation_checkpointing: bool = False
+    name: str = key(MISSING, "the system", choices=("cma", "prototype"))
+    variant: str = key(
+        "cma",
+        "affinity: that of the CMA paper, its baseline without any, or self affinity alone",
+        choices=("cma", "base", "self"),
+    )
+    backbone: str = key("resnet50", "image encoder", choices=("resnet50", "resnet101", "mobilenet_v2", "tiny"))
+    backbone_weights: Optional[str] = key(None, "file with backbone weights (torchvision state dict); null: random")
+    freeze_backbone: bool = key(True, "keep the image encoder as it starts")
+    backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1)
+    text: str = key("roberta", "text encoder", choices=("roberta", "small"))
+    text_weights: Optional[str] = key(None, "local folder of roberta-base: config, weights and tokenizer files")
+    freeze_text: bool = key(True, "keep the text encoder as it starts")
+    text_dim: int = key(768, "width of the text encoder (small only)", minimum=1)
+    text_layers: int = key(12, "layers of the text encoder (small only)", minimum=1)
+    hidden_dim: int = key(256, "width of the transformer", minimum=1)
+    heads: int = key(8, "attention heads; must divide hidden_dim", minimum=1)
+    encoder_layers: int = key(4, "layers of the deformable encoder", minimum=1)
+    decoder_layers: int = key(4, "layers of the deformable decoder", minimum=1)
+    feedforward_dim: int = key(2048, "width of the transformer's feed-forward layers", minimum=1)
+    num_queries: int = key(5, "candidate masks per frame", minimum=1)
+    points: int = key(4, "sampling points per head and level of the deformable attention", minimum=1)
+    dropout: float = key(0.1, "dropout probability, 0 to 1", minimum=0)
+    clean_anchors: bool = key(False, "true: first-layer anchors as in DAB-DETR (not for released weights)")
+    support_frames: str = key(
+        "middle", "frames of each support that the cross affinity sees", choices=("middle", "all")
+    )
+    affinity_init: str = key(
+        "default",
+        "start of the affinity convolutions: random, or so that the affinity is feature similarity",
+        choices=("default", "similarity"),
+    )
+    activation_checkpointing: bool = key(False, "trade time for memory in training")
 
 
 @dataclass
 class BenchmarkConfig:
     """A data set with folds and the way its episodes are read. `experiments/benchmark/*.yaml` fill it."""
 
-    name: str = MISSING  # invented | mini_ref_ytvos | mini_ref_sailvos
-    query_frames: int = 5  # frames of a training query clip
-    support_frames: int = 5  # frames of a support clip
-    test_chunk: int = 10  # frames of one forward pass at test time
-    train_sizes: list[int] = field(default_factory=lambda: [288, 320, 352, 392, 416, 448, 480, 512])
-    train_max_size: int = 640  # long side limit in training
-    crop: bool = True  # random resize-crop-resize with probability 0.5 in training
-    flip: bool = True
-    colour: bool = True  # photometric distortion in training
-    test_size: int = 360  # short side at test time
-    pad_multiple: int = 32  # training batches are padded to a multiple of this
-    world_seed: int = 0  # invented world only
-    world_videos: int = 12  # invented world only: videos per class
-    test_episodes: Optional[int] = None  # null: every query of the fold, else that many, drawn by the seed
-    val_episodes: int = 48
-    protocol: str = "cma"  # how test numbers are averaged: cma | davis (both are always computed)
+    name: str = key(MISSING, "the data set", choices=("invented", "mini_ref_ytvos", "mini_ref_sailvos"))
+    query_frames: int = key(5, "frames of a training query clip", minimum=1)
+    support_frames: int = key(5, "frames of a support clip", minimum=1)
+    test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1)
+    train_sizes: list[int] = key(
+        [288, 320, 352, 392, 416, 448, 480, 512], "short sides drawn from in training, in pixels", minimum=1
+    )
+    train_max_size: int = key(640, "largest long side in training, in pixels", minimum=1)
+    crop: bool = key(True, "resize-crop-resize half of the training clips")
+    flip: bool = key(True, "mirror half of the training clips, with the words left and right")
+    colour: bool = key(True, "photometric distortion in training")
+    test_size: int = key(360, "short side at test time, in pixels", minimum=1)
+    pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
+    world_seed: int = key(0, "seed of the generated world (invented only)")
+    world_videos: int = key(12, "videos per class of the generated world (invented only)", minimum=2)
+    test_episodes: Optional[int] = key(None, "test episodes, drawn by the seed; null: all of the fold", minimum=1)
+    val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
+    protocol: str = key("cma", "averaging of the headline number (both are reported)", choices=("cma", "davis"))
 
 
 @dataclass
 class DataConfig:
     """Where the data lie and how they are loaded."""
 
-    root: Optional[str] = None  # folder of the data set; null: the invented world in its cache folder
-    cache: Optional[str] = None  # where generated data are written; null: ~/.cache/fewshot or $FEWSHOT_CACHE
-    workers: int = 0
+    root: Optional[str] = key(None, "folder of the data set; null: the invented world, generated into the cache")
+    cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
+    workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)
 
 
 @dataclass
 class OptimConfig:
-    """Optimiser and schedule. `experiments/optim/*.yaml` fill it."""
+    """Optimiser (AdamW) and schedule. `experiments/optim/*.yaml` fill it."""
 
-    lr: float = 1e-4
-    weight_decay: float = 5e-4
-    schedule: str = "step"  # step | onecycle | constant
-    drop_at: list[float] = field(default_factory=lambda: [0.125, 0.2083])  # step: share of the run where lr drops x0.1
-    warmup_share: float = 0.1  # onecycle: share of the run in which lr rises
-    clip_norm: float = 0.1
+    lr: float = key(1e-4, "learning rate (the highest of the schedule)", minimum=0)
+    weight_decay: float = key(5e-4, "decoupled weight decay", minimum=0)
+    schedule: str = key("step", "learning rate over the run", choices=("step", "onecycle", "constant"))
+    drop_at: list[float] = key(
+        [0.125, 0.2083], "step only: shares of the run, 0 to 1, after which the rate falls tenfold", minimum=0
+    )
+    warmup_share: float = key(0.1, "onecycle only: share of the run, 0 to 1, in which the rate rises", minimum=0)
+    clip_norm: float = key(0.1, "largest norm of the whole gradient; 0: no clipping", minimum=0)
 
 
 @dataclass
 class TrainConfig:
     """Length and mechanics of meta-training."""
 
-    steps: int = MISSING  # optimiser steps
-    batch: int = 1  # episodes per process and micro-batch
-    accumulate: int = 1  # micro-batches per step
-    precision: str = "fp32"  # fp32 | bf16 | fp16 (fp16 needs a GPU)
-    warmup: str = "none"  # none | prototype: learn features with a prototype head before the system itself
-    warmup_steps: int = 0
-    warmup_weight: float = 0.0  # weight of the prototype loss after the warm-up
-    checkpoint_every: int = 200
-    keep_checkpoints: int = 2
-    val_every: int = 200
-    log_every: int = 20
-    select_on: str = "val"  # val | test | last: on which episodes the best checkpoint is chosen
-    recipe: str = "fixed"  # fixed | official: all of the official training behaviour at once
-    init_from: Optional[str] = None  # ReferFormer or CMA checkpoint to start from
+    steps: int = key(MISSING, "optimiser steps", minimum=1)
+    batch: int = key(1, "episodes per process and micro-batch", minimum=1)
+    accumulate: int = key(1, "micro-batches per step", minimum=1)
+    precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
+    warmup: str = key("none", "prototype: learn features with a prototype head first", choices=("none", "prototype"))
+    warmup_steps: int = key(0, "steps of the warm-up, part of `steps`", minimum=0)
+    warmup_weight: float = key(0.0, "weight of the prototype loss after the warm-up", minimum=0)
+    checkpoint_every: int = key(200, "steps between checkpoints", minimum=1)
+    keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1)
+    val_every: int = key(200, "steps between validations", minimum=1)
+    log_every: int = key(20, "steps between log lines", minimum=1)
+    select_on: str = key(
+        "val",
+        "episodes that choose the best checkpoint; test: the held-out classes, as the official code does; "
+        "last: no choice",
+        choices=("val", "test", "last"),
+    )
+    init_from: Optional[str] = key(None, "ReferFormer or CMA checkpoint to start from; null: from scratch")
 
 
 @dataclass
 class TestConfig:
     """What is measured and written at test time."""
 
-    seeds: int = 1  # number of support draws, from `seed` upwards
-    probes: list[str] = field(default_factory=lambda: ["no_support", "wrong_support", "shuffled_text"])
-    probe_episodes: Optional[int] = None  # null: the same episodes as the main number
-    bootstrap: int = 2000
-    save_masks: bool = False
-    pictures: int = 6
-    workers: int = 0
+    __test__ = False  # a configuration, not a class of tests
+
+    seeds: int = key(1, "number of support draws, from `seed` upwards", minimum=1)
+    probes: list[str] = key(
+        ["no_support", "wrong_support", "shuffled_text"],
+        "sanity probes: the same model with this information taken away",
+        choices=("no_support", "wrong_support", "shuffled_text"),
+    )
+    probe_episodes: Optional[int] = key(None, "episodes per probe; null: those of the main number", minimum=1)
+    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval", minimum=1)
+    save_masks: bool = key(False, "write the predicted masks as PNG")
+    pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0)
+    workers: int = key(0, "processes that load test episodes; 0: the main one. No effect on the numbers", minimum=0)
 
 
 @dataclass
 class TrackingConfig:
     """Weights & Biases. JSON lines and CSV are always written as well."""
 
-    mode: str = "auto"  # auto (online with a key, else offline) | online | offline | disabled
-    project: str = "fewshot"
-    entity: Optional[str] = None
-    experiment: Optional[str] = None  # run group; null: named after system and benchmark, so that folds sit together
-    tags: list[str] = field(default_factory=list)
-    pictures: int = 4  # fixed episodes in the table
+    mode: str = key(
+        "auto",
+        "auto: $WANDB_MODE, else online where an API key is configured, else offline",
+        choices=("auto", "online", "offline", "disabled"),
+    )
+    project: str = key("fewshot", "W&B project")
+    entity: Optional[str] = key(None, "W&B user or team; null: the account's default")
+    experiment: Optional[str] = key(None, "W&B run group; null: system-benchmark-shots, so that folds sit together")
+    tags: list[str] = key([], "W&B tags")
+    pictures: int = key(4, "fixed episodes in the W&B table", minimum=0)
 
 
 @dataclass
 class MetaTrainConfig:
     """`python -m fewshot.meta_train`"""
 
-    group: int = 1
-    shots: int = 1
-    seed: int = 0
+    group: int = key(1, "evaluation fold: its classes are held out of training and tested; 1 to 4", minimum=1)
+    shots: int = key(1, "support clips per episode", minimum=1)
+    seed: int = key(0, "fixes initial weights, episodes and augmentation", minimum=0)
+    recipe: str = key(
+        "fixed",
+        "official: all of the official training behaviour at once, its faults included (experiments/recipe)",
+        choices=("fixed", "official"),
+    )
     system: SystemConfig = field(default_factory=SystemConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -142,31 +186,31 @@ class MetaTrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     test: TestConfig = field(default_factory=TestConfig)
-    device: str = "auto"
-    threads: Optional[int] = None
-    out: str = "runs"
-    name: Optional[str] = None
-    resume: bool = False
-    hydra: Any = None
+    device: str = key("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
+    threads: Optional[int] = key(None, "CPU threads; null: as torch chooses", minimum=1)
+    out: str = key("runs", "folder of the run folders")
+    name: Optional[str] = key(None, "name of the run folder; null: from the content of the run")
+    resume: bool = key(False, "continue the run of this name where it stopped")
 
 
 @dataclass
 class MetaTestConfig:
     """`python -m fewshot.meta_test`"""
 
-    group: Union[int, str] = 1  # a fold, or `all`
-    shots: int = 1
-    seed: int = 0
-    weights: Optional[str] = None  # run folder, converted folder, official checkpoint; `{group}` is filled in
-    manifest: Optional[str] = None
+    group: Union[int, str] = key(1, "evaluation fold whose held-out classes are tested, 1 to 4, or `all`", minimum=1)
+    shots: int = key(1, "support clips per episode", minimum=1)
+    seed: int = key(0, "fixes the episodes; with test.seeds=n also seed+1 .. seed+n-1", minimum=0)
+    weights: Optional[str] = key(
+        None, "run folder, converted folder or official checkpoint; `{group}` is filled in; null: untrained"
+    )
+    manifest: Optional[str] = key(None, "episode list written by episodes.freeze; null: drawn by the seed")
     system: SystemConfig = field(default_factory=SystemConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     test: TestConfig = field(default_factory=TestConfig)
-    device: str = "auto"
-    threads: Optional[int] = None
-    out: str = "runs"
-    name: Optional[str] = None
-    resume: bool = False
-    hydra: Any = None
+    device: str = key("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
+    threads: Optional[int] = key(None, "CPU threads; null: as torch chooses", minimum=1)
+    out: str = key("runs", "folder of the run folders")
+    name: Optional[str] = key(None, "name of the run folder; null: from the content of the run")
+    resume: bool = key(False, "write into the folder of this name although it is not empty")
