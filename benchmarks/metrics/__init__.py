@@ -1,0 +1,7 @@
+"""Official metric definitions: a pure function per definition and a small accumulator per protocol."""
+
+from __future__ import annotations
+
+from benchmarks.metrics.jf import boundary_f, boundary_map, j_and_f, jaccard
+
+__all__ = ["boundary_f", "boundary_map", "j_and_f", "jaccard"]

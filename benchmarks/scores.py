@@ -1,0 +1,102 @@
+"""`QueryScore`: J and F of one query of one episode, and its CSV and JSON forms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+_TYPES = {"int": int, "float": float, "str": str}
+
+
+@dataclass(frozen=True)
+class QueryScore:
+    """One query expression of one episode. J and F are means over the query's frames, in 0..1.
+
+    Attributes:
+        seed: seed of the support draw.
+        group: fold.
+        probe: '' for the real number, else the sanity probe (`no_support`, `wrong_support`, `shuffled_text`, ...).
+        episode: index of the episode.
+        class_id, class_name: the class the supports show.
+        video, expression_id, expression: the query.
+        frames: number of frames scored (at least 1).
+        j_cma, f_cma: at network resolution, boundary tolerance 0.010.
+        j_davis, f_davis: at original resolution, boundary tolerance 0.008.
+    """
+
+    seed: int
+    group: int
+    probe: str
+    episode: int
+    class_id: int
+    class_name: str
+    video: str
+    expression_id: str
+    expression: str
+    frames: int
+    j_cma: float
+    f_cma: float
+    j_davis: float
+    f_davis: float
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(
+                f"episode {self.episode}, video {self.video!r}: {self.frames} frames scored, need 1 or more"
+            )
+        for name in ("j_cma", "f_cma", "j_davis", "f_davis"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"episode {self.episode}, video {self.video!r}: {name} must be in 0..1, got {value}")
+
+    @property
+    def key(self) -> tuple[int, int, str, int, int, str, str]:
+        """What identifies the query: (seed, group, probe, episode, class, video, expression)."""
+        return self.seed, self.group, self.probe, self.episode, self.class_id, self.video, self.expression_id
+
+
+COLUMNS = tuple(field.name for field in fields(QueryScore))
+
+
+def write_scores(path: Path, scores: Sequence[QueryScore]) -> None:
+    """Write one CSV line per query, numbers in full precision."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(astuple(score) for score in scores)
+
+
+def read_scores(path: Path | str) -> list[QueryScore]:
+    """Read the scores of a run from its CSV, or from the `queries` entry of its JSON report.
+
+    Raises:
+        ValueError: the file is missing, or is neither of the two.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: give the CSV or JSON report that meta_test wrote")
+    if path.suffix == ".json":
+        return scores_from_json(json.loads(path.read_text(encoding="utf-8")).get("queries"), path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
+
+
+def scores_to_json(scores: Sequence[QueryScore]) -> dict[str, Any]:
+    """Column names once, then one list per query."""
+    return {"columns": list(COLUMNS), "rows": [list(astuple(score)) for score in scores]}
+
+
+def scores_from_json(data: dict[str, Any] | None, path: Path | str = "report") -> list[QueryScore]:
+    """The inverse of `scores_to_json`; `path` is named in the error."""
+    columns = set(data["columns"]) if data else set()
+    missing = [name for name in COLUMNS if name not in columns]
+    if data is None or missing:
+        raise ValueError(f"{path} holds no query scores: missing columns {', '.join(missing)}")
+    places = [(field.name, data["columns"].index(field.name), _TYPES[str(field.type)]) for field in fields(QueryScore)]
+    return [QueryScore(**{name: convert(row[at]) for name, at, convert in places}) for row in data["rows"]]

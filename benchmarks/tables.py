@@ -1,0 +1,25 @@
+"""Plain-text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def percent(value: float | tuple[float, float] | None) -> str:
+    """`0.5312` -> `53.1`, an interval -> `50.1..56.2`, None -> `-`."""
+    if value is None:
+        return "-"
+    if isinstance(value, tuple):
+        return f"{percent(value[0])}..{percent(value[1])}"
+    return f"{100 * value:.1f}"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned by width: the first to the left, the others to the right; a rule below the header."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return "  ".join([cells[0].ljust(widths[0]), *padded]).rstrip()
+
+    return "\n".join([line(header), "  ".join("-" * width for width in widths), *map(line, rows)])
