@@ -1,0 +1,56 @@
+"""One reader per layout on disk, and the invented world. `open_source` opens a benchmark by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from episodes.sources.base import Expression, Source
+from episodes.sources.mini_ref import MiniRefSource
+
+__all__ = ["Expression", "MiniRefSource", "Source", "open_source"]
+
+INVENTED_CACHE = 512 << 20  # the whole default world fits: it is decoded once
+
+
+def open_source(
+    benchmark: str,
+    root: Path | str | None = None,
+    cache: Path | str | None = None,
+    world_seed: int = 0,
+    world_videos: int = 12,
+    *,
+    cache_frames: int | None = None,
+    official: bool = False,
+) -> Source:
+    """Open the data set of `benchmark`.
+
+    Args:
+        benchmark: a key of `episodes.folds.FOLDS`.
+        root: folder of the data set; None is allowed for `invented` only, which is then generated.
+        cache: folder for generated data; None is the default of `ensure_world`.
+        world_seed: seed of the invented world.
+        world_videos: videos per class of the invented world.
+        cache_frames: bytes of decoded frames kept in memory; None keeps 512 MB of the invented world, else nothing.
+        official: read as the official CMA code does, see `MiniRefSource`.
+
+    Raises ValueError for an unknown benchmark or a missing root, FileNotFoundError for a folder without the data set.
+    """
+    from episodes.folds import FOLDS  # here, since the folds name the classes of the invented world
+
+    if benchmark not in FOLDS:
+        raise ValueError(f"unknown benchmark {benchmark!r}; there are: {', '.join(FOLDS)}")
+    if benchmark == "invented" and root is None:
+        from episodes.sources.invented import ensure_world
+
+        root = ensure_world(None if cache is None else Path(cache), world_seed, world_videos)
+    if root is None:
+        raise ValueError(f"benchmark {benchmark} needs data.root, the folder that holds the data set")
+    if cache_frames is None:
+        cache_frames = INVENTED_CACHE if benchmark == "invented" else 0
+    return MiniRefSource(
+        root,
+        FOLDS[benchmark],
+        cache_frames=cache_frames,
+        merge_objects=benchmark == "mini_ref_sailvos",
+        official=official,
+    )

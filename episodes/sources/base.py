@@ -1,0 +1,128 @@
+"""`Source`: what a data set on disk must answer for episodes to be drawn from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from episodes.clip import Clip
+from episodes.episode import ClipSpec
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Words that refer to one object of a video. `class_id` is the class of that object."""
+
+    id: str
+    text: str
+    object_id: int
+    class_id: int
+
+
+class Source(ABC):
+    """Videos with annotated objects and expressions. Indexed once, frames are read when they are asked for.
+
+    Attributes:
+        name: the benchmark that it belongs to.
+        root: the folder.
+    """
+
+    name: str
+    root: Path
+
+    @abstractmethod
+    def videos(self, class_id: int) -> tuple[str, ...]:
+        """Sorted names of the videos that have an expression for an object of class `class_id`."""
+
+    @abstractmethod
+    def frames(self, video: str) -> tuple[str, ...]:
+        """Names of the annotated frames of `video`, in time order. Raises KeyError for an unknown video."""
+
+    @abstractmethod
+    def expressions(self, video: str) -> tuple[Expression, ...]:
+        """The expressions of `video` in file order. Raises ValueError when its annotation is broken."""
+
+    @abstractmethod
+    def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        """Pixels `(T, 3, H, W)` uint8 RGB. Raises FileNotFoundError or ValueError, naming the file."""
+
+    @abstractmethod
+    def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        """Masks `(T, H, W)` bool of one object. Raises FileNotFoundError or ValueError, naming file and object."""
+
+    @abstractmethod
+    def visible(self, video: str, frame: str, object_id: int) -> bool:
+        """Whether the object has a pixel in the frame."""
+
+    @abstractmethod
+    def problems(self) -> list[str]:
+        """What is missing, broken or too small for episodes, one sentence each, with what to do. Empty: all is well."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of what episodes are drawn from (videos, frames, objects, expressions); the same on every machine."""
+
+    def read(self, spec: ClipSpec) -> Clip:
+        """The clip that `spec` names: uint8 frames, bool masks at the frames' size, boxes in pixels.
+
+        Raises FileNotFoundError for a missing file and ValueError for a broken one or for an object that no frame of
+        the video shows.
+        """
+        frames = self.read_frames(spec.video, spec.frames)
+        return self.with_object(spec, frames)
+
+    def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """`read` when the frames `(T, 3, H, W)` are already there (several expressions of one video)."""
+        masks = self.read_masks(spec.video, spec.frames, spec.object_id)
+        if masks.shape[-2:] != frames.shape[-2:]:
+            (h, w), (hm, wm) = frames.shape[-2:], masks.shape[-2:]
+            raise ValueError(f"{self.name}: video {spec.video!r} has frames of {h}x{w} and masks of {hm}x{wm}")
+        boxes, valid = self.boxes(masks)
+        return Clip(
+            frames=frames,
+            masks=masks,
+            boxes=boxes,
+            valid=valid,
+            expression=None if spec.expression is None else normalise(spec.expression),
+            video=spec.video,
+            frame_names=spec.frames,
+            original_size=(frames.shape[-2], frames.shape[-1]),
+        )
+
+    def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes `(T, 4)` and visibility `(T,)` of masks `(T, H, W)`."""
+        return boxes_of(masks)
+
+
+def normalise(text: str) -> str:
+    """Lower case, white space collapsed."""
+    return " ".join(text.lower().split())
+
+
+def boxes_of(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes of masks.
+
+    Args:
+        masks: `(T, H, W)` bool.
+
+    Returns:
+        Boxes `(T, 4)` float32 `x0, y0, x1, y1`, the first and last column and row that the object touches (no +1, as
+        in CMA's data), zeros where it is absent; and `(T,)` bool, True where a box has a positive area.
+    """
+    boxes = torch.zeros(masks.shape[0], 4)
+    for t, (rows, columns) in enumerate(zip(masks.any(2), masks.any(1), strict=True)):
+        y, x = rows.nonzero()[:, 0], columns.nonzero()[:, 0]
+        if len(y):
+            boxes[t] = torch.stack([x[0], y[0], x[-1], y[-1]]).float()
+    return clean_boxes(boxes)
+
+
+def clean_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes `(T, 4)` with those of no area set to zero, and `(T,)` bool, True for the others."""
+    valid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes * valid[:, None], valid

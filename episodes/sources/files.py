@@ -1,0 +1,60 @@
+"""Reads frames and masks from files, with an optional cache in memory that is bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+class ArrayCache:
+    """The most recently used arrays, at most `limit` bytes of them. `limit` 0 keeps nothing."""
+
+    def __init__(self, limit: int) -> None:
+        if limit < 0:
+            raise ValueError(f"cache_frames must be 0 (no cache) or a number of bytes, got {limit}")
+        self.limit = limit
+        self.used = 0
+        self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
+
+    def get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+        """The array of `path`, from memory or from `read(path)`."""
+        if path in self._arrays:
+            self._arrays.move_to_end(path)
+            return self._arrays[path]
+        array = read(path)
+        if array.nbytes <= self.limit:
+            self._arrays[path] = array
+            self.used += array.nbytes
+            while self.used > self.limit:
+                self.used -= self._arrays.popitem(last=False)[1].nbytes
+        return array
+
+
+def read_image(path: Path) -> np.ndarray:
+    """RGB pixels `(H, W, 3)` uint8. Raises FileNotFoundError or ValueError (truncated or not an image)."""
+    return _decode(path, "frame", lambda image: np.asarray(image.convert("RGB")))
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Object ids `(H, W)` uint8 of a palette or grey PNG. Raises FileNotFoundError or ValueError."""
+
+    def labels(image: Image.Image) -> np.ndarray:
+        if image.mode not in ("P", "L", "1"):
+            raise ValueError(f"mask {path} has mode {image.mode}: save it as a palette or grey PNG of object ids")
+        return np.asarray(image).astype(np.uint8)
+
+    return _decode(path, "mask", labels)
+
+
+def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return convert(image)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{what} {path} is missing: restore the file, or remove it from the lists") from error
+    except (OSError, SyntaxError) as error:  # PIL reports broken PNG chunks as SyntaxError
+        raise ValueError(f"{what} {path} cannot be decoded ({error}): the file is damaged, restore it") from error

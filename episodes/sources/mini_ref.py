@@ -1,0 +1,196 @@
+"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the invented world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from episodes.sources.base import Expression, Source, boxes_of
+from episodes.sources.files import ArrayCache, read_image, read_labels
+from episodes.sources.index import Video, read_index
+
+if TYPE_CHECKING:
+    from episodes.folds import Folds
+
+NAMES = ("mini-ref-youtube-vos", "Mini-Ref-YouTube-VOS", "mini-SAIL-VOS", "Mini-SAIL-VOS", "Mini-Ref-SAIL-VOS")
+META = ("train/meta.json", "train/train.json", "train.json", "meta.json")
+EXPRESSIONS = ("meta_expressions/train/meta_expressions.json", "meta_expressions.json")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a data set are."""
+
+    meta: Path
+    expressions: Path
+    images: Path
+    masks: Path
+
+
+def find_layout(root: Path) -> Layout:
+    """The layout under `root`, which may be the outer folder (with `data/<name>`) or the inner one.
+
+    Raises FileNotFoundError that lists the places looked at.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data set")
+    bases = [base for base in (root, *(root / outer / name for outer in ("data", ".") for name in NAMES))]
+    for base in bases:
+        metas = [base / name for name in META if (base / name).is_file()]
+        sayings = [base / name for name in EXPRESSIONS if (base / name).is_file()]
+        if metas and sayings:
+            folder = metas[0].parent
+            images = next((folder / n for n in ("JPEGImages", "Images") if (folder / n).is_dir()), None)
+            if images is None or not (folder / "Annotations").is_dir():
+                raise FileNotFoundError(f"{folder} must hold the folders JPEGImages (or Images) and Annotations")
+            return Layout(metas[0], sayings[0], images, folder / "Annotations")
+    raise FileNotFoundError(
+        f"no data set under {root}: expected {root}/data/{NAMES[0]} (or {root} itself) to hold {META[0]} and "
+        f"{EXPRESSIONS[0]}, with JPEGImages and Annotations beside the first; "
+        f"for SAIL-VOS {root}/data/{NAMES[2]} with Images, Annotations, meta.json and meta_expressions.json"
+    )
+
+
+class MiniRefSource(Source):
+    """A data set in one of the Mini-Ref layouts.
+
+    The JSON files are read once, here; frames and masks when they are asked for.
+
+    Args:
+        root: the folder of the data set, see `find_layout`.
+        folds: names the classes.
+        cache_frames: bytes of decoded frames and masks to keep in memory; 0 keeps none.
+        merge_objects: masks are clipped to {0, 1} (SAIL-VOS): every annotated pixel is the object.
+        official: keep the official code's reading: a video belongs to the class of the object of its last expression
+            only, and boxes are clipped with height and width swapped.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        folds: Folds,
+        *,
+        cache_frames: int = 0,
+        merge_objects: bool = False,
+        official: bool = False,
+    ) -> None:
+        self.name = folds.name
+        self.root = Path(root).expanduser()
+        self.folds = folds
+        self.official = official
+        self.merge_objects = merge_objects
+        self.layout = find_layout(self.root)
+        self.index = read_index(self.layout.meta, self.layout.expressions, folds)
+        self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"
+        self._cache = ArrayCache(cache_frames)
+        self._ids: dict[Path, frozenset[int]] = {}
+        self._by_class: dict[int, tuple[str, ...]] = self._sort_by_class()
+
+    def _sort_by_class(self) -> dict[int, tuple[str, ...]]:
+        members: dict[int, list[str]] = {}
+        for name, video in self.index.items():
+            classes = [e.class_id for e in video.expressions]
+            for class_id in sorted(set(classes[-1:] if self.official else classes)):
+                members.setdefault(class_id, []).append(name)
+        return {class_id: tuple(names) for class_id, names in members.items()}
+
+    def videos(self, class_id: int) -> tuple[str, ...]:
+        return self._by_class.get(class_id, ())
+
+    def frames(self, video: str) -> tuple[str, ...]:
+        return self._entry(video).frames
+
+    def expressions(self, video: str) -> tuple[Expression, ...]:
+        entry = self._entry(video)
+        errors = [*entry.errors, *self._missing_folders(video)]
+        if errors:
+            raise ValueError(f"{self.name} in {self.root}: " + "; ".join(errors))
+        return entry.expressions
+
+    def image_path(self, video: str, frame: str) -> Path:
+        """File of a frame."""
+        return self.layout.images / video / f"{frame}{self.suffix}"
+
+    def mask_path(self, video: str, frame: str) -> Path:
+        """File of a frame's mask."""
+        return self.layout.masks / video / f"{frame}.png"
+
+    def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        paths = [self.image_path(video, f) for f in frames]
+        images = [self._cache.get(path, read_image) for path in paths]
+        _same_size(video, paths, images)
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+    def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        paths = [self.mask_path(video, f) for f in frames]
+        labels = [self._labels(path) for path in paths]
+        _same_size(video, paths, labels)
+        masks = np.stack(labels) > 0 if self.merge_objects else np.stack(labels) == object_id
+        if not masks.any() and not any(self.visible(video, f, object_id) for f in self.frames(video)):
+            raise ValueError(
+                f"{self.name}: object {object_id} of video {video!r} is in no mask of its {len(self.frames(video))} "
+                f"listed frames under {self.layout.masks / video}: correct the object id or the masks"
+            )
+        return torch.from_numpy(masks)
+
+    def visible(self, video: str, frame: str, object_id: int) -> bool:
+        path = self.mask_path(video, frame)
+        if path not in self._ids:
+            self._labels(path)
+        ids = self._ids[path]
+        return bool(ids) if self.merge_objects else object_id in ids
+
+    def _labels(self, path: Path) -> np.ndarray:
+        labels = self._cache.get(path, read_labels)
+        if path not in self._ids:
+            self._ids[path] = frozenset(int(i) for i in np.unique(labels)) - {0}
+        return labels
+
+    def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.official:
+            return boxes_of(masks)
+        boxes, _ = boxes_of(masks)
+        height, width = masks.shape[-2:]
+        boxes[:, 0::2].clamp_(0, height)  # sic: the official data set has height and width swapped
+        boxes[:, 1::2].clamp_(0, width)
+        return boxes, masks.flatten(1).any(1)
+
+    def problems(self) -> list[str]:
+        from episodes.sources.problems import find_problems
+
+        return find_problems(self)
+
+    def fingerprint(self) -> str:
+        rows = [
+            [name, v.frames, [[e.id, e.text, e.object_id, e.class_id] for e in v.expressions]]
+            for name, v in self.index.items()
+        ]
+        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+
+    def _entry(self, video: str) -> Video:
+        if video not in self.index:
+            raise KeyError(f"{self.name} in {self.root} has no video {video!r}")
+        return self.index[video]
+
+    def _missing_folders(self, video: str) -> list[str]:
+        folders = (self.layout.images / video, self.layout.masks / video)
+        return [
+            f"folder {f} is missing: restore it, or remove the video from the lists" for f in folders if not f.is_dir()
+        ]
+
+
+def _same_size(video: str, paths: Sequence[Path], arrays: Sequence[np.ndarray]) -> None:
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape != arrays[0].shape:
+            (h, w), (h0, w0) = array.shape[:2], arrays[0].shape[:2]
+            raise ValueError(
+                f"video {video!r}: {path} is {h}x{w}, but {paths[0]} is {h0}x{w0}: all must be of one size"
+            )
