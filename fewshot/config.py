@@ -82,7 +82,9 @@ class BenchmarkConfig:
     world_videos: int = key(12, "videos per class of the generated world (invented only)", minimum=2)
     test_episodes: Optional[int] = key(None, "test episodes, drawn by the seed; null: all of the fold", minimum=1)
     val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
-    protocol: str = key("cma", "averaging of the headline number (both are reported)", choices=("cma", "davis"))
+    protocol: str = key(
+        "cma", "averaging of the headline number (both are reported)", choices=("cma", "cma_per_class", "davis")
+    )
 
 
 @dataclass
@@ -145,7 +147,7 @@ class TestConfig:
         choices=("no_support", "wrong_support", "shuffled_text"),
     )
     probe_episodes: Optional[int] = key(None, "episodes per probe; null: those of the main number", minimum=1)
-    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval", minimum=1)
+    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0)
     save_masks: bool = key(False, "write the predicted masks as PNG")
     pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0)
     workers: int = key(0, "processes that load test episodes; 0: the main one. No effect on the numbers", minimum=0)

@@ -1,0 +1,74 @@
+"""What a configuration must satisfy beyond its types. Everything is refused before anything is loaded or written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from episodes.cli import did_you_mean
+from episodes.folds import FOLDS
+from fewshot.config import MetaTestConfig, MetaTrainConfig
+from fewshot.keys import Key, schema_keys, value_of
+
+
+def check(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """Refuse values that cannot work.
+
+    Raises:
+        ValueError: names the key, its value and what is valid.
+    """
+    for key in schema_keys(type(config)):
+        check_value(key, value_of(config, key.name))
+    check_group(config)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
+        raise ValueError(f"device={config.device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
+    if config.benchmark.name != "invented" and config.data.root is None:
+        raise ValueError(
+            f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
+        )
+    if config.system.hidden_dim % config.system.heads:
+        raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
+    if isinstance(config, MetaTrainConfig):
+        check_training(config)
+
+
+def check_value(key: Key, value: Any) -> None:
+    """One value (or each value of a list) against the key's valid values and smallest value."""
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            continue
+        if key.choices and item not in key.choices:
+            hint = did_you_mean(str(item), key.choices)
+            raise ValueError(f"{key.name}={item}: valid are {', '.join(key.choices)}.{hint}")
+        if key.minimum is not None and not isinstance(item, str) and item < key.minimum:
+            raise ValueError(f"{key.name}={item}: the smallest valid value is {key.minimum:g}")
+
+
+def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """The group must be a fold of the benchmark; testing also takes `all`."""
+    folds = FOLDS[config.benchmark.name]
+    if isinstance(config, MetaTestConfig) and config.group == "all":
+        return
+    if config.group not in folds.groups:
+        valid = [str(group) for group in folds.groups] + ["all"] * isinstance(config, MetaTestConfig)
+        raise ValueError(f"group={config.group}: benchmark {folds.name} has the groups {', '.join(valid)}")
+    if isinstance(config, MetaTrainConfig) and not folds.train_classes(config.group):
+        raise ValueError(
+            f"benchmark {folds.name} only tests: all of its classes are held out; train on another benchmark and run "
+            f"python -m fewshot.meta_test benchmark={folds.name} weights=<run folder>"
+        )
+
+
+def check_training(config: MetaTrainConfig) -> None:
+    """Keys of the training that depend on each other."""
+    shares: Iterable[tuple[str, float]] = [("optim.warmup_share", config.optim.warmup_share)]
+    shares = [*shares, *(("optim.drop_at", share) for share in config.optim.drop_at)]
+    for name, share in shares:
+        if share > 1:
+            raise ValueError(f"{name}={share}: a share of the run lies between 0 and 1")
+    if config.train.warmup != "none" and config.train.warmup_steps > config.train.steps:
+        raise ValueError(
+            f"train.warmup_steps={config.train.warmup_steps} is more than train.steps={config.train.steps}: the "
+            "warm-up is part of the run"
+        )

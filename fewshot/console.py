@@ -1,0 +1,71 @@
+"""What a run says: plain lines on the terminal and, the same, in `log.txt`. Only the first process speaks."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torchvision
+import transformers
+from torch import nn
+from tqdm import tqdm
+
+PACKAGES = ("fewshot", "episodes", "benchmarks")
+
+
+class BarHandler(logging.Handler):
+    """Writes lines above a progress bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record to stdout."""
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+@contextmanager
+def run_log(folder: Path, speaks: bool) -> Iterator[None]:
+    """Inside, the project's loggers write to the terminal and to `folder/log.txt`; silent processes only warn."""
+    handlers: list[logging.Handler] = [BarHandler()]
+    if speaks:
+        handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    for logger in loggers:
+        logger.setLevel(logging.INFO if speaks else logging.WARNING)
+        for handler in handlers:
+            logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            for handler in handlers:
+                logger.removeHandler(handler)
+        for handler in handlers:
+            handler.close()
+
+
+def versions() -> str:
+    """Python and the libraries that numbers depend on."""
+    return (
+        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"transformers {transformers.__version__}"
+    )
+
+
+def device_line(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device}, {torch.get_num_threads()} threads"
+
+
+def parameter_line(system: nn.Module) -> str:
+    """How many numbers the system has and how many of them are trained."""
+    total = sum(p.numel() for p in system.parameters())
+    trainable = sum(p.numel() for p in system.parameters() if p.requires_grad)
+    return f"{trainable:,} of {total:,} parameters are trained"

@@ -1,0 +1,41 @@
+"""The keys of a configuration schema by their dotted names, with what `fewshot.config.key` says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: its dotted name, what it means, its valid values (if they are few) and its smallest value."""
+
+    name: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+
+
+def schema_keys(schema: type, prefix: str = "") -> Iterator[Key]:
+    """The keys of a dataclass and of the dataclasses inside it, in the order of declaration."""
+    types = get_type_hints(schema)
+    for entry in fields(schema):
+        name = prefix + entry.name
+        if is_dataclass(types[entry.name]):
+            yield from schema_keys(types[entry.name], f"{name}.")
+        else:
+            yield Key(name, **entry.metadata)
+
+
+def sections(schema: type) -> dict[str, type]:
+    """The dataclasses directly inside a dataclass, by field name."""
+    types = get_type_hints(schema)
+    return {entry.name: types[entry.name] for entry in fields(schema) if is_dataclass(types[entry.name])}
+
+
+def value_of(config: Any, name: str) -> Any:
+    """The value of the key with the dotted `name` in an instance of the schema."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
