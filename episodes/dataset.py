@@ -1,0 +1,68 @@
+"""`EpisodeDataset` loads episodes that are given by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from episodes.clip import Clip
+from episodes.episode import ClipSpec, Episode, EpisodeSpec
+from episodes.seeding import generator
+from episodes.sources.base import Source
+
+Transform = Callable[[Clip, torch.Generator], Clip]
+
+
+class Specs(Protocol):
+    """Episodes by index: a list of specs, or `TrainEpisodes`."""
+
+    def __getitem__(self, index: int, /) -> EpisodeSpec: ...
+
+
+class EpisodeDataset:
+    """`dataset[i]` reads and transforms episode `i` of `specs`. It is the same whenever and wherever it is read.
+
+    Args:
+        source: where the clips are read.
+        specs: a list of specs, or endless ones such as `TrainEpisodes`.
+        transform: applied to every clip with a generator derived from (seed, split, index, role): the query clips of
+            an episode share theirs, each support has its own.
+        seed: of the transforms.
+    """
+
+    def __init__(self, source: Source, specs: Specs, transform: Transform, *, seed: int) -> None:
+        self.source, self.specs, self.transform, self.seed = source, specs, transform, seed
+
+    def __len__(self) -> int:
+        """Number of episodes. Raises TypeError when they are endless."""
+        return len(self.specs)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Episode:
+        return self.load(self.specs[index])
+
+    def load(self, spec: EpisodeSpec) -> Episode:
+        """Read and transform one episode. Raises what `Source.read` raises."""
+        supports = tuple(
+            self.transform(self.source.read(clip), self._generator(spec, "support", k))
+            for k, clip in enumerate(spec.supports)
+        )
+        return Episode(spec, supports, self._queries(spec))
+
+    def _queries(self, spec: EpisodeSpec) -> tuple[Clip, ...]:
+        read: dict[tuple[str, tuple[str, ...]], torch.Tensor] = {}
+        clips = []
+        for query in spec.queries:
+            clip = self._read(query, read)
+            clips.append(self.transform(clip, self._generator(spec, "query", 0)))
+        return tuple(clips)
+
+    def _read(self, clip: ClipSpec, read: dict[tuple[str, tuple[str, ...]], torch.Tensor]) -> Clip:
+        key = (clip.video, clip.frames)
+        if key not in read:
+            read[key] = self.source.read_frames(*key)
+        return self.source.with_object(clip, read[key])
+
+    def _generator(self, spec: EpisodeSpec, role: str, number: int) -> torch.Generator:
+        return generator("transform", self.seed, spec.split, spec.index, role, number)

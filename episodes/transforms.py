@@ -1,0 +1,163 @@
+"""Transforms of whole clips: frames, masks, boxes and words together, with `torchvision.transforms.v2`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from episodes.clip import Clip
+from episodes.colour import distort
+from episodes.sources.base import clean_boxes
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet
+STD = (0.229, 0.224, 0.225)
+
+
+class TrainTransform:
+    """Augmentation of CMA's data set (after DETR's): the whole clip gets one draw, colours one per frame.
+
+    In this order: horizontal flip with probability 0.5, photometric distortion, then with probability 0.5 either a
+    resize to one of `sizes`, or a resize to one of `crop_sizes`, a random crop and the former resize; then ImageNet
+    normalisation. A size is the length of the short side.
+
+    Args:
+        sizes: short sides to draw from.
+        max_size: limit of the long side.
+        crop, flip, colour: switch a part off.
+        official: swap left and right as plain substrings and let colours wrap around at 0 and 255, as the official
+            code does; an object is then counted visible while its clipped box has an area, even without a pixel.
+        crop_sizes: short sides before cropping.
+        crop_range: least and largest side of the crop, both limited to the frame.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        max_size: int,
+        *,
+        crop: bool = True,
+        flip: bool = True,
+        colour: bool = True,
+        official: bool = False,
+        crop_sizes: Sequence[int] = (400, 500, 600),
+        crop_range: tuple[int, int] = (384, 600),
+    ) -> None:
+        if not sizes or min(sizes) < 1 or max_size < max(sizes):
+            raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
+        self.sizes, self.max_size = tuple(sizes), max_size
+        self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
+        self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
+
+    def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
+        """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
+        if self.flip and _coin(generator):
+            clip = flip_clip(clip, whole_words=not self.official)
+        if self.colour:
+            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
+        if self.crop and _coin(generator):
+            clip = resize_clip(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
+            clip = self._crop(clip, generator)
+        clip = resize_clip(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
+        return normalise_frames(self._validate(clip))
+
+    def _crop(self, clip: Clip, generator: torch.Generator) -> Clip:
+        least, most = self.crop_range
+        size = [_between(min(least, side), min(most, side), generator) for side in clip.size]
+        top, left = (_between(0, side - part, generator) for side, part in zip(clip.size, size, strict=True))
+        return _apply(clip, F.crop, top=top, left=left, height=size[0], width=size[1])
+
+    def _validate(self, clip: Clip) -> Clip:
+        if clip.boxes is None:
+            return clip
+        boxes, valid = clean_boxes(clip.boxes)
+        if clip.masks is not None and not self.official:
+            valid = valid & clip.masks.flatten(1).any(1)
+        return replace(clip, boxes=boxes * valid[:, None], valid=valid)
+
+
+class TestTransform:
+    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    def __init__(self, short_side: int) -> None:
+        if short_side < 1:
+            raise ValueError(f"test_size must be at least 1, got {short_side}")
+        self.short_side = short_side
+
+    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
+        """Transform a clip of uint8 frames; nothing is drawn."""
+        size = short_side_size(clip.size, self.short_side)
+        resized = resize_clip(replace(clip, masks=None), size)
+        return normalise_frames(replace(resized, masks=clip.masks))
+
+
+def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
+    """`(height, width)` with the short side at `short`, less if the long side would pass `max_size` (DETR's rule)."""
+    height, width = size
+    low, high = min(size), max(size)
+    if max_size is not None and high / low * short > max_size:
+        short = round(max_size * low / high)
+    if short == low:
+        return size
+    return (int(short * height / width), short) if width < height else (short, int(short * width / height))
+
+
+def resize_clip(clip: Clip, size: tuple[int, int]) -> Clip:
+    """Frames bilinear with antialiasing (as PIL), masks nearest, boxes scaled. A clip of that size is left alone."""
+    return clip if clip.size == size else _apply(clip, F.resize, size=list(size), antialias=True)
+
+
+def flip_clip(clip: Clip, whole_words: bool = True) -> Clip:
+    """Mirror left and right, in the pixels and in the words."""
+    flipped = _apply(clip, F.horizontal_flip)
+    if clip.expression is None:
+        return flipped
+    return replace(flipped, expression=swap_sides(clip.expression, whole_words))
+
+
+def swap_sides(text: str, whole_words: bool = True) -> str:
+    """Exchange `left` and `right`; `whole_words` False also in `bright`, as the official code does."""
+    pattern = r"\b(left|right)\b" if whole_words else r"(left|right)"
+    return re.sub(pattern, lambda m: "right" if m.group() == "left" else "left", text)
+
+
+def normalise_frames(clip: Clip) -> Clip:
+    """uint8 frames to float32, minus the ImageNet mean, divided by the standard deviation."""
+    frames = F.normalize(F.to_dtype(clip.frames, torch.float32, scale=True), list(MEAN), list(STD), inplace=True)
+    return replace(clip, frames=frames)
+
+
+def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
+    """Run one torchvision functional on frames, masks and boxes."""
+    masks, boxes = clip.masks, clip.boxes
+    if masks is not None:
+        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    if boxes is not None:
+        wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=clip.size)
+        boxes = _plain(kernel(wrapped, **arguments))
+    frames = _plain(kernel(tv_tensors.Image(clip.frames), **arguments))
+    return replace(clip, frames=frames, masks=masks, boxes=boxes)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_subclass(Tensor)
+
+
+def _coin(generator: torch.Generator) -> bool:
+    return torch.rand((), generator=generator).item() < 0.5
+
+
+def _between(low: int, high: int, generator: torch.Generator) -> int:
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def _pick(values: Sequence[int], generator: torch.Generator) -> int:
+    return values[_between(0, len(values) - 1, generator)]
