@@ -1,0 +1,75 @@
+"""Which query trajectory stands for which target: the cheapest assignment (DETR, Carion et al., ECCV 2020, eq. 1).
+
+Legend: N clips, T frames, Q candidates, M targets, (h, w) mask resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from fewshot.losses.boxes import generalised_iou
+from fewshot.losses.segmentation import dice_cost, focal_cost, score_cost
+from fewshot.systems.base import Prediction
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a prediction is held against, one instance per clip.
+
+    Attributes:
+        boxes: `(N, T, 4)` `cx, cy, w, h` as fractions, zeros where the object is absent.
+        valid: `(N, T)` bool, True where it is visible.
+        masks: `(N, T, h, w)` float, 0 or 1, at the resolution of the predicted masks.
+    """
+
+    boxes: Tensor
+    valid: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class MatchCosts:
+    """Weights of the matching costs."""
+
+    score: float = 2.0
+    box: float = 5.0
+    giou: float = 2.0
+    mask: float = 2.0
+    dice: float = 5.0
+
+
+@torch.no_grad()
+def trajectory_costs(prediction: Prediction, targets: Targets, costs: MatchCosts) -> Tensor:
+    """Cost of each candidate as the target of its clip: `(N, Q, 1)`; all frames count, also invalid ones."""
+    if prediction.scores is None or prediction.boxes is None:
+        raise ValueError("matching needs scores and boxes in the prediction")
+    scores, boxes = prediction.scores.float(), prediction.boxes.float()
+    wanted = targets.boxes[:, :, None]
+    masks = prediction.masks.float().transpose(1, 2).flatten(2)
+    truth = targets.masks.flatten(1)[:, None]
+    cost = costs.score * score_cost(scores).mean(1)
+    cost = cost + costs.box * (boxes - wanted).abs().sum(-1).mean(1)
+    cost = cost - costs.giou * generalised_iou(boxes, wanted).mean(1)
+    return cost[..., None] + costs.mask * focal_cost(masks, truth) + costs.dice * dice_cost(masks, truth)
+
+
+def assign(cost: Tensor) -> tuple[list[int], list[int]]:
+    """Cheapest one-to-one assignment for a cost matrix `(Q, M)`: candidate indices and target indices, by target.
+
+    With one target this is the cheapest candidate, the lowest index among equals. A cost that is not a number counts
+    as the highest, so that a diverged model fails where its loss is looked at, not here.
+    """
+    finite = cost.detach().double().nan_to_num(nan=1e30, posinf=1e30, neginf=-1e30).cpu().numpy()
+    candidates, targets = linear_sum_assignment(finite)
+    order = targets.argsort()
+    return candidates[order].tolist(), targets[order].tolist()
+
+
+def match(prediction: Prediction, targets: Targets, costs: MatchCosts) -> Tensor:
+    """Index of the matched candidate of every clip: `(N,)`."""
+    chosen = [assign(cost)[0][0] for cost in trajectory_costs(prediction, targets, costs)]
+    return torch.tensor(chosen, device=targets.boxes.device)

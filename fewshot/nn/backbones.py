@@ -1,0 +1,119 @@
+"""Image backbones with four taps, at strides 4, 8, 16 and 32.
+
+All map `(n, 3, H, W)` to a list of four `(n, channels[i], ceil(H / stride_i), ceil(W / stride_i))` features.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, resnet50, resnet101
+from torchvision.ops import FrozenBatchNorm2d
+
+from fewshot.nn.checkpointing import run
+from fewshot.nn.norms import group_norm
+
+
+class Backbone(nn.Module):
+    """A backbone with `channels` at strides 4, 8, 16 and 32.
+
+    Args:
+        channels: of the four taps.
+        checkpointing: recompute each stage in the backward pass instead of storing it.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], checkpointing: bool = False) -> None:
+        super().__init__()
+        self.channels, self.checkpointing = channels, checkpointing
+
+    def stages(self) -> list[nn.Module]:
+        """Four modules, each from one tap to the next; the first takes the image."""
+        raise NotImplementedError
+
+    def freeze(self) -> Backbone:
+        """No parameter learns any more."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """`(n, 3, H, W)` to the four taps."""
+        learns = any(p.requires_grad for p in self.parameters())
+        taps = []
+        for stage in self.stages():
+            x = run(stage, x, checkpointing=self.checkpointing and learns)
+            taps.append(x)
+        return taps
+
+
+class ResNet(Backbone):
+    """ResNet-50 or -101 of torchvision with batch normalisation frozen (running statistics and affine parts)."""
+
+    def __init__(self, depth: int = 50, checkpointing: bool = False) -> None:
+        builders = {50: resnet50, 101: resnet101}
+        if depth not in builders:
+            raise ValueError(f"ResNet depth must be one of {sorted(builders)}, got {depth}")
+        super().__init__((256, 512, 1024, 2048), checkpointing)
+        self.body = builders[depth](weights=None, norm_layer=FrozenBatchNorm2d)
+        del self.body.avgpool, self.body.fc
+
+    def stages(self) -> list[nn.Module]:
+        """The stem with `layer1`, then `layer2` to `layer4`."""
+        body = self.body
+        stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool, body.layer1)
+        return [stem, body.layer2, body.layer3, body.layer4]
+
+
+class MobileNetV2(Backbone):
+    """MobileNetV2 of torchvision with frozen batch normalisation, without its last 1x1 convolution."""
+
+    ENDS = (4, 7, 14, 18)  # one past the last block of strides 4, 8, 16 and 32
+
+    def __init__(self, checkpointing: bool = False) -> None:
+        super().__init__((24, 32, 96, 320), checkpointing)
+        self.body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features[: self.ENDS[-1]]
+
+    def stages(self) -> list[nn.Module]:
+        """The blocks in four runs."""
+        return [self.body[a:b] for a, b in zip((0, *self.ENDS[:-1]), self.ENDS, strict=True)]
+
+
+class TinyBackbone(Backbone):
+    """Four small residual stages with group normalisation, 0.3 M weights at width 32, for images of 64 to 128 pixels.
+
+    Group normalisation because batches are small and episodes differ: batch statistics would leak between them.
+    """
+
+    def __init__(self, width: int = 32, checkpointing: bool = False) -> None:
+        if width < 8:
+            raise ValueError(f"the tiny backbone needs a width of at least 8, got {width}")
+        channels = (width, 2 * width, 2 * width, 3 * width)
+        super().__init__(channels, checkpointing)
+        stem = nn.Sequential(_conv(3, width, stride=2), group_norm(width, 8), nn.ReLU())
+        inputs = (width, *channels[:-1])
+        blocks = [ResidualStage(a, b) for a, b in zip(inputs, channels, strict=True)]
+        self.body = nn.ModuleList([nn.Sequential(stem, blocks[0]), *blocks[1:]])
+
+    def stages(self) -> list[nn.Module]:
+        """Stem and first stage, then one stage each."""
+        return list(self.body)
+
+
+class ResidualStage(nn.Module):
+    """Halve the resolution, then one residual 3x3 convolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.down, self.down_norm = _conv(inputs, outputs, stride=2), group_norm(outputs, 8)
+        self.conv, self.norm = _conv(outputs, outputs), group_norm(outputs, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, inputs, H, W) -> (n, outputs, ceil(H / 2), ceil(W / 2))`."""
+        x = F.relu(self.down_norm(self.down(x)))
+        return F.relu(x + self.norm(self.conv(x)))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv

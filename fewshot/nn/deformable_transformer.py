@@ -1,0 +1,185 @@
+"""Deformable transformer with box refinement and a pluggable query scheme.
+
+Zhu et al., Deformable DETR, ICLR 2021. Frames are batch entries: nothing here looks across time.
+Legend: n frames, C channels, L levels, s tokens of all levels, Q queries, D decoder layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewshot.nn.checkpointing import run
+from fewshot.nn.deformable_attention import DeformableAttention
+from fewshot.nn.mlp import MLP, FeedForward
+from fewshot.nn.padding import valid_ratios
+from fewshot.nn.queries import QueryScheme, inverse_sigmoid
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Attributes:
+    memory: the encoded levels, each `(n, C, h, w)`.
+    states: `(D, n, Q, C)` queries after each decoder layer.
+    boxes: `(D, n, Q, 4)` refined boxes cx, cy, w, h in 0..1 of the unpadded frame. Their values are the references
+        of the next layer, which are cut off from the gradient.
+    """
+
+    memory: tuple[Tensor, ...]
+    states: Tensor
+    boxes: Tensor
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention and feed-forward, each followed by a norm."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(dim, heads, levels, points)
+        self.feedforward = FeedForward(dim, feedforward, dropout)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, references: Tensor, shapes: list[tuple[int, int]], padding: Tensor
+    ) -> Tensor:
+        """`(n, s, C) -> (n, s, C)`."""
+        x = self.norm1(x + self.dropout(self.attention(x + positions, references, x, shapes, padding)))
+        return self.norm2(x + self.dropout(self.feedforward(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention over the queries of a frame, deformable attention to the memory, feed-forward."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.cross_attention = DeformableAttention(dim, heads, levels, points)
+        self.feedforward = FeedForward(dim, feedforward, dropout)
+        self.norm_self, self.norm_cross, self.norm_feedforward = (nn.LayerNorm(dim) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        references: Tensor,
+        memory: Tensor,
+        shapes: list[tuple[int, int]],
+        padding: Tensor,
+    ) -> Tensor:
+        """`(n, Q, C) -> (n, Q, C)`."""
+        placed = x + positions
+        x = self.norm_self(x + self.dropout(self.self_attention(placed, placed, x, need_weights=False)[0]))
+        x = self.norm_cross(x + self.dropout(self.cross_attention(x + positions, references, memory, shapes, padding)))
+        return self.norm_feedforward(x + self.dropout(self.feedforward(x)))
+
+
+class DeformableTransformer(nn.Module):
+    """Encoder over the feature levels and decoder over the queries, with one box head per decoder layer.
+
+    Args:
+        queries: the query scheme (`TextQueries` or `AnchorQueries`).
+        checkpointing: recompute encoder layers in the backward pass instead of storing them.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        levels: int,
+        points: int,
+        encoder_layers: int,
+        decoder_layers: int,
+        feedforward: int,
+        dropout: float,
+        queries: QueryScheme,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = (dim, heads, levels, points, feedforward, dropout)
+        self.level_embed = nn.Parameter(torch.randn(levels, dim))
+        self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(decoder_layers))
+        self.box_heads = nn.ModuleList(MLP(dim, dim, dim, 4) for _ in range(decoder_layers))
+        self.queries, self.checkpointing = queries, checkpointing
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for layer in (*self.encoder, *self.decoder):
+            for name, weight in layer.named_parameters():
+                if weight.ndim > 1 and "sampling_offsets" not in name and "attention_weights" not in name:
+                    nn.init.xavier_uniform_(weight)
+        for head in self.box_heads:  # boxes start at the reference
+            nn.init.zeros_(head.layers[-1].weight)
+            nn.init.zeros_(head.layers[-1].bias)
+        nn.init.constant_(self.box_heads[0].layers[-1].bias[2:].data, -2.0)  # ... and small
+
+    def forward(
+        self, levels: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], sentence: Tensor
+    ) -> Decoded:
+        """Encode the levels `(n, C, h, w)` and decode the queries.
+
+        Args:
+            paddings: `(n, h, w)` bool per level; positions: `(n, C, h, w)` per level; sentence: `(n, C)`.
+        """
+        shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
+        padding = torch.cat([p.flatten(1) for p in paddings], 1)
+        ratios = valid_ratios(paddings)
+        memory = self.encode(levels, positions, shapes, padding, ratios)
+        states, boxes = self.decode(memory, shapes, padding, ratios, sentence)
+        maps = memory.transpose(1, 2).split([h * w for h, w in shapes], -1)
+        return Decoded(tuple(m.unflatten(-1, s) for m, s in zip(maps, shapes, strict=True)), states, boxes)
+
+    def encode(
+        self,
+        levels: Sequence[Tensor],
+        positions: Sequence[Tensor],
+        shapes: list[tuple[int, int]],
+        padding: Tensor,
+        ratios: Tensor,
+    ) -> Tensor:
+        """All levels as one sequence, encoded: `(n, s, C)`."""
+        x = torch.cat([level.flatten(2) for level in levels], -1).transpose(1, 2)
+        placed = [p.flatten(2).transpose(1, 2) + e for p, e in zip(positions, self.level_embed, strict=True)]
+        places = torch.cat(placed, 1)
+        references = pixel_references(shapes, ratios)
+        for layer in self.encoder:
+            x = run(layer, x, places, references, shapes, padding, checkpointing=self.checkpointing)
+        return x
+
+    def decode(
+        self, memory: Tensor, shapes: list[tuple[int, int]], padding: Tensor, ratios: Tensor, sentence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Query states `(D, n, Q, C)` and boxes `(D, n, Q, 4)` after each decoder layer."""
+        x, reference = self.queries.start(sentence)
+        states, boxes = [], []
+        for k, (layer, head) in enumerate(zip(self.decoder, self.box_heads, strict=True)):
+            references = self.queries.references(k, reference, ratios)
+            x = layer(x, self.queries.positions(k, x, references), references, memory, shapes, padding)
+            box = refine(head(x), reference)
+            reference = box.detach()
+            states.append(x)
+            boxes.append(box)
+        return torch.stack(states), torch.stack(boxes)
+
+
+def refine(delta: Tensor, reference: Tensor) -> Tensor:
+    """Boxes `(n, Q, 4)` moved from reference points (2) or boxes (4), in logit space."""
+    missing = delta.shape[-1] - reference.shape[-1]
+    return (delta + F.pad(inverse_sigmoid(reference), (0, missing))).sigmoid()
+
+
+def pixel_references(shapes: Sequence[tuple[int, int]], ratios: Tensor) -> Tensor:
+    """Centre of every token on every level: `(n, s, L, 2)` in 0..1 of the padded levels."""
+    points = []
+    for level, (h, w) in enumerate(shapes):
+        y = (torch.arange(h, device=ratios.device) + 0.5) / (ratios[:, level, 1, None] * h)
+        x = (torch.arange(w, device=ratios.device) + 0.5) / (ratios[:, level, 0, None] * w)
+        grid = torch.stack([x[:, None].expand(-1, h, -1), y[..., None].expand(-1, -1, w)], -1)
+        points.append(grid.flatten(1, 2))
+    return torch.cat(points, 1)[:, :, None] * ratios[:, None]

@@ -1,0 +1,126 @@
+"""Cross-modal feature pyramid: mask features at stride 4 that have seen all frames and the words.
+
+ReferFormer (Wu et al. 2022), section 3.4, on the pyramid of Lin et al. 2017.
+Legend: N clips, T frames, C channels, (h, w) of one level, L words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from fewshot.nn.checkpointing import run
+from fewshot.nn.fusion import Words
+from fewshot.nn.mlp import FeedForward
+from fewshot.nn.norms import group_norm
+from fewshot.nn.padding import resize_padding
+
+
+class VisionLanguageBlock(nn.Module):
+    """Self-attention over all frames at 1/`reduction` resolution, attention to the words, feed-forward; post-norm."""
+
+    def __init__(self, dim: int, heads: int, feedforward: int, dropout: float, reduction: int) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.word_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.feedforward = FeedForward(dim, feedforward, dropout)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+        self.dropout, self.reduction = nn.Dropout(dropout), reduction
+        for attention in (self.self_attention, self.word_attention):
+            nn.init.xavier_uniform_(attention.out_proj.weight)
+        for linear in (self.feedforward.linear1, self.feedforward.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, x: Tensor, positions: Tensor, padding: Tensor, words: Words) -> Tensor:
+        """`(N, T, C, h, w)` to the same.
+
+        Args:
+            positions: `(N, C, h, w)` and padding: `(N, h, w)`, the same for all frames of a clip.
+        """
+        t, _, h, w = x.shape[1:]
+        tokens = rearrange(x, "n t c h w -> n (t h w) c")
+        places = rearrange(positions[:, None].expand_as(x), "n t c h w -> n (t h w) c")
+        tokens = self.norm1(tokens + self.dropout(self.look_around(x, positions, padding)))
+        keys = words.features + words.positions
+        read, _ = self.word_attention(
+            tokens + places, keys, words.features, key_padding_mask=words.padding, need_weights=False
+        )
+        tokens = self.norm2(tokens + self.dropout(read))
+        tokens = self.norm3(tokens + self.dropout(self.feedforward(tokens)))
+        return rearrange(tokens, "n (t h w) c -> n t c h w", t=t, h=h, w=w)
+
+    def look_around(self, x: Tensor, positions: Tensor, padding: Tensor) -> Tensor:
+        """Joint attention over the tokens of all frames, at reduced resolution and back: `(N, T*h*w, C)`."""
+        n, t, c, h, w = x.shape
+        size = (h // self.reduction, w // self.reduction)
+        if not all(size):
+            raise ValueError(
+                f"features of {h}x{w} cells are too small for the pixel decoder: give frames of at least 32x32 pixels"
+            )
+        value, placed = x.flatten(0, 1), (x + positions[:, None]).flatten(0, 1)
+        if self.reduction > 1:
+            value, placed = F.interpolate(value, size), F.interpolate(placed, size)
+            padding = resize_padding(padding, size)
+        value, placed = (rearrange(y, "(n t) c h w -> n (t h w) c", n=n) for y in (value, placed))
+        ignored = padding[:, None].expand(-1, t, -1, -1).flatten(1)
+        seen, _ = self.self_attention(placed, placed, value, key_padding_mask=ignored, need_weights=False)
+        if self.reduction > 1:
+            maps = rearrange(seen, "n (t h w) c -> (n t) c h w", t=t, h=size[0], w=size[1])
+            maps = F.interpolate(maps, (h, w), mode="bilinear", align_corners=False)
+            seen = rearrange(maps, "(n t) c h w -> n (t h w) c", n=n)
+        return seen
+
+
+class CrossModalFPN(nn.Module):
+    """From stride 32 down to stride 4: project, mix with frames and words, add the coarser level, smooth.
+
+    Args:
+        channels: of the raw backbone feature at stride 4; the coarser inputs have `dim` channels.
+    """
+
+    REDUCTIONS = (8, 4, 2, 1)  # at strides 4, 8, 16, 32
+
+    def __init__(
+        self, channels: int, dim: int, heads: int, feedforward: int, dropout: float, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        inputs = (channels, dim, dim, dim)
+        self.adapters = nn.ModuleList(nn.Sequential(_conv(c, dim, 1), group_norm(dim, 8)) for c in inputs)
+        self.blocks = nn.ModuleList(
+            VisionLanguageBlock(dim, heads, feedforward, dropout, reduction) for reduction in self.REDUCTIONS
+        )
+        self.layers = nn.ModuleList(
+            nn.Sequential(_conv(dim, dim, 3), group_norm(dim, 8), nn.ReLU()) for _ in self.REDUCTIONS
+        )
+        self.mask_features = _conv(dim, dim, 3, bias=True)
+        self.checkpointing = checkpointing
+
+    def forward(
+        self, maps: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], words: Words
+    ) -> Tensor:
+        """Mask features `(N * T, C, h, w)` at stride 4.
+
+        Args:
+            maps: `(N * T, C_i, h_i, w_i)` at strides 4 (raw backbone feature), 8, 16 and 32 (encoder memory).
+            paddings: `(N, h_i, w_i)` bool, and positions: `(N, C, h_i, w_i)`, of the same strides.
+        """
+        clips = paddings[0].shape[0]
+        y: Tensor | None = None
+        for i in reversed(range(len(maps))):
+            x = rearrange(self.adapters[i](maps[i]), "(n t) c h w -> n t c h w", n=clips)
+            x = run(self.blocks[i], x, positions[i], paddings[i], words, checkpointing=self.checkpointing).flatten(0, 1)
+            if y is not None:
+                x = x + F.interpolate(y, x.shape[-2:], mode="nearest")
+            y = self.layers[i](x)
+        return self.mask_features(y)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv

@@ -1,0 +1,46 @@
+"""Early fusion of vision and language: what each place reads from the words gates its own feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Words:
+    """A batch of texts as the models read them.
+
+    Attributes:
+        features: `(N, L, C)` word features.
+        padding: `(N, L)` bool, True beyond a text's end.
+        positions: `(N, L, C)` sine codes.
+        sentence: `(N, C)` the whole text in one vector.
+    """
+
+    features: Tensor
+    padding: Tensor
+    positions: Tensor
+    sentence: Tensor
+
+
+class VisionLanguageFusion(nn.Module):
+    """`x * attention(x -> words)`, element by element: no residual, no norm (ReferFormer, Wu et al. 2022, sec. 3.2).
+
+    Frames do not mix here: the words are the only keys.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(dim, heads, dropout=0.0, batch_first=True)
+
+    def forward(self, tokens: Tensor, words: Words) -> Tensor:
+        """`(N, L_v, C)` visual tokens to the same shape."""
+        read, _ = self.attention(
+            tokens,
+            words.features + words.positions,
+            words.features,
+            key_padding_mask=words.padding,
+            need_weights=False,
+        )
+        return tokens * read

@@ -1,0 +1,81 @@
+"""Dynamic mask head: every query brings the weights of its own three 1x1 convolutions.
+
+Tian et al., Conditional Convolutions for Instance Segmentation, ECCV 2020, section 3; relative coordinates as in
+ReferFormer. Legend: n frames, Q queries, C feature channels, D dynamic channels, (h, w) mask resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DynamicMaskHead(nn.Module):
+    """conv-relu-conv-relu-conv on mask features and coordinates relative to the query's reference point.
+
+    Args:
+        dim: channels of the mask features.
+        channels: width of the dynamic layers.
+        stride: network pixels per cell of the mask features.
+        out_stride: network pixels per cell of the masks, a divisor of `stride`.
+    """
+
+    def __init__(self, dim: int, channels: int = 8, stride: int = 4, out_stride: int = 4) -> None:
+        super().__init__()
+        if stride % out_stride:
+            raise ValueError(f"out_stride {out_stride} must divide stride {stride}")
+        self.channels, self.stride, self.factor = channels, stride, stride // out_stride
+        # all weights, then all biases, of the layers (dim + 2) -> channels -> channels -> 1
+        self.splits = ((dim + 2) * channels, channels * channels, channels, channels, channels, 1)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers a query has to bring."""
+        return sum(self.splits)
+
+    def forward(self, features: Tensor, parameters: Tensor, points: Tensor, sizes: Tensor) -> Tensor:
+        """Mask logits `(n, Q, h, w)`.
+
+        Args:
+            features: `(n, C, h, w)`.
+            parameters: `(n, Q, num_parameters)`.
+            points: `(n, Q, 2)` reference points x, y as fractions of the unpadded frame.
+            sizes: `(n, 2)` unpadded height and width in pixels.
+        """
+        n, _, h, w = features.shape
+        q, d = parameters.shape[1], self.channels
+        w1, w2, w3, b1, b2, b3 = parameters.split(self.splits, -1)
+        w1 = w1.view(n, q, d, -1)
+        # the feature channels are shared by the queries: one product instead of Q copies of the features
+        x = (w1[..., :-2].flatten(1, 2) @ features.flatten(2)).view(n, q, d, h * w)
+        x = x + w1[..., -2:] @ self.relative(points, sizes, (h, w)) + b1[..., None]
+        x = w2.view(n, q, d, d) @ F.relu(x) + b2[..., None]
+        x = w3.view(n, q, 1, d) @ F.relu(x) + b3[..., None]
+        return aligned_bilinear(x.view(n, q, h, w), self.factor)
+
+    def relative(self, points: Tensor, sizes: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Offsets from each cell to each reference point: `(n, Q, 2, h * w)`, x then y.
+
+        In pixels of the network input, not normalised by anything: released weights need it so.
+        """
+        pixels = points * sizes.flip(-1)[:, None].to(points.dtype)
+        return pixels[..., None] - cell_centres(grid, self.stride, points.device).T
+
+
+def cell_centres(grid: tuple[int, int], stride: int, device: torch.device | None = None) -> Tensor:
+    """Pixel coordinates x, y of the cells of an `(h, w)` grid, row by row: `(h * w, 2)`."""
+    ys, xs = (torch.arange(length, device=device, dtype=torch.float32) * stride + stride // 2 for length in grid)
+    y, x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([x, y], -1).flatten(0, 1)
+
+
+def aligned_bilinear(maps: Tensor, factor: int) -> Tensor:
+    """Enlarge `(n, c, h, w)` by an integer so that sample `i` of the input stays at `factor * i + factor // 2`."""
+    if factor == 1:
+        return maps
+    h, w = maps.shape[-2:]
+    padded = F.pad(maps, (0, 1, 0, 1), mode="replicate")
+    large = F.interpolate(padded, (factor * h + 1, factor * w + 1), mode="bilinear", align_corners=True)
+    large = F.pad(large, (factor // 2, 0, factor // 2, 0), mode="replicate")
+    return large[..., : factor * h, : factor * w]

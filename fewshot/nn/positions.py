@@ -1,0 +1,50 @@
+"""Sine codes of positions: on the valid part of a padded image, on words, and of boxes.
+
+Vaswani et al., Attention Is All You Need, 2017, section 3.5; on images as in DETR (Carion et al., 2020), on boxes as in
+DAB-DETR (Liu et al., 2022). Sines and cosines alternate along the channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_2d(padding: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+    """Code of each pixel's position within the valid region: `(n, h, w) bool -> (n, channels, h, w)`.
+
+    Pixel centres, as fractions of the valid extent times 2 pi; the first half of the channels codes y, the second x.
+    """
+    valid = (~padding).float()
+    y, x = valid.cumsum(1), valid.cumsum(2)
+    y = (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi)
+    x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+    codes = torch.cat([_sines(y, channels // 2, temperature), _sines(x, channels // 2, temperature)], -1)
+    return codes.permute(0, 3, 1, 2)
+
+
+def sine_1d(padding: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+    """Code of each word's place in its text: `(n, L) bool -> (n, L, channels)`.
+
+    The place counts from 1 (no half step, unlike `sine_2d`), as a fraction of the number of words, times 2 pi.
+    """
+    place = (~padding).float().cumsum(1)
+    return _sines(place / (place[:, -1:] + 1e-6) * (2 * math.pi), channels, temperature)
+
+
+def sine_box(boxes: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
+    """Code of points or boxes in 0..1: `(..., 2 or 4) -> (..., features * 2 or 4)`.
+
+    Coordinates come as `x, y[, w, h]`, their codes in the order y, x[, w, h].
+    """
+    order = [1, 0, 2, 3][: boxes.shape[-1]]
+    return _sines(boxes[..., order] * (2 * math.pi), features, temperature).flatten(-2)
+
+
+def _sines(angle: Tensor, features: int, temperature: float) -> Tensor:
+    index = torch.arange(features, dtype=torch.float32, device=angle.device)
+    divisor = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / features)
+    scaled = angle[..., None] / divisor
+    return torch.stack([scaled[..., 0::2].sin(), scaled[..., 1::2].cos()], -1).flatten(-2)

@@ -1,0 +1,261 @@
+"""CMA: few-shot referring video object segmentation with cross-modal affinity.
+
+Li et al., Learning Cross-Modal Affinity for Referring Video Object Segmentation Targeting Limited Samples, ICCV 2023.
+ReferFormer (Wu et al., CVPR 2022) with a support branch; read `forward` from top to bottom.
+
+Legend: B episodes, K shots, S support frames, N query clips (B * expressions), T frames, C width, Q candidates,
+D decoder layers, L words; levels are (h, w) maps at strides 8, 16, 32 and 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+from fewshot.losses.criterion import SetCriterion
+from fewshot.nn.affinity import CrossModalAffinity, signed_log_power
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.deformable_transformer import DeformableTransformer
+from fewshot.nn.fpn import CrossModalFPN
+from fewshot.nn.fusion import VisionLanguageFusion, Words
+from fewshot.nn.mask_head import DynamicMaskHead
+from fewshot.nn.mlp import MLP
+from fewshot.nn.padding import resize_padding
+from fewshot.nn.positions import sine_2d
+from fewshot.nn.projection import LevelProjection
+from fewshot.nn.queries import AnchorQueries, TextQueries
+from fewshot.nn.text import TextEncoder, TextProjection
+from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count
+
+LEVELS = 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of the network; the defaults are those of the released models."""
+
+    hidden_dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    feedforward_dim: int = 2048
+    num_queries: int = 5
+    points: int = 4
+    dropout: float = 0.1
+
+
+class CMA(System):
+    """The CMA model, its baseline and its self-affinity variant.
+
+    Args:
+        backbone: four taps at strides 4, 8, 16 and 32.
+        text: text encoder with its tokenizer.
+        sizes: widths and depths.
+        variant: `cma`, `base` (query plus masked support) or `self` (self affinity only). The last two decode from the
+            sentence, `cma` from anchor boxes.
+        support_frames: `middle` or `all`: which frames of each support the cross affinity sees.
+        affinity_init: `default` or `similarity`, see `CrossModalAffinity`.
+        clean_anchors: see `AnchorQueries`; false for released weights.
+        freeze_backbone, freeze_text: keep these as they are.
+        text_dropout: keep the dropout of a frozen text encoder in training, as the official code does.
+        backbone_lr, text_lr: their learning rates, as a factor on the learning rate of the rest.
+        checkpointing: trade time for memory in training.
+    """
+
+    name = "cma"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        text: TextEncoder,
+        sizes: Sizes = Sizes(),
+        *,
+        variant: str = "cma",
+        support_frames: str = "middle",
+        affinity_init: str = "default",
+        clean_anchors: bool = False,
+        freeze_backbone: bool = True,
+        freeze_text: bool = True,
+        text_dropout: bool = False,
+        backbone_lr: float = 0.5,
+        text_lr: float = 0.1,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if support_frames not in ("middle", "all"):
+            raise ValueError(f"support_frames must be 'middle' or 'all', got {support_frames!r}")
+        dim, heads, forward, dropout = sizes.hidden_dim, sizes.heads, sizes.feedforward_dim, sizes.dropout
+        self.variant, self.support_frames = variant, support_frames
+        self.backbone_lr, self.text_lr, self.text_dropout = backbone_lr, text_lr, text_dropout
+        self.backbone, self.text = backbone, text
+        self.text_projection = TextProjection(text.dim, dim, dropout)
+        self.level_projection = LevelProjection(backbone.channels[1:], dim)
+        self.fusion = VisionLanguageFusion(dim, heads)
+        self.affinity = CrossModalAffinity(dim, dropout, variant, affinity_init)
+        queries: AnchorQueries | TextQueries
+        if variant == "cma":
+            queries = AnchorQueries(sizes.num_queries, dim, LEVELS, clean_anchors)
+        else:
+            queries = TextQueries(sizes.num_queries, dim)
+        depths = (sizes.encoder_layers, sizes.decoder_layers)
+        self.transformer = DeformableTransformer(
+            dim, heads, LEVELS, sizes.points, *depths, forward, dropout, queries, checkpointing
+        )
+        self.pixel_decoder = CrossModalFPN(backbone.channels[0], dim, heads, forward, dropout, checkpointing)
+        self.mask_head = DynamicMaskHead(dim)
+        self.score_heads = nn.ModuleList(nn.Linear(dim, 1) for _ in range(sizes.decoder_layers))
+        self.controller = MLP(dim, dim, dim, self.mask_head.num_parameters)
+        self.criterion = SetCriterion()
+        self._initialise_heads()
+        self._freeze(freeze_backbone, freeze_text)
+
+    def _initialise_heads(self) -> None:
+        for head in self.score_heads:
+            nn.init.constant_(head.bias, -torch.tensor(99.0).log().item())  # one candidate in a hundred is the one
+        for linear in self.controller.layers:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def _freeze(self, backbone: bool, text: bool) -> None:
+        """Freeze what is asked for, and what exists in checkpoints but has no part in the output."""
+        unused: list[nn.Module] = []
+        if self.variant == "cma":  # anchors do not look at the sentence
+            unused.append(self.text.encoder.pooler)
+            if len(self.transformer.decoder) == 1:  # the scale starts at the second layer
+                unused.append(self.transformer.queries.scale)
+        for module in [self.backbone] * backbone + [self.text] * text + unused:
+            module.requires_grad_(False)
+        self.text_is_frozen = text
+
+    def train(self, mode: bool = True) -> CMA:
+        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
+        super().train(mode)
+        if self.text_is_frozen and not self.text_dropout:
+            self.text.eval()
+        return self
+
+    # ------------------------------------------------------------------------------------------------ the two questions
+
+    def encode_reference(self, supports: ClipBatch, shots: int) -> CMAState:
+        """Fused support levels and masks of `(B * K)` support clips; only frames that have an effect are encoded."""
+        frames, masks = frames_that_count(supports, self.variant, self.support_frames)
+        levels = self.fused_levels(self.see(frames)[1:], self.read(supports.expressions), support=True)
+        shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
+        episodes = tuple(tuple(masks[i : i + shots]) for i in range(0, len(masks), shots))
+        return CMAState(shots_apart, episodes)
+
+    def forward(self, queries: ClipBatch, state: CMAState) -> Prediction:
+        """Segment `N` query clips against the `N` references of `state`."""
+        maps = self.see(queries.frames)  # strides 4, 8, 16, 32: (N*T, C_i, h_i, w_i)
+        words = self.read(queries.expressions)
+        fused = self.fused_levels(maps[1:], words)  # strides 8 to 64: (N, T, C, h, w)
+        related = self.relate(fused, state)
+        paddings = [resize_padding(queries.padding, _size(x)) for x in (maps[0], *fused)]  # (N, h, w)
+        places = [sine_2d(p, fused[0].shape[2]) for p in paddings]  # (N, C, h, w)
+        t = queries.frames.shape[1]
+        decoded = self.transformer(
+            [x.flatten(0, 1) for x in related],
+            [p.repeat_interleave(t, 0) for p in paddings[1:]],
+            [p.repeat_interleave(t, 0) for p in places[1:]],
+            words.sentence.repeat_interleave(t, 0),
+        )
+        pyramid = [maps[0], *decoded.memory[:3]]  # the raw feature at stride 4, the memory below; stride 64 ends here
+        features = self.pixel_decoder(pyramid, paddings[:LEVELS], places[:LEVELS], words)
+        sizes = queries.sizes.repeat_interleave(t, 0)
+        layers = self.predict(decoded.states, decoded.boxes, features, sizes, clips=len(queries))
+        return Prediction(
+            layers[-1].masks, layers[-1].scores, layers[-1].boxes, self.mask_head.stride, tuple(layers[:-1])
+        )
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        """Set losses of the final and the earlier decoder layers."""
+        return self.criterion(prediction, queries, num_frames)
+
+    # ------------------------------------------------------------------------------------------------ the steps
+
+    def see(self, frames: Tensor) -> list[Tensor]:
+        """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(N*T, C_i, h_i, w_i)`."""
+        return self.backbone(frames.flatten(0, 1))
+
+    def read(self, expressions: Sequence[str | None]) -> Words:
+        """Words of `N` expressions; a missing one reads as the empty text."""
+        return self.text_projection(*self.text(expressions))
+
+    def fused_levels(self, maps: Sequence[Tensor], words: Words, support: bool = False) -> list[Tensor]:
+        """Features at strides 8, 16, 32 to four levels `(N, T, C, h, w)` that know the words.
+
+        Support levels 0 to 2 first pass a signed log-power curve; the last level and the query do not. Released
+        weights were trained so.
+        """
+        clips = words.features.shape[0]
+        fused = []
+        for index, level in enumerate(self.level_projection(maps)):
+            if support and index < LEVELS - 1:
+                level = signed_log_power(level)
+            tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
+            h, w = _size(level)
+            fused.append(rearrange(self.fusion(tokens, words), "n (t h w) c -> n t c h w", h=h, w=w))
+        return fused
+
+    def relate(self, levels: Sequence[Tensor], state: CMAState) -> list[Tensor]:
+        """Query levels `(N, T, C, h, w)` related to the supports, level by level with the same weights."""
+        if len(state) != levels[0].shape[0]:
+            raise ValueError(
+                f"{levels[0].shape[0]} query clips for {len(state)} references: repeat the state for each expression"
+            )
+        return [self.affinity(x, at_query_grid(state, index, _size(x))) for index, x in enumerate(levels)]
+
+    def predict(self, states: Tensor, boxes: Tensor, features: Tensor, sizes: Tensor, clips: int) -> list[Prediction]:
+        """Scores, boxes and masks of every decoder layer.
+
+        Args:
+            states: `(D, N*T, Q, C)`; boxes: `(D, N*T, Q, 4)`; features: `(N*T, C, h, w)`; sizes: `(N*T, 2)`.
+        """
+        layers = []
+        for state, box, head in zip(states, boxes, self.score_heads, strict=True):
+            # the reference of a layer's masks is its own refined centre, cut off from the gradient
+            masks = self.mask_head(features, self.controller(state), box[..., :2].detach(), sizes)
+            parts = (masks, head(state)[..., 0], box)
+            masks, scores, box = (x.unflatten(0, (clips, -1)) for x in parts)
+            layers.append(Prediction(masks, scores, box, self.mask_head.stride))
+        return layers
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
+        """AdamW groups as in the official training; `recipe` decides over the affinity convolutions.
+
+        The official code puts them in no group, so they stay as they were initialised (`official`); here they learn
+        with the rest (`fixed`).
+        """
+        if recipe not in ("fixed", "official"):
+            raise ValueError(f"unknown recipe {recipe!r}: choose 'fixed' or 'official'")
+        groups: dict[str, list[nn.Parameter]] = {k: [] for k in ("main", "backbone", "text", "offsets", "affinity")}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups[_group(name)].append(parameter)
+        if recipe == "official":
+            del groups["affinity"]
+        scale = {"backbone": self.backbone_lr, "text": self.text_lr}
+        return [{"params": p, "lr": lr * scale.get(k, 1.0), "name": k} for k, p in groups.items() if p]
+
+
+def _group(name: str) -> str:
+    if name.startswith("backbone."):
+        return "backbone"
+    if name.startswith("text."):
+        return "text"
+    if name.startswith("affinity.") and not name.startswith("affinity.norm."):
+        return "affinity"
+    return "offsets" if "sampling_offsets" in name or "reference_points" in name else "main"
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
