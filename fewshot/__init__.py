@@ -1,0 +1,28 @@
+"""Few-shot and referring segmentation of images and videos.
+
+`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries. Nothing is imported
+before it is used: `import fewshot` has no side effects.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fewshot.loading import load
+    from fewshot.segmentation import segment
+
+__all__ = ["load", "segment"]
+_HOMES = {"load": "fewshot.loading", "segment": "fewshot.segmentation"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

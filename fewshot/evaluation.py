@@ -1,0 +1,195 @@
+"""Testing: every query of a list of episodes is segmented and scored, with each set of supports encoded once.
+
+The protocol is that of CMA (Li et al., ICCV 2023): chunks of consecutive frames with the same supports, the best
+candidate of each chunk, J and F of every frame at network resolution; and the DAVIS numbers of the same predictions
+at the original resolution beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.scores import QueryScore
+from episodes.clip import Clip
+from episodes.episode import ClipSpec, EpisodeSpec
+from episodes.seeding import generator
+from episodes.sources.base import Source
+from fewshot.probes import probe_specs, probe_supports
+from fewshot.scoring import mask_pairs, query_score
+from fewshot.segmentation import encode_supports, evaluating, masks_at, segment_clips
+from fewshot.systems.base import System
+
+logger = logging.getLogger(__name__)
+
+Transform = Callable[[Clip, torch.Generator], Clip]
+STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
+WAITING = 32  # queries whose scores may be outstanding in the pool
+LINES = 10  # progress lines where there is no terminal
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One segmented query.
+
+    Attributes:
+        spec: its episode, as the probe changed it.
+        query: index of the query in `spec.queries`.
+        clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
+        probabilities: `(T, H, W)` float32 at network size.
+        probe: '' or the probe.
+    """
+
+    spec: EpisodeSpec
+    query: int
+    clip: Clip
+    probabilities: Tensor
+    probe: str = ""
+
+    def masks(self) -> Tensor:
+        """The prediction at the original size, `(T, Ho, Wo)` bool."""
+        return masks_at(self.probabilities, self.clip.original_size or self.clip.size)
+
+
+def read_supports(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
+    """The support clips of an episode, transformed."""
+    return tuple(transform(source.read(clip), generator("test", clip.video)) for clip in spec.supports)
+
+
+def read_queries(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
+    """One clip per query of an episode, transformed. The frames are read once and lie in memory once."""
+    first = spec.queries[0]
+    frames = source.read_frames(first.video, first.frames)
+    clips: list[Clip] = []
+    for query in spec.queries:
+        clip = transform(source.with_object(query, frames), generator("test", query.video))
+        clips.append(replace(clip, frames=clips[0].frames) if clips else clip)
+    return tuple(clips)
+
+
+def share_of(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[EpisodeSpec]:
+    """The episodes that process `rank` of `world` tests: a run of the list, no episode twice and none left out."""
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of {world} processes does not exist")
+    return list(specs[len(specs) * rank // world : len(specs) * (rank + 1) // world])
+
+
+def evaluate(
+    system: System,
+    source: Source,
+    specs: Sequence[EpisodeSpec],
+    *,
+    transform: Transform,
+    chunk: int,
+    device: torch.device | str,
+    probe: str = "",
+    pool: Executor | None = None,
+    on_query: Callable[[QueryResult], None] | None = None,
+    progress: bool = True,
+    rank: int = 0,
+    world: int = 1,
+) -> list[QueryScore]:
+    """Segment and score every query of `specs`, in their order.
+
+    Args:
+        transform: of the test (`TestTransform`); masks keep the original resolution.
+        chunk: frames of one forward pass.
+        device: where the system lies.
+        probe: '' or a name from `fewshot.probes.PROBES`.
+        pool: computes J and F beside the segmentation (any executor, also of processes); None: in this thread.
+        on_query: is shown every segmented query (masks and pictures are written there).
+        progress: a bar on a terminal, ten lines elsewhere; False: silence.
+        rank, world: test only this process's share of the list. The probe changes the whole list first, so the
+            shares of all ranks put together in order are what one process returns.
+
+    Raises:
+        ValueError: an unknown probe or one that the list does not allow, or broken data (named).
+        FileNotFoundError: a missing frame or mask (named).
+    """
+    mine = share_of(probe_specs(specs, probe), rank, world)
+    states = _SupportStates(system, source, transform, device, probe)
+    scores: list[Future[QueryScore] | QueryScore] = []
+    with evaluating(system):
+        for spec, clips in _read_ahead(source, transform, _shown(mine, probe, progress)):
+            found = segment_clips(system, clips, states.of(spec), chunk=chunk, device=device)
+            for n, (clip, probabilities) in enumerate(zip(clips, found, strict=True)):
+                result = QueryResult(spec, n, clip, probabilities, probe)
+                if on_query is not None:
+                    on_query(result)
+                scores.append(_submit(result, pool))
+            _settle(scores, waiting=WAITING)
+    return _settle(scores, waiting=0)
+
+
+def _submit(result: QueryResult, pool: Executor | None) -> Future[QueryScore] | QueryScore:
+    if result.clip.masks is None:
+        raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
+    pairs = mask_pairs(result.probabilities, result.clip.masks)
+    work = (result.spec, result.query, result.probe, pairs)
+    return query_score(*work) if pool is None else pool.submit(query_score, *work)
+
+
+def _settle(scores: list[Future[QueryScore] | QueryScore], waiting: int) -> list[QueryScore]:
+    """Waits until at most the last `waiting` scores are outstanding (their masks lie in memory); the finished ones."""
+    for k in range(len(scores) - waiting - 1, -1, -1):
+        score = scores[k]
+        if not isinstance(score, Future):
+            break
+        scores[k] = score.result()
+    return [score for score in scores if not isinstance(score, Future)]
+
+
+class _SupportStates:
+    """The states of the last few sets of supports, so that each set is encoded once while its queries are tested."""
+
+    def __init__(
+        self, system: System, source: Source, transform: Transform, device: torch.device | str, probe: str
+    ) -> None:
+        self.system, self.source, self.transform, self.device, self.probe = system, source, transform, device, probe
+        self.kept: OrderedDict[tuple[ClipSpec, ...], Any] = OrderedDict()
+
+    def of(self, spec: EpisodeSpec) -> Any:
+        """The state of the supports of an episode, encoded if it is not kept."""
+        if spec.supports not in self.kept:
+            supports = probe_supports(read_supports(self.source, spec, self.transform), self.probe)
+            self.kept[spec.supports] = encode_supports(self.system, supports, self.device)
+        self.kept.move_to_end(spec.supports)
+        if len(self.kept) > STATES_KEPT:
+            self.kept.popitem(last=False)
+        return self.kept[spec.supports]
+
+
+def _read_ahead(
+    source: Source, transform: Transform, specs: Iterable[EpisodeSpec]
+) -> Iterator[tuple[EpisodeSpec, tuple[Clip, ...]]]:
+    """Each episode with its query clips; the next one is read from disk while the caller works on this one."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead: tuple[EpisodeSpec, Future[tuple[Clip, ...]]] | None = None
+        for spec in specs:
+            following = spec, reader.submit(read_queries, source, spec, transform)
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+            ahead = following
+        if ahead is not None:
+            yield ahead[0], ahead[1].result()
+
+
+def _shown(specs: Sequence[EpisodeSpec], probe: str, progress: bool) -> Iterator[EpisodeSpec]:
+    """The same episodes with a progress bar on a terminal and about ten lines elsewhere."""
+    name = f"testing {probe}".rstrip()
+    if progress and sys.stderr.isatty():
+        yield from tqdm(specs, desc=name, unit="episode")
+        return
+    for k, spec in enumerate(specs, start=1):
+        yield spec
+        if progress and (k % max(1, len(specs) // LINES) == 0 or k == len(specs)):
+            logger.info("%s: %d/%d episodes", name, k, len(specs))
