@@ -1,0 +1,82 @@
+"""Which episodes a step sees, and the loader that brings them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from episodes.batch import EpisodeBatch
+from episodes.collate import collate
+from episodes.episode import Episode, EpisodeSpec
+from fewshot.training.settings import TrainSettings
+from fewshot.training.signals import ignore_in_worker
+
+
+class Episodes(Protocol):
+    """An endless list of episodes: `dataset[i]` is a pure function of `i >= 0`."""
+
+    def __getitem__(self, index: int) -> Episode: ...
+
+
+def first_index(step: int, micro: int, settings: TrainSettings, rank: int, world: int) -> int:
+    """Index of the first episode of a micro-batch of the step after `step` finished ones.
+
+    Step s sees the episodes `[s * G, (s + 1) * G)` with `G = world * batch * accumulate`: each process a run of
+    `batch * accumulate` of them, cut into its micro-batches. So it is the same global batch however it is split.
+    """
+    group = step * world + rank
+    return (group * settings.accumulate + micro) * settings.batch
+
+
+class MicroBatches(Sampler[list[int]]):
+    """Episode indices of the micro-batches of one process, from the step after `start` finished ones to the end."""
+
+    def __init__(self, settings: TrainSettings, start: int, rank: int, world: int) -> None:
+        self.settings, self.start, self.rank, self.world = settings, start, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.settings.steps):
+            for micro in range(self.settings.accumulate):
+                first = first_index(step, micro, self.settings, self.rank, self.world)
+                yield list(range(first, first + self.settings.batch))
+
+
+def steps_of_batches(
+    dataset: Episodes, settings: TrainSettings, start: int, rank: int, world: int
+) -> Iterator[list[EpisodeBatch]]:
+    """The `accumulate` micro-batches of each step, for the steps after `start` finished ones."""
+    loader = DataLoader(
+        dataset,  # type: ignore[arg-type]  # a list without a length
+        batch_sampler=MicroBatches(settings, start, rank, world),
+        collate_fn=partial(collate, pad_multiple=settings.pad_multiple),
+        num_workers=settings.workers,
+        worker_init_fn=ignore_in_worker,
+        generator=torch.Generator(),  # so that the loader draws nothing from the global one
+    )
+    batches = iter(loader)
+    while step := list(islice(batches, settings.accumulate)):
+        yield step
+
+
+def visible_frames(batch: EpisodeBatch) -> int:
+    """Number of query frames in which the object is visible.
+
+    Raises:
+        ValueError: the queries of the batch carry no visibility, so they are no training targets.
+    """
+    if batch.queries.valid is None:
+        names = ", ".join(str(spec.index) for spec in batch.specs)
+        raise ValueError(f"episodes {names}: the query clips have no masks to learn from (valid is None)")
+    return int(batch.queries.valid.sum())
+
+
+def describe(spec: EpisodeSpec) -> str:
+    """One line that finds the episode again: index, class, videos and expressions."""
+    supports = ", ".join(clip.video for clip in spec.supports)
+    queries = "; ".join(f"{clip.video} {clip.expression!r}" for clip in spec.queries)
+    return f"episode {spec.index}: class {spec.class_name} ({spec.class_id}), supports {supports}, queries {queries}"

@@ -1,0 +1,347 @@
+"""The training loop: episodes in, checkpoints and a log out; stopped at any moment, it goes on bit for bit.
+
+Nothing depends on the history of a random generator: the episodes of a step and the dropout of its forward passes are
+functions of the step, so that a checkpoint needs no generator states and one process can repeat what several did.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from episodes.batch import EpisodeBatch
+from episodes.seeding import derive
+from fewshot.systems.base import System
+from fewshot.training import distribution
+from fewshot.training.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
+from fewshot.training.data import Episodes, describe, first_index, steps_of_batches, visible_frames
+from fewshot.training.optim import clear_gradients, clip_gradients, kept_gradients, make_optimizer, make_schedule
+from fewshot.training.progress import Progress, memory_gib
+from fewshot.training.settings import TrainSettings
+from fewshot.training.signals import CAUGHT, Interrupted, SignalWatch
+from fewshot.training.step import TrainingStep, set_training_mode
+
+__all__ = ["Interrupted", "Log", "NonFiniteLoss", "TrainResult", "TrainSettings", "Trainer"]
+
+logger = logging.getLogger(__name__)
+
+Validate = Callable[[System, int], dict[str, float]]
+
+
+class Log(Protocol):
+    """Where rows go. Only process 0 uses it."""
+
+    def log(self, row: dict[str, float | int | str], step: int) -> None:
+        """Takes one row of the finished step `step`."""
+
+    def rewind(self, step: int) -> None:
+        """Forgets the rows of steps after `step`, which are about to be repeated."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or its gradient is NaN or infinite; the message names the step and its episodes."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+        best: the checkpoint to test: best by validation, or the last one for `select=last`.
+        last: the checkpoint of the last step.
+        steps: finished steps.
+        best_score: validation score of `best`; None for `select=last`.
+    """
+
+    best: Path
+    last: Path
+    steps: int
+    best_score: float | None
+
+
+class Trainer:
+    """Trains a system on episodes.
+
+    Args:
+        system: on the device where it is to be trained.
+        dataset: `dataset[i]` is episode i, for every `i >= 0`.
+        settings: length and mechanics.
+        folder: of the run; checkpoints go to `folder/checkpoints`.
+        log: where the rows go (process 0 only).
+        validate: `validate(system, step)` returns numbers for the log, `score` among them (higher is better). Runs in
+            process 0 while the others wait. Needed unless `settings.select` is `last`.
+        fingerprint: what else changes the numbers (system, benchmark, group, ...), as plain types; a run is not
+            continued with another one.
+
+    Raises:
+        ValueError: settings that do not fit the system or the device.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        dataset: Episodes,
+        settings: TrainSettings,
+        folder: Path,
+        *,
+        log: Log,
+        validate: Validate | None = None,
+        fingerprint: dict[str, Any] | None = None,
+    ) -> None:
+        self.system, self.dataset, self.settings = system, dataset, settings
+        self.log, self.validate = log, validate
+        self.device = next(system.parameters()).device
+        self._check()
+        self.rank, self.world = distribution.rank(), distribution.world_size()
+        self.fingerprint = {**_flat(fingerprint or {}), **settings.fingerprint(self.world)}
+        self.checkpoints = CheckpointFolder(Path(folder), settings.keep_checkpoints)
+        self.optimizer = make_optimizer(system, settings)
+        self.schedule = make_schedule(self.optimizer, settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.kept = kept_gradients(system, self.optimizer, settings.recipe)
+        self.step = 0  # finished optimiser steps
+        self.validated = 0  # the step of the last validation
+        self.best_score: float | None = None
+
+    def _check(self) -> None:
+        settings = self.settings
+        if settings.precision == "fp16" and self.device.type != "cuda":
+            raise ValueError(f"precision=fp16 needs a GPU and the device is {self.device}: take bf16 or fp32")
+        if settings.select != "last" and self.validate is None:
+            raise ValueError(f"select={settings.select} needs validation: give `validate`, or take select=last")
+        if settings.warms_up and not hasattr(self.system, "warmup_losses"):
+            raise ValueError(
+                f"warmup={settings.warmup}: system {self.system.name!r} has no warm-up head (method `warmup_losses`); "
+                "take warmup=none"
+            )
+
+    def run(self, resume: bool = False) -> TrainResult:
+        """Trains to the end, from the newest good checkpoint with `resume`.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM arrived; the step was finished and a checkpoint written.
+            NonFiniteLoss: the loss is not finite; no checkpoint is written, so the last good one stays.
+            CheckpointError: nothing to resume from can be read, or it belongs to another system or other settings.
+            FileExistsError: the folder holds checkpoints and `resume` is False.
+            OSError: the disk is full at the very end, or a checkpoint cannot be written for another reason.
+        """
+        self._restore(resume)
+        if self.step >= self.settings.steps and self.validated == self.step:
+            logger.info("the run is finished: %d steps", self.step)
+            return self._result()
+        progress = Progress(self.step, self.settings.steps, self.device, distribution.is_main())
+        try:
+            with SignalWatch() as signals:
+                self._train(signals, progress)
+        finally:
+            progress.close()
+        distribution.barrier()
+        return self._result()
+
+    def _result(self) -> TrainResult:
+        return TrainResult(self.checkpoints.best, self.checkpoints.path(self.step), self.step, self.best_score)
+
+    def _train(self, signals: SignalWatch, progress: Progress) -> None:
+        model = self._differentiated()
+        set_training_mode(self.system, self.settings.recipe)
+        self._validate_if_due(signals, progress)  # where the run was stopped between a step and its validation
+        for batches in steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world):
+            visible, stop = self._agree(batches, signals)
+            if stop is not None:
+                self._stop(stop)
+            row = self._one_step(model, batches, max(visible, 1.0) / self.world)
+            self.step += 1
+            progress.advance()
+            self._tell(row, progress)
+            self._validate_if_due(signals, progress)
+            if self._due(self.settings.checkpoint_every):
+                self._save(must=self.step == self.settings.steps)
+        _, stop = self._agree([], signals)
+        if stop is not None:
+            self._stop(stop)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.settings.steps
+
+    def _differentiated(self) -> nn.Module:
+        model = TrainingStep(self.system, self.settings.precision)
+        if self.world == 1:
+            return model
+        # Parts of a system stay unused in some variants and during the warm-up.
+        return DistributedDataParallel(model, find_unused_parameters=True)
+
+    def _agree(self, batches: list[EpisodeBatch], signals: SignalWatch) -> tuple[float, Signals | None]:
+        """Visible frames of the step over all processes, and the signal that any process received."""
+        visible = sum(visible_frames(batch) for batch in batches)
+        received = [float(signals.received == signum) for signum in CAUGHT]
+        total, *counts = distribution.all_reduce_sum([visible, *received])
+        return total, next((signum for signum, count in zip(CAUGHT, counts, strict=True) if count > 0), None)
+
+    def _stop(self, signum: Signals) -> None:
+        self._save()
+        distribution.barrier()  # the first process that ends takes the others down with it
+        logger.warning("%s: stopped after step %d; resume=true goes on from here", signum.name, self.step)
+        raise Interrupted(signum)
+
+    def _one_step(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
+        """Forward, backward and update; the losses of the whole step, for the log."""
+        clear_gradients(self.system, self.optimizer, self.settings.recipe)
+        losses = self._backward(model, batches, num_frames)
+        self.scaler.unscale_(self.optimizer)
+        norm = float(clip_gradients(self.system, self.optimizer, self.settings))
+        if not math.isfinite(norm) and not self.scaler.is_enabled():  # the scaler expects it, and skips the step
+            self._refuse("the gradient", batches)
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        return {**{f"train/{name}": value for name, value in losses.items()}, "train/grad_norm": norm, "train/lr": lr}
+
+    def _backward(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
+        """Adds the gradients of all micro-batches; the losses over all of them and all processes."""
+        settings, rows, names = self.settings, [], []
+        own = not settings.warms_up or self.step >= settings.warmup_steps
+        warmup_weight = (settings.warmup_weight if own else 1.0) if settings.warms_up else 0.0
+        for micro, batch in enumerate(batches):
+            first = first_index(self.step, micro, settings, self.rank, self.world)
+            torch.manual_seed(derive(settings.seed, "dropout", first))
+            # Gradients travel once a step, with the last micro-batch.
+            silent = self.world > 1 and micro < len(batches) - 1
+            with model.no_sync() if silent else nullcontext():
+                total, terms = model(batch.to(self.device), num_frames, own, warmup_weight)
+                self.scaler.scale(total).backward()
+            names = ["loss", *terms]
+            rows.append(torch.stack([total.detach().double(), *(term.double() for term in terms.values())]))
+        local = torch.stack(rows)
+        means = distribution.all_reduce_mean(local.sum(0).tolist())
+        if not math.isfinite(means[0]):
+            finite = local[:, 0].isfinite().tolist()
+            self._refuse("the loss", [batch for batch, good in zip(batches, finite, strict=True) if not good])
+        return dict(zip(names, means, strict=True))
+
+    def _refuse(self, what: str, batches: list[EpisodeBatch]) -> None:
+        """Stops every process, naming the episodes of the `batches` of all of them."""
+        described = [describe(spec) for batch in batches for spec in batch.specs]
+        episodes = [line for lines in distribution.gather(described) for line in lines]
+        raise NonFiniteLoss(
+            f"step {self.step + 1}: {what} is not finite; last good checkpoint: "
+            f"{next(iter(self.checkpoints.paths()), 'none')}. Episodes:\n  " + "\n  ".join(episodes)
+        )
+
+    def _tell(self, row: dict[str, float], progress: Progress) -> None:
+        if self._due(self.settings.log_every) and distribution.is_main():
+            row = {**row, "train/steps_per_second": progress.speed(), "train/memory_gib": memory_gib(self.device)}
+            self.log.log(dict(row), self.step)
+            progress.say(self.step, row)
+
+    def _validate_if_due(self, signals: SignalWatch, progress: Progress) -> None:
+        if self.step == self.validated or not self._due(self.settings.val_every):
+            return
+        progress.pause()
+        if distribution.is_main():
+            self._judge(signals)
+        self.best_score = distribution.broadcast(self.best_score)  # where the other processes wait
+        self.validated = self.step
+        set_training_mode(self.system, self.settings.recipe)
+        progress.go_on()
+
+    def _judge(self, signals: SignalWatch) -> None:
+        """Validates, and keeps the weights if they are the best so far (`select=last`: if they are the last)."""
+        score = self._score(signals) if self.validate is not None else None
+        end = self.step == self.settings.steps
+        if self.settings.select == "last":
+            better, score = end, None
+        else:
+            better = self.best_score is None or score > self.best_score
+        if better and self.checkpoints.save_best({**self._content(), "best_score": score}, must=end):
+            self.best_score = score
+
+    def _score(self, signals: SignalWatch) -> float:
+        """The validation score; minus infinity for NaN, which is never the best."""
+        try:
+            with signals.at_once() if self.world == 1 else nullcontext():
+                row = self.validate(self.system, self.step)
+        except Interrupted:
+            self._save()  # going on from here validates first
+            raise
+        self.log.log({f"val/{name}": value for name, value in row.items()}, self.step)
+        logger.info("step %d  %s", self.step, "  ".join(f"val {name} {value:.4g}" for name, value in row.items()))
+        return -math.inf if math.isnan(row["score"]) else float(row["score"])
+
+    def _content(self) -> dict[str, Any]:
+        """What every checkpoint holds."""
+        return {
+            "format": FORMAT,
+            "system": self.system.name,
+            "step": self.step,
+            "best_score": self.best_score,
+            "fingerprint": self.fingerprint,
+            "model": self.system.state_dict(),
+        }
+
+    def _save(self, must: bool = False) -> None:
+        """Writes a checkpoint to go on from; a full disk is an error only if it `must` be written."""
+        if not distribution.is_main():
+            return
+        state = {
+            **self._content(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "validated": self.validated,
+            "kept_gradients": {name: p.grad for name, p in self.kept.items() if p.grad is not None},
+        }
+        self.checkpoints.save(state, must=must)
+
+    def _restore(self, resume: bool) -> None:
+        """Goes back to the newest good checkpoint, and the log with it. Every process reads the same file."""
+        if not resume:
+            if self.checkpoints.paths():
+                raise FileExistsError(
+                    f"{self.checkpoints.folder} holds checkpoints of an earlier run: go on with resume=true, or choose "
+                    "another folder"
+                )
+            return
+        found = self.checkpoints.newest()
+        if found is None:
+            logger.info("no checkpoint in %s yet: training starts from the beginning", self.checkpoints.folder)
+        else:
+            path, state = found
+            check_system(state, self.system.name, path)
+            check_fingerprint(state, self.fingerprint, path)
+            self._take(state)
+            logger.info("going on from %s", path)
+        if distribution.is_main():
+            self.checkpoints.clear_parts()
+            self.log.rewind(self.step)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.system.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name, gradient in state["kept_gradients"].items():
+            self.kept[name].grad = gradient.to(self.device)
+        self.step, self.validated, self.best_score = state["step"], state["validated"], state["best_score"]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `a.b.c` keys, through JSON, so that only plain types get into a checkpoint."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.loads(json.dumps(value))
+    return flat

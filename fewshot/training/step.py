@@ -1,0 +1,82 @@
+"""The part of a training step that is differentiated, as one module, so that DDP's hooks see all of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from episodes.batch import EpisodeBatch
+from fewshot.systems.base import Losses, Prediction, System
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def in_float32(prediction: Prediction) -> Prediction:
+    """The same prediction with float32 tensors, in which losses are computed whatever the autocast."""
+    changed = {}
+    for f in fields(prediction):
+        value = getattr(prediction, f.name)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            changed[f.name] = value.float()
+    return replace(prediction, **changed, layers=tuple(in_float32(layer) for layer in prediction.layers))
+
+
+class TrainingStep(nn.Module):
+    """Losses of one micro-batch: the system's own, the prototype warm-up's, or both."""
+
+    def __init__(self, system: System, precision: str) -> None:
+        super().__init__()
+        self.system = system
+        self.dtype = AUTOCAST[precision]
+
+    def forward(
+        self, batch: EpisodeBatch, num_frames: float, own: bool = True, warmup_weight: float = 0.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss and unweighted terms (warm-up terms start with `warmup_`).
+
+        Args:
+            num_frames: the normaliser, see `System.losses`.
+            own: whether the system's own losses count.
+            warmup_weight: weight of the prototype warm-up's loss; 0 leaves it out.
+        """
+        parts: list[Tensor] = []
+        terms: dict[str, Tensor] = {}
+        if own:
+            losses = self._own(batch, num_frames)
+            parts.append(losses.total)
+            terms.update(losses.terms)
+        if warmup_weight > 0:
+            with self._autocast(batch):
+                losses = self.system.warmup_losses(batch.supports, batch.queries, batch.shots, num_frames)
+            parts.append(losses.total * warmup_weight)
+            terms.update({f"warmup_{name}": term for name, term in losses.terms.items()})
+        return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
+
+    def _autocast(self, batch: EpisodeBatch) -> torch.autocast:
+        kind = batch.queries.frames.device.type
+        return torch.autocast(kind, self.dtype, enabled=self.dtype is not torch.float32)
+
+    def _own(self, batch: EpisodeBatch, num_frames: float) -> Losses:
+        expressions = len(batch.queries) // len(batch)
+        with self._autocast(batch):
+            state = self.system.encode_reference(batch.supports, batch.shots)
+            if expressions > 1:
+                state = state.repeat(expressions)
+            prediction = self.system(batch.queries, state)
+        return self.system.losses(in_float32(prediction), batch.queries, num_frames)
+
+
+def set_training_mode(system: System, recipe: str) -> None:
+    """Training mode; with `recipe=fixed` frozen parts (no parameter asks for a gradient) stay in evaluation mode.
+
+    The official code leaves its frozen text encoder in training mode, with dropout active.
+    """
+    system.train()
+    if recipe == "official":
+        return
+    for module in system.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()

@@ -1,0 +1,335 @@
+"""The loop: resume, signals, accumulation, bad numbers, recipes, selection."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from episodes.batch import ClipBatch
+from fewshot.systems.base import Losses, Prediction
+from fewshot.training.checkpoint import CheckpointError, load_checkpoint
+from fewshot.training.loop import Interrupted, NonFiniteLoss, Trainer
+from fewshot.training.optim import clear_gradients, make_optimizer
+from fewshot.training.step import set_training_mode
+from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
+
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def program(folder: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "tests.fewshot.training.tiny", str(folder), *options]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "checkpoints" / f"step_{step:08d}.pt")["model"]
+
+
+def assert_same_run(one: Path, other: Path, step: int) -> None:
+    assert Rows(one / "rows.jsonl").losses() == Rows(other / "rows.jsonl").losses()
+    first, second = weights(one, step), weights(other, step)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert weights_of_best(one) == weights_of_best(other)
+
+
+def weights_of_best(folder: Path) -> tuple[int, float | None]:
+    state = load_checkpoint(folder / "checkpoints" / "best.pt")
+    return state["step"], state["best_score"]
+
+
+@pytest.mark.parametrize("recipe", ["fixed", "official"])
+def test_killed_and_resumed_is_bit_identical(tmp_path: Path, recipe: str) -> None:
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole", recipe=recipe)
+    settings = json.dumps({"recipe": recipe})
+    killed = run(
+        program(tmp_path / "broken", "--settings", settings, "--episodes", json.dumps({"stop_at": 4 * 10 + 1}))
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    rows = Rows(tmp_path / "broken" / "rows.jsonl").losses()
+    assert max(step for step, _ in rows) == 10  # after the checkpoint of step 8: these rows are repeated
+    resumed = run(program(tmp_path / "broken", "--settings", settings, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from" in resumed.stderr and "step_00000008.pt" in resumed.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "broken", 12)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_and_ends_with_its_exit_code(tmp_path: Path, signum: int, code: int) -> None:
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole")
+    episodes = json.dumps({"stop_at": 4 * 6, "by": int(signum)})
+    stopped = run(program(tmp_path / "stopped", "--episodes", episodes))
+    assert stopped.returncode == code, stopped.stderr
+    assert load_checkpoint(tmp_path / "stopped" / "checkpoints" / "step_00000006.pt")["step"] == 6
+    assert "Traceback" not in stopped.stderr
+    train(tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped", 12)
+
+
+def test_signal_with_workers_and_in_the_last_step(tmp_path: Path) -> None:
+    episodes, settings = json.dumps({"stop_at": 4 * 11, "by": int(signal.SIGTERM)}), json.dumps({"workers": 1})
+    worker_hit = run(program(tmp_path / "worker", "--episodes", episodes, "--settings", settings))
+    assert worker_hit.returncode == 0, worker_hit.stderr  # the signal hit the worker, which outlives it
+
+    class StopsAtTheEnd(Rows):
+        def log(self, row: dict, step: int) -> None:
+            super().log(row, step)
+            if step == 12 and "train/loss" in row:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path, log=StopsAtTheEnd(), validate=score)
+    with pytest.raises(Interrupted) as stopped:
+        trainer.run()
+    assert stopped.value.exit_code == 143
+    assert weights(tmp_path, 12)
+
+
+def test_signal_during_validation_validates_again(tmp_path: Path) -> None:
+    calls = []
+
+    def interrupted(system: nn.Module, step: int) -> dict[str, float]:
+        calls.append(step)
+        if calls == [5]:
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("validation went on")
+        return score(system, step)
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    train(tmp_path / "whole")
+    for resume in (False, True):
+        log = Rows(tmp_path / "stopped" / "rows.jsonl")
+        trainer = Trainer(
+            TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path / "stopped", log=log, validate=interrupted
+        )
+        if resume:
+            trainer.run(resume=True)
+        else:
+            with pytest.raises(Interrupted):
+                trainer.run()
+    assert calls == [5, 5, 10, 12]
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped", 12)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_resume_of_a_finished_run_returns_at_once(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = Rows(tmp_path / "rows.jsonl").rows
+
+    class NoEpisodes:
+        def __getitem__(self, index: int) -> None:
+            raise AssertionError("a finished run needs no episode")
+
+    log = Rows(tmp_path / "rows.jsonl")
+    trainer = Trainer(TinySystem(), NoEpisodes(), tiny_settings(), tmp_path, log=log, validate=score)
+    result = trainer.run(resume=True)
+    assert (result.steps, result.last.name, result.best.name) == (12, "step_00000012.pt", "best.pt")
+    assert log.rows == before
+
+
+def test_workers_do_not_change_the_episodes(tmp_path: Path) -> None:
+    for workers in (0, 2):
+        (tmp_path / str(workers)).mkdir()
+        train(tmp_path / str(workers), workers=workers)
+    assert_same_run(tmp_path / "0", tmp_path / "2", 12)
+
+
+def test_accumulation_is_one_big_batch(tmp_path: Path) -> None:
+    runs = {}
+    for batch, accumulate in ((4, 1), (2, 2), (1, 4)):
+        system, log = TinySystem(dropout=0.0), Rows()
+        settings = tiny_settings(batch=batch, accumulate=accumulate, select="last")
+        Trainer(system, TinyEpisodes(), settings, tmp_path / f"{batch}", log=log).run()
+        runs[batch] = (log.losses(), system.state_dict())
+    for batch in (2, 1):
+        for (_, one), (_, other) in zip(runs[4][0], runs[batch][0], strict=True):
+            assert one == pytest.approx(other, rel=1e-5)
+        for name, tensor in runs[4][1].items():
+            torch.testing.assert_close(tensor, runs[batch][1][name], rtol=1e-4, atol=1e-6)
+
+
+def run_two(folder: Path, **options: dict) -> subprocess.CompletedProcess[str]:
+    """Two processes by torchrun, each with one of the two micro-batches of a step."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    options = {"settings": {"accumulate": 1}, **options}
+    given = [word for name, value in options.items() for word in (f"--{name}", json.dumps(value))]
+    return run([*launch, *program(folder, *given)[1:]])
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """Dropout is drawn per micro-batch, so that even with it two processes do what one does in two micro-batches."""
+    two = run_two(tmp_path / "two")
+    assert two.returncode == 0, two.stderr
+    (tmp_path / "one").mkdir()
+    train(tmp_path / "one")
+    ours, theirs = Rows(tmp_path / "one" / "rows.jsonl").losses(), Rows(tmp_path / "two" / "rows.jsonl").losses()
+    assert [step for step, _ in ours] == [step for step, _ in theirs]
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    for name, tensor in weights(tmp_path / "one", 12).items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "two", 12)[name], rtol=1e-4, atol=1e-6)
+    assert weights_of_best(tmp_path / "one")[0] == weights_of_best(tmp_path / "two")[0]
+
+
+def test_two_processes_keep_official_gradients(tmp_path: Path) -> None:
+    two = run_two(tmp_path / "two", settings={"accumulate": 1, "recipe": "official", "warmup": "none"})
+    assert two.returncode == 0, two.stderr
+    (tmp_path / "one").mkdir()
+    train(tmp_path / "one", recipe="official", warmup="none")
+    ours, theirs = Rows(tmp_path / "one" / "rows.jsonl").losses(), Rows(tmp_path / "two" / "rows.jsonl").losses()
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_one_of_two_processes_is_stopped(tmp_path: Path) -> None:
+    """Episode 26 is of the second process only: both save after step 6 and end."""
+    stopped = run_two(tmp_path, episodes={"stop_at": 26, "by": int(signal.SIGTERM)})
+    assert stopped.returncode != 0 and "143" in stopped.stderr
+    assert "SIGTERM: stopped after step 6" in stopped.stderr
+    assert load_checkpoint(tmp_path / "checkpoints" / "step_00000006.pt")["step"] == 6
+
+
+def test_poison_in_one_of_two_processes_is_named_by_both(tmp_path: Path) -> None:
+    stopped = run_two(tmp_path, episodes={"poison": 26})
+    assert stopped.returncode != 0
+    assert stopped.stderr.count("step 7: the loss is not finite") >= 2
+    assert "episode 26: class dax" in stopped.stderr and "episode 24: class dax" not in stopped.stderr
+
+
+def test_poisoned_episode_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss) as error:
+        train(tmp_path, TinyEpisodes(poison=4 * 6 + 3))
+    message = str(error.value)
+    assert "step 7" in message and "episode 27" in message and "dax" in message and "query27" in message
+    assert "support27" in message and "'a dax'" in message
+    assert "episode 24" not in message  # of the other micro-batch
+    assert "step_00000004.pt" in message
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path, 4).values())
+    train(tmp_path, resume=True)  # without the poison it goes on
+
+
+def test_infinite_gradient_stops_before_the_weights_change(tmp_path: Path) -> None:
+    class Bad(TinySystem):
+        def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+            losses = super().losses(prediction, queries, num_frames)
+            zero = (self.head.bias - self.head.bias.detach()).square().sum().sqrt()  # 0, with an infinite slope
+            return Losses(losses.total + zero, losses.terms)
+
+    system = Bad()
+    before = system.head.bias.detach().clone()
+    with pytest.raises(NonFiniteLoss, match="step 1: the gradient"):
+        Trainer(system, TinyEpisodes(), tiny_settings(warmup="none"), tmp_path, log=Rows(), validate=score).run()
+    assert torch.equal(system.head.bias, before)
+
+
+def test_queries_without_targets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="episodes 0, 1: .*valid is None"):
+        train(tmp_path, TinyEpisodes(valid=False))
+
+
+def test_warm_up_trains_features_first(tmp_path: Path) -> None:
+    train(tmp_path)
+    rows = [row for _, row in Rows(tmp_path / "rows.jsonl").losses() if "train/loss" in row]
+    assert "train/mask" not in rows[2] and rows[2]["train/loss"] == pytest.approx(rows[2]["train/warmup_proto"])
+    both = 2 * rows[3]["train/mask"] + 0.1 * rows[3]["train/warmup_proto"]
+    assert rows[3]["train/loss"] == pytest.approx(both)
+
+
+def test_best_checkpoint(tmp_path: Path) -> None:
+    """`best.pt` follows the score, holds no optimiser, and is the last one for `select=last`."""
+    scores = {5: {"score": 0.4}, 10: {"score": 0.7}, 12: {"score": float("nan")}}
+    trainer = Trainer(
+        TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path / "val", log=Rows(), validate=lambda s, n: scores[n]
+    )
+    result = trainer.run()
+    state = load_checkpoint(result.best)
+    assert (state["step"], state["best_score"], result.best_score) == (10, 0.7, 0.7)
+    assert "optimizer" not in state
+    last = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(select="last"), tmp_path / "last", log=Rows()).run()
+    assert load_checkpoint(last.best)["step"] == 12 and last.best_score is None
+    names = sorted(p.name for p in (tmp_path / "last" / "checkpoints").iterdir())
+    assert names == ["best.pt", "step_00000008.pt", "step_00000012.pt"]
+
+
+def test_other_system_and_other_settings_are_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    other = TinySystem()
+    other.name = "gigantic"
+    arguments = {"log": Rows(), "validate": score}
+    with pytest.raises(CheckpointError, match="system 'tiny'.*'gigantic'"):
+        Trainer(other, TinyEpisodes(), tiny_settings(), tmp_path, **arguments).run(resume=True)
+    with pytest.raises(CheckpointError, match=r"(?s)train.lr: 0.01 in the checkpoint, 0.1 now"):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(lr=0.1), tmp_path, **arguments).run(resume=True)
+    with pytest.raises(CheckpointError, match="data.group: 'absent' in the checkpoint, 2 now"):
+        fingerprint = {"data": {"group": 2}}
+        trainer = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path, **arguments, fingerprint=fingerprint)
+        trainer.run(resume=True)
+    with pytest.raises(FileExistsError, match="resume=true"):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path, **arguments).run()
+    free = tiny_settings(workers=1, log_every=7, batch=1, accumulate=4)
+    assert Trainer(TinySystem(), TinyEpisodes(), free, tmp_path, **arguments).run(resume=True).steps == 12
+
+
+def test_refusals_at_the_start(tmp_path: Path) -> None:
+    class Cold(TinySystem):
+        warmup_losses = property()  # hasattr is False
+
+    arguments = {"folder": tmp_path, "log": Rows()}
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(precision="fp16"), **arguments, validate=score)
+    with pytest.raises(ValueError, match="select=val needs validation"):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), **arguments)
+    with pytest.raises(ValueError, match="has no warm-up head"):
+        Trainer(Cold(), TinyEpisodes(), tiny_settings(), **arguments, validate=score)
+    with pytest.raises(ValueError, match="precision='fp8': valid are fp32, bf16, fp16"):
+        tiny_settings(precision="fp8")
+    with pytest.raises(ValueError, match="steps=0"):
+        tiny_settings(steps=0)
+    with pytest.raises(TypeError, match="JSON"):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), **arguments, validate=score, fingerprint={"a": {1, 2}})
+
+
+def test_bf16_on_the_cpu_learns_in_float32(tmp_path: Path) -> None:
+    system = train(tmp_path, precision="bf16")
+    assert all(p.dtype is torch.float32 for p in system.parameters())
+    (tmp_path / "exact").mkdir()
+    train(tmp_path / "exact")
+    rows, exact = Rows(tmp_path / "rows.jsonl").losses(), Rows(tmp_path / "exact" / "rows.jsonl").losses()
+    assert rows[0][1]["train/loss"] != exact[0][1]["train/loss"]
+    assert rows[0][1]["train/loss"] == pytest.approx(exact[0][1]["train/loss"], rel=0.02)
+
+
+def test_official_recipe_keeps_gradients_and_modes() -> None:
+    settings = tiny_settings(recipe="official")
+    system = TinySystem()
+    optimizer = make_optimizer(system, settings)
+    for p in system.parameters():
+        p.grad = torch.ones_like(p)
+    clear_gradients(system, optimizer, "official")
+    assert system.affinity.weight.grad is not None and system.head.weight.grad is None
+    clear_gradients(system, optimizer, "fixed")
+    assert system.affinity.weight.grad is None
+    set_training_mode(system, "official")
+    assert system.frozen.training and system.frozen[1].training
+    set_training_mode(system, "fixed")
+    assert not system.frozen.training and not system.frozen[1].training
+    assert system.training and system.dropout.training and system.features.training

@@ -1,0 +1,90 @@
+"""Groups, schedules and clipping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fewshot.training.optim import clip_gradients, kept_gradients, make_optimizer, make_schedule
+from tests.fewshot.training.tiny import TinySystem, tiny_settings
+
+
+def rates(**changes: object) -> list[list[float]]:
+    """Learning rates of all groups in every step."""
+    settings = tiny_settings(**changes)
+    optimizer = make_optimizer(TinySystem(), settings)
+    schedule = make_schedule(optimizer, settings)
+    seen = []
+    for _ in range(settings.steps):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_step_schedule_drops_at_shares_of_the_run() -> None:
+    seen = rates(steps=24, schedule="step", drop_at=(0.125, 0.2083), lr=1.0)
+    first = [group[0] for group in seen]
+    assert first[:3] == [1.0] * 3
+    assert first[3:5] == pytest.approx([0.1] * 2)
+    assert first[5:] == pytest.approx([0.01] * 19)
+    assert [group[1] for group in seen] == pytest.approx([rate / 2 for rate in first])
+
+
+def test_onecycle_rises_and_falls() -> None:
+    first = [group[0] for group in rates(steps=41, schedule="onecycle", warmup_share=0.25, lr=1.0)]
+    assert first[0] == pytest.approx(0.04)  # torch's div_factor of 25
+    assert max(first) == pytest.approx(1.0, abs=0.02)
+    assert 8 <= first.index(max(first)) <= 10
+    assert first[-1] < 1e-4
+    assert first[:9] == sorted(first[:9]) and first[10:] == sorted(first[10:], reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["step", "onecycle", "constant"])
+def test_schedules_last_for_the_whole_run(schedule: str) -> None:
+    for steps in (1, 2, 3, 10):
+        assert len(rates(steps=steps, schedule=schedule)) == steps
+    assert rates(schedule="constant", lr=0.3) == [[0.3, 0.15]] * 12
+
+
+def test_groups_and_weight_decay() -> None:
+    optimizer = make_optimizer(TinySystem(), tiny_settings(lr=0.2, weight_decay=0.05))
+    assert [(g["name"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        ("all", 0.2, 0.05),
+        ("head", 0.1, 0.05),
+    ]
+
+
+def test_nothing_to_train_is_refused() -> None:
+    system = TinySystem().requires_grad_(False)
+    with pytest.raises(ValueError, match="'tiny' has no parameter to train"):
+        make_optimizer(system, tiny_settings())
+
+
+@pytest.mark.parametrize(("recipe", "clipped"), [("fixed", False), ("official", True)])
+def test_clipping_counts_what_the_recipe_says(recipe: str, clipped: bool) -> None:
+    """The official norm holds parameters that are in no group; here they alone have a large gradient."""
+    settings = tiny_settings(recipe=recipe, clip_norm=1.0)
+    system = TinySystem()
+    stranger = system.affinity.weight if recipe == "official" else torch.nn.Parameter(torch.zeros(3))
+    if recipe == "fixed":
+        system.stranger = stranger  # a parameter after the groups were made
+    optimizer = make_optimizer(system, settings)
+    if recipe == "fixed":
+        optimizer.param_groups[0]["params"] = [p for p in optimizer.param_groups[0]["params"] if p is not stranger]
+    system.head.bias.grad = torch.full((1,), 0.5)
+    stranger.grad = torch.full_like(stranger, 100.0)
+    norm = clip_gradients(system, optimizer, settings)
+    assert (norm > 1) == clipped
+    assert (system.head.bias.grad.item() < 0.5) == clipped
+    kept = kept_gradients(system, optimizer, recipe)
+    assert ("affinity.weight" in kept) == clipped
+
+
+def test_clip_norm_zero_clips_nothing() -> None:
+    settings = tiny_settings(clip_norm=0.0)
+    system = TinySystem()
+    optimizer = make_optimizer(system, settings)
+    system.head.bias.grad = torch.full((1,), 7.0)
+    assert clip_gradients(system, optimizer, settings).item() == pytest.approx(7.0)
+    assert system.head.bias.grad.item() == 7.0
