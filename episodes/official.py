@@ -31,6 +31,8 @@ class OfficialTrainEpisodes:
         query_frames: frames of the query clip.
         support_frames: frames of the support clip.
 
+    The official code cannot draw from a class with fewer than two videos; the next class that has them takes its place.
+
     Raises ValueError when no class has two videos.
     """
 
@@ -47,7 +49,8 @@ class OfficialTrainEpisodes:
         self.source, self.folds, self.group, self.seed = source, folds, group, seed
         self.query_frames, self.support_frames = query_frames, support_frames
         self.pools = {c: source.videos(c) for c in folds.train_classes(group)}
-        self.classes = feasible(self.pools, 1, folds, f"official training episodes of group {group}")
+        self.classes = folds.train_classes(group)
+        self.usable = feasible(self.pools, 1, folds, f"official training episodes of group {group}")
 
     def __len__(self) -> int:
         """Episodes of an epoch; larger indices are further epochs."""
@@ -60,7 +63,8 @@ class OfficialTrainEpisodes:
 
     def draw(self, index: int, draws: random.Random) -> EpisodeSpec:
         """Episode `index`, drawn from `draws` in the official order: query, support, then each clip."""
-        class_id = self.classes[index % len(self) // PER_CLASS]
+        wanted = self.classes[index % len(self) // PER_CLASS]
+        class_id = next((c for c in self.usable if c >= wanted), self.usable[0])
         pool = self.pools[class_id]
         query = draws.choice(pool)
         support = draws.choice([v for v in pool if v != query])
