@@ -81,7 +81,8 @@ def read_scores(path: Path | str) -> list[QueryScore]:
     if not path.is_file():
         raise ValueError(f"{path} is not a file: give the CSV or JSON report that meta_test wrote")
     if path.suffix == ".json":
-        return scores_from_json(json.loads(path.read_text(encoding="utf-8")).get("queries"), path)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return scores_from_json(content.get("queries") if isinstance(content, dict) else None, path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
@@ -94,9 +95,15 @@ def scores_to_json(scores: Sequence[QueryScore]) -> dict[str, Any]:
 
 def scores_from_json(data: dict[str, Any] | None, path: Path | str = "report") -> list[QueryScore]:
     """The inverse of `scores_to_json`; `path` is named in the error."""
-    columns = set(data["columns"]) if data else set()
+    columns = list(data["columns"]) if data else []
     missing = [name for name in COLUMNS if name not in columns]
     if data is None or missing:
         raise ValueError(f"{path} holds no query scores: missing columns {', '.join(missing)}")
-    places = [(field.name, data["columns"].index(field.name), _TYPES[str(field.type)]) for field in fields(QueryScore)]
-    return [QueryScore(**{name: convert(row[at]) for name, at, convert in places}) for row in data["rows"]]
+    types = {field.name: _TYPES[str(field.type)] for field in fields(QueryScore)}
+    scores = []
+    for number, row in enumerate(data["rows"], start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"{path}: query {number} has {len(row)} of {len(columns)} values: the file is cut off")
+        values = dict(zip(columns, row, strict=True))
+        scores.append(QueryScore(**{name: convert(values[name]) for name, convert in types.items()}))
+    return scores

@@ -1,0 +1,147 @@
+"""Paired comparison of two runs on the same episodes: `python -m benchmarks.compare a.json b.json`
+
+Both runs are resampled together (the same query videos in each bootstrap sample), so that what makes a video hard
+for both cancels, and the interval is about the difference.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.arguments import count, fail, parse
+from benchmarks.estimates import MEASURES, fold_numbers, mean_numbers
+from benchmarks.intervals import percentile_interval
+from benchmarks.protocols import Protocol, get_protocol
+from benchmarks.scores import QueryScore, read_scores
+from benchmarks.tables import percent, text_table
+
+USAGE = """
+python -m benchmarks.compare A B [key=value ...]
+
+  A, B        the JSON or CSV reports of two runs that tested the same episodes (the same manifest, or the same
+              benchmark, groups, shots and seeds)
+  protocol    cma (default), cma_per_class or davis
+  probe       compare a probe instead of the real numbers (default: empty)
+  bootstrap   number of bootstrap samples (default 2000)
+  seed        of the bootstrap (default 0)
+"""
+KEYS = {"protocol": "cma", "probe": "", "bootstrap": "2000", "seed": "0"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A of one measure of one group (None: mean over groups), in -1..1, with its 95 % interval.
+
+    `p` is the two-sided bootstrap p-value of 'no difference' (twice the smaller share of samples on one side of 0).
+    Interval and p are None with a single query video.
+    """
+
+    group: int | None
+    measure: str
+    a: float
+    b: float
+    interval: tuple[float, float] | None
+    p: float | None
+
+    @property
+    def value(self) -> float:
+        """The difference B - A."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences per group and over all, the number of queries that both runs have, and of those left out."""
+
+    differences: tuple[Difference, ...]
+    shared: int
+    only_a: int
+    only_b: int
+
+    def table(self) -> str:
+        """Plain text: values of both runs and the difference, in percent."""
+        header = ["group", "measure", "A", "B", "B - A", "95 %", "p"]
+        rows = []
+        for d in self.differences:
+            values = [percent(d.a), percent(d.b), f"{100 * d.value:+.1f}", percent(d.interval)]
+            rows.append([_group(d.group), d.measure, *values, "-" if d.p is None else f"{d.p:.3f}"])
+        left_out = f"; left out: {self.only_a} only in A, {self.only_b} only in B" if self.only_a or self.only_b else ""
+        return f"{self.shared} queries in both runs{left_out}\n" + text_table(header, rows)
+
+
+def _group(group: int | None) -> str:
+    return "mean" if group is None else str(group)
+
+
+def compare(
+    a: Sequence[QueryScore],
+    b: Sequence[QueryScore],
+    protocol: str = "cma",
+    probe: str = "",
+    bootstrap: int = 2000,
+    random_seed: int = 0,
+) -> Comparison:
+    """Compare two runs query by query, on the queries (same seed, group, episode, class, video, expression) of both.
+
+    Raises:
+        ValueError: unknown protocol, or the runs have no query in common.
+    """
+    of_a, of_b = ({score.key: score for score in scores if score.probe == probe} for scores in (a, b))
+    keys = sorted(of_a.keys() & of_b.keys())
+    if not keys:
+        raise ValueError(
+            f"the two runs share no query with probe {probe!r} ({len(of_a)} and {len(of_b)} queries): test both with "
+            "the same manifest, or the same benchmark, groups, shots and seeds"
+        )
+    pairs = [(of_a[key], of_b[key]) for key in keys]
+    differences = _differences(pairs, get_protocol(protocol), bootstrap, random_seed)
+    return Comparison(tuple(differences), len(keys), len(of_a) - len(keys), len(of_b) - len(keys))
+
+
+def _differences(
+    pairs: Sequence[tuple[QueryScore, QueryScore]], protocol: Protocol, bootstrap: int, random_seed: int
+) -> list[Difference]:
+    """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the group and its videos."""
+    groups: list[int | None] = sorted({score.group for score, _ in pairs})
+    sides = []
+    for side in (0, 1):
+        of_group = [[pair[side] for pair in pairs if pair[side].group == group] for group in groups]
+        folds = [fold_numbers(scores, protocol, bootstrap, random_seed) for scores in of_group]
+        same_seeds = len({frozenset(score.seed for score in scores) for scores in of_group}) == 1
+        sides.append([*folds, mean_numbers(folds, same_seeds)])
+    result = []
+    for group, a, b in zip([*groups, None], *sides, strict=True):
+        draws = None if a.draws is None or b.draws is None else b.draws - a.draws
+        for k, measure in enumerate(MEASURES):
+            interval = None if draws is None else percentile_interval(draws[:, k])
+            p = None if draws is None else _p_value(draws[:, k])
+            result.append(Difference(group, measure, a.values[:, k].mean(), b.values[:, k].mean(), interval, p))
+    return result
+
+
+def _p_value(draws: NDArray[np.float64]) -> float:
+    """Two-sided; the observed sample counts as one more draw, so that it is never 0."""
+    smaller = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
+    return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line."""
+    files, values = parse(argv, KEYS, USAGE)
+    if len(files) != 2:
+        fail(f"two reports are needed, got {len(files)}", USAGE)
+    try:
+        a, b = (read_scores(path) for path in files)
+        numbers = count(values["bootstrap"], "bootstrap"), count(values["seed"], "seed", least=0)
+        print(compare(a, b, values["protocol"], values["probe"], *numbers).table())
+    except ValueError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,83 @@
+"""Label maps as PNG files: palette images (value = object id) and binary masks (0 and 255)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Labels = NDArray[np.uint8]
+
+
+def read_labels(path: Path | str) -> Labels:
+    """Values of a palette, greyscale or 1-bit PNG: `(H, W)` uint8.
+
+    Raises:
+        ValueError: the file is missing, broken or truncated, or has colours instead of ids.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise ValueError(f"{path} is a {image.mode} image: label maps are palette or greyscale PNGs")
+            return np.asarray(image).astype(np.uint8, copy=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as a PNG ({error}): write it again") from error
+
+
+def read_sequence(folder: Path | str, names: Sequence[str]) -> Labels:
+    """`<folder>/<name>.png` of all names, one size: `(T, H, W)` uint8.
+
+    Raises:
+        ValueError: a file is missing, broken or of another size than the first.
+    """
+    first = read_labels(Path(folder) / f"{names[0]}.png")
+    labels = np.empty((len(names), *first.shape), np.uint8)
+    labels[0] = first
+    for at, name in enumerate(names[1:], start=1):
+        path = Path(folder) / f"{name}.png"
+        frame = read_labels(path)
+        if frame.shape != first.shape:
+            raise ValueError(
+                f"{path} is {frame.shape[0]}x{frame.shape[1]}, {names[0]}.png is {first.shape}: sizes differ"
+            )
+        labels[at] = frame
+    return labels
+
+
+def davis_palette() -> bytes:
+    """The colours of the PASCAL VOC and DAVIS palettes: bit k of the id, three at a time, to the high colour bits."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours.tobytes()
+
+
+def write_labels(path: Path | str, labels: NDArray) -> None:
+    """Write a map of ids 0..255 `(H, W)` as a palette PNG; missing folders are created."""
+    image = Image.fromarray(_plane(labels).astype(np.uint8))
+    image.putpalette(davis_palette())
+    _save(image, Path(path))
+
+
+def write_mask(path: Path | str, mask: NDArray) -> None:
+    """Write a mask `(H, W)` as a greyscale PNG of 0 and 255; missing folders are created."""
+    _save(Image.fromarray(np.where(_plane(mask) > 0, 255, 0).astype(np.uint8)), Path(path))
+
+
+def _plane(values: NDArray) -> NDArray:
+    values = np.asarray(values)
+    if values.ndim != 2:
+        raise ValueError(f"a mask must be (H, W), got {values.shape}")
+    return values
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
