@@ -72,3 +72,16 @@ def check_training(config: MetaTrainConfig) -> None:
             f"train.warmup_steps={config.train.warmup_steps} is more than train.steps={config.train.steps}: the "
             "warm-up is part of the run"
         )
+    if config.recipe == "official":
+        check_official(config)
+
+
+def check_official(config: MetaTrainConfig) -> None:
+    """What the official training cannot do."""
+    if config.shots != 1:
+        raise ValueError(f"shots={config.shots}: recipe=official trains with one support; take shots=1 or recipe=fixed")
+    if config.train.select_on == "val":
+        raise ValueError(
+            "train.select_on=val: recipe=official trains on every video of the training classes, so none are left for "
+            "validation; take test (as the official code does) or last"
+        )

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
@@ -46,20 +47,25 @@ class Program(Generic[Config]):
     examples: tuple[tuple[str, str], ...]
     run: Callable[[Config, Command], float | None]
 
-    def main(self) -> float | None:
+    def main(self) -> None:
         """Read the command line, compose and check the configuration, run. Ends the program with 1 on user errors."""
         register_schemas()
         arguments = sys.argv[1:]
         with short_errors():
             refuse_unknown_keys(arguments, self.schema)
         if any(argument in ("-h", "--help") for argument in arguments):
-            return self.help([a for a in arguments if not a.startswith("-")])
+            with short_errors():
+                self.help([argument for argument in arguments if not argument.startswith("-")])
+            return
         decorated = hydra.main(version_base="1.3", config_path="pkg://experiments", config_name=self.config_name)
-        return decorated(self._job)()
+        decorated(self._job)()
 
     def help(self, overrides: Sequence[str]) -> None:
-        """Print the help text with the values that `overrides` give."""
-        config = composed(self.config_name, overrides)
+        """Print the help text with the values that `overrides` give. Raises ValueError if they cannot be composed."""
+        try:
+            config = composed(self.config_name, overrides)
+        except HydraException as error:
+            raise ValueError(f"{error} {error.__cause__ or ''}".strip()) from error
         print(help_text(self.module, self.about, self.examples, self.schema, config))
 
     def _job(self, composed_config: DictConfig) -> float | None:
@@ -117,8 +123,7 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
 def short_errors() -> Iterator[None]:
     """User errors end the program with exit code 1 and their message; other errors keep their trace.
 
-    A user error is a ValueError or OSError raised by a line of this project. FEWSHOT_TRACEBACK=1 or
-    HYDRA_FULL_ERROR=1 shows the trace of every error.
+    FEWSHOT_TRACEBACK=1 or HYDRA_FULL_ERROR=1 shows the trace of every error (`is_user_error` tells them apart).
     """
     try:
         yield
@@ -132,11 +137,19 @@ def short_errors() -> Iterator[None]:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether the error is of a kind that a user can cause and was raised by a line of this project."""
+    """Whether a user can cause it: an error class of this project, or a value or file refused by one of its lines."""
+    if type(error).__module__.split(".")[0] in PACKAGES:
+        return True
+    return isinstance(error, (ValueError, OSError)) and raised_in(error).split(".")[0] in PACKAGES
+
+
+def raised_in(error: Exception) -> str:
+    """Name of the module whose line raised the error."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    spec = trace.tb_frame.f_globals.get("__spec__") if trace is not None else None
-    name = spec.name if module == "__main__" and spec is not None else module
-    return isinstance(error, ValueError | OSError) and name.split(".")[0] in PACKAGES
+    if trace is None:
+        return ""
+    names = trace.tb_frame.f_globals
+    spec = names.get("__spec__")  # `python -m` calls the module __main__, its spec keeps the name
+    return spec.name if spec is not None else names.get("__name__", "")

@@ -128,8 +128,9 @@ def redirect(folder: Path) -> list[str]:
 
 
 def stored_id(folder: Path) -> str:
-    """The id of the folder's W&B run: made at the first call, the same ever after."""
+    """The id of the folder's W&B run: made at the first call (a sweep agent gives its own), the same ever after."""
     path = folder / "wandb_id.json"
     if not path.exists():
-        replace_file(path, json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n")
+        own = os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:12]
+        replace_file(path, json.dumps({"id": own}) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))["id"]
