@@ -150,7 +150,11 @@ class TestConfig:
     bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0)
     save_masks: bool = key(False, "write the predicted masks as PNG")
     pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0)
-    workers: int = key(0, "processes that load test episodes; 0: the main one. No effect on the numbers", minimum=0)
+    workers: int = key(
+        0,
+        "processes that compute J and F beside the segmentation; 0: the main one. No effect on the numbers",
+        minimum=0,
+    )
 
 
 @dataclass

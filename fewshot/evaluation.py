@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 Transform = Callable[[Clip, torch.Generator], Clip]
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
 WAITING = 32  # queries whose scores may be outstanding in the pool
-LINES = 10  # progress lines where there is no terminal
+SECONDS_PER_LINE = 20  # of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def evaluate(
         probe: '' or a name from `fewshot.probes.PROBES`.
         pool: computes J and F beside the segmentation (any executor, also of processes); None: in this thread.
         on_query: is shown every segmented query (masks and pictures are written there).
-        progress: a bar on a terminal, ten lines elsewhere; False: silence.
+        progress: a bar on a terminal, lines elsewhere; False: silence.
         rank, world: test only this process's share of the list. The probe changes the whole list first, so the
             shares of all ranks put together in order are what one process returns.
 
@@ -184,12 +185,14 @@ def _read_ahead(
 
 
 def _shown(specs: Sequence[EpisodeSpec], probe: str, progress: bool) -> Iterator[EpisodeSpec]:
-    """The same episodes with a progress bar on a terminal and about ten lines elsewhere."""
+    """The same episodes with a progress bar on a terminal and a line now and then elsewhere."""
     name = f"testing {probe}".rstrip()
     if progress and sys.stderr.isatty():
         yield from tqdm(specs, desc=name, unit="episode")
         return
+    told = time.perf_counter()
     for k, spec in enumerate(specs, start=1):
         yield spec
-        if progress and (k % max(1, len(specs) // LINES) == 0 or k == len(specs)):
+        if progress and time.perf_counter() - told > SECONDS_PER_LINE:
+            told = time.perf_counter()
             logger.info("%s: %d/%d episodes", name, k, len(specs))

@@ -139,8 +139,7 @@ def episode_picture(
     supports = support_tiles(episode, height)
     rows = []
     for clip, probability in zip(episode.queries, probabilities, strict=True):
-        title = f"“{clip.expression}”" if clip.expression else clip.video
-        rows.append((title, supports + query_tiles(clip, _masks(probability), frames, height)))
+        rows.append((_title(clip), supports + query_tiles(clip, _masks(probability), frames, height)))
     heading = f"class {episode.spec.class_name}, video {episode.queries[0].video} ({LEGEND})"
     return sheet(rows, heading=heading)
 
@@ -157,27 +156,40 @@ def contact_sheet(
     episodes: Sequence[Episode],
     probabilities: Sequence[Tensor],
     *,
-    query: Sequence[int] | None = None,
+    columns: int = 1,
     height: int = TILE_HEIGHT,
 ) -> Path:
-    """One row per episode: supports, a query frame with the true outline, the same frame with the prediction.
+    """The first query of each episode: supports, a query frame with the true outline, and with the prediction.
 
     Args:
-        probabilities: per episode `(T, h, w)` for the query that is shown.
-        query: which query of each episode is shown; the first by default.
+        probabilities: per episode `(T, h, w)` for its first query.
+        columns: episodes side by side.
     """
-    rows = []
-    chosen = query or [0] * len(episodes)
-    for episode, probability, n in zip(episodes, probabilities, chosen, strict=True):
-        clip, masks = episode.queries[n], _masks(probability)
+    sheets = []
+    for episode, probability in zip(episodes, probabilities, strict=True):
+        clip, masks = episode.queries[0], _masks(probability)
         t = _fullest(clip)
         tiles = [
             *support_tiles(episode, height),
             clip_tile(clip, t, truth=True, caption="query, truth outlined", height=height),
             clip_tile(clip, t, mask=masks[t].cpu().numpy(), caption="prediction", height=height),
         ]
-        rows.append((f"“{clip.expression}”" if clip.expression else clip.video, tiles))
-    return _save(path, sheet(rows))
+        sheets.append(sheet([(_title(clip), tiles)]))
+    return _save(path, grid(sheets, columns))
+
+
+def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures in rows of `columns`, on white, all cells as large as the largest picture."""
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    columns = min(columns, len(pictures))
+    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
+    for k, picture in enumerate(pictures):
+        page.paste(picture, (k % columns * width, k // columns * height))
+    return page
+
+
+def _title(clip: Clip) -> str:
+    return f"“{clip.expression}”" if clip.expression else clip.video
 
 
 def _masks(probability: Tensor) -> Tensor:

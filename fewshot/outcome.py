@@ -1,0 +1,116 @@
+"""What a test has measured, and how it is told: report, files, table, tracker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.protocols import get_protocol
+from benchmarks.protocols.protocol import NOT_STATED
+from benchmarks.report import Report
+from benchmarks.scores import QueryScore
+from episodes.episode import EpisodeSpec
+from fewshot.config import MetaTestConfig, MetaTrainConfig
+from fewshot.probes import PROBES
+from fewshot.tracking import Tracker
+from fewshot.training import distribution
+
+logger = logging.getLogger(__name__)
+Config = MetaTrainConfig | MetaTestConfig
+RESULTS, SHEET = "results.json", "results.csv"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights come from, as the protocol card tells it.
+
+    Attributes:
+        checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
+        start_weights: pre-trained weights that the training started from; None for training from scratch.
+    """
+
+    checkpoint: str = NOT_STATED
+    start_weights: str | None = None
+
+    @staticmethod
+    def of_training(config: MetaTrainConfig) -> Origin:
+        """What a training run's configuration says."""
+        files = (config.train.init_from, config.system.backbone_weights, config.system.text_weights)
+        return Origin(config.train.select_on, ", ".join(Path(name).name for name in files if name) or None)
+
+
+@dataclass
+class Outcome:
+    """What has been measured so far.
+
+    Attributes:
+        scores: of every query of every seed and probe.
+        notes: what was left out, and why.
+        pictures: of a few episodes, in the order of `shown`.
+        shown: the episodes of the pictures.
+        shots: support clips per episode.
+    """
+
+    scores: list[QueryScore] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
+    shown: list[EpisodeSpec] = field(default_factory=list)
+    shots: int | None = None
+
+
+def finish(
+    outcome: Outcome, config: Config, folder: Path, tracker: Tracker | None = None, origin: Origin | None = None
+) -> Report:
+    """Build the report, write `results.json` and `results.csv`, print the table, tell the tracker."""
+    if origin is None:
+        origin = Origin.of_training(config) if isinstance(config, MetaTrainConfig) else Origin()
+    report = Report(
+        tuple(outcome.scores),
+        protocol=config.benchmark.protocol,
+        card=card(outcome, config, origin),
+        bootstrap=config.test.bootstrap,
+    )
+    if not distribution.is_main():
+        return report
+    report.write_json(folder / RESULTS)
+    report.write_csv(folder / SHEET)
+    logger.info("\n%s\n\n%s\n", report.table(), legend(report.probes))
+    logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
+    if tracker is not None:
+        tracker.summary({f"test/{name}": value for name, value in report.summary().items()})
+        _tabulate(tracker, outcome, config.tracking.pictures)
+    return report
+
+
+def card(outcome: Outcome, config: Config, origin: Origin) -> str:
+    """The protocol card of what was measured, with what was left out."""
+    seeds = sorted({score.seed for score in outcome.scores})
+    text = get_protocol(config.benchmark.protocol).card(
+        benchmark=config.benchmark.name,
+        size=f"short side {config.benchmark.test_size}",
+        checkpoint=origin.checkpoint,
+        shots=outcome.shots,
+        seeds=seeds,
+        start_weights=origin.start_weights,
+    )
+    return "\n".join([text, *(f"{'note':<13}: {note}" for note in outcome.notes)])
+
+
+def legend(probes: Sequence[str]) -> str:
+    """What the probes of a report are, one line each."""
+    return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
+
+
+def _tabulate(tracker: Tracker, outcome: Outcome, number: int) -> None:
+    """A fixed handful of episodes with their scores and pictures."""
+    columns = ("group", "seed", "class", "video", "expressions", "J", "F", "picture")
+    rows = []
+    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[:number]:
+        place = (spec.group, spec.seed, "", spec.index)
+        scores = [s for s in outcome.scores if (s.group, s.seed, s.probe, s.episode) == place]
+        j, f = (100 * sum(values) / len(scores) for values in zip(*((s.j_cma, s.f_cma) for s in scores), strict=True))
+        said = "; ".join(score.expression for score in scores)
+        rows.append((spec.group, spec.seed, spec.class_name, scores[0].video, said, j, f, picture))
+    tracker.table("test_episodes", columns, rows)

@@ -1,0 +1,199 @@
+"""The test of a system on the held-out classes of a fold: episodes, probes, numbers, masks and pictures."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from benchmarks.report import Report
+from benchmarks.submission import write_masks
+from episodes.episode import Episode, EpisodeSpec
+from episodes.folds import Folds
+from episodes.manifest import read_manifest
+from episodes.sampler import test_episodes
+from episodes.sources.base import Source
+from episodes.transforms import TestTransform
+from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports
+from fewshot.outcome import Config, Origin, Outcome, finish
+from fewshot.pictures import contact_sheet, save_episode_picture
+from fewshot.probes import probe_specs
+from fewshot.segmentation import segment
+from fewshot.systems.base import System
+from fewshot.tracking import Tracker
+from fewshot.training import distribution
+from fewshot.training.signals import SignalWatch, ignore_in_worker
+
+logger = logging.getLogger(__name__)
+MASKS, PICTURES = "masks", "pictures"
+QUERIES_DRAWN = 4  # expressions of an episode that its picture shows at most
+
+
+def run_test(
+    system: System,
+    config: Config,
+    source: Source,
+    folds: Folds,
+    group: int,
+    folder: Path,
+    tracker: Tracker | None = None,
+    *,
+    origin: Origin | None = None,
+) -> Report:
+    """Test one fold with all seeds and probes, write everything into `folder`, print and return the report.
+
+    With several processes each tests its share; every process gets the whole report, the first one writes.
+
+    Args:
+        origin: of the weights; by default what a training configuration says.
+
+    Raises:
+        ValueError: no class of the fold has enough videos, or the manifest does not fit.
+    """
+    outcome = Outcome()
+    test_group(system, config, source, folds, group, folder, outcome)
+    return finish(outcome, config, folder, tracker, origin)
+
+
+def test_group(
+    system: System, config: Config, source: Source, folds: Folds, group: int, folder: Path, outcome: Outcome
+) -> None:
+    """Add the scores (and pictures) of one fold to `outcome`."""
+    seeds = test_specs(config, source, folds, group)
+    outcome.shots = seeds[0][0].shots
+    with SignalWatch() as signals, signals.at_once(), score_pool(config.test.workers) as pool:
+        for specs in seeds:
+            for probe in ("", *config.test.probes):
+                _test_list(system, config, source, specs, probe, folder, outcome, pool)
+        if config.test.pictures and distribution.is_main():
+            shown = spread(seeds[0], config.test.pictures)
+            outcome.pictures += draw(system, source, shown, config, folder / PICTURES)
+            outcome.shown += shown
+
+
+test_group.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+
+
+def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list[list[EpisodeSpec]]:
+    """The episodes of a fold, one list per seed: from the manifest if there is one, else drawn.
+
+    Raises:
+        ValueError: the manifest has no episode of the group, or episodes cannot be drawn.
+    """
+    manifest = getattr(config, "manifest", None)
+    if manifest is None:
+        return [
+            test_episodes(
+                source,
+                folds,
+                group,
+                shots=config.shots,
+                seed=seed,
+                support_frames=config.benchmark.support_frames,
+                limit=config.benchmark.test_episodes,
+            )
+            for seed in range(config.seed, config.seed + config.test.seeds)
+        ]
+    specs = [spec for spec in read_manifest(manifest, source) if spec.group == group]
+    if not specs:
+        raise ValueError(f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for")
+    return [[spec for spec in specs if spec.seed == seed] for seed in sorted({spec.seed for spec in specs})]
+
+
+test_specs.__test__ = False  # type: ignore[attr-defined]
+
+
+def spread(specs: Sequence[EpisodeSpec], number: int | None) -> list[EpisodeSpec]:
+    """`number` of the episodes, evenly spread over the list (and so over the classes); all of them for None."""
+    if number is None or number >= len(specs):
+        return list(specs)
+    return [specs[k * len(specs) // number] for k in range(number)]
+
+
+@contextmanager
+def score_pool(workers: int) -> Iterator[Executor | None]:
+    """Processes that compute J and F beside the segmentation; None for 0 workers."""
+    if workers == 0:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of torch
+    with ProcessPoolExecutor(workers, context, initializer=ignore_in_worker, initargs=(0,)) as pool:
+        yield pool
+
+
+def _test_list(
+    system: System,
+    config: Config,
+    source: Source,
+    specs: Sequence[EpisodeSpec],
+    probe: str,
+    folder: Path,
+    outcome: Outcome,
+    pool: Executor | None,
+) -> None:
+    """Add the scores of one list of episodes under one probe; a probe that has nothing to exchange is left out."""
+    if probe:
+        specs = spread(specs, config.test.probe_episodes)
+        if reason := impossible(specs, probe):
+            logger.warning("probe left out: %s", reason)
+            outcome.notes.append(f"group {specs[0].group}, seed {specs[0].seed}: probe left out, {reason}")
+            return
+    started = time.perf_counter()
+    scores = evaluate(
+        system,
+        source,
+        specs,
+        transform=TestTransform(config.benchmark.test_size),
+        chunk=config.benchmark.test_chunk,
+        device=next(system.parameters()).device,
+        probe=probe,
+        pool=pool,
+        on_query=partial(save_masks, folder / MASKS) if config.test.save_masks and not probe else None,
+        progress=distribution.is_main(),
+        rank=distribution.rank(),
+        world=distribution.world_size(),
+    )
+    scores = [score for part in distribution.gather(scores) for score in part]
+    outcome.scores += scores
+    frames = sum(score.frames for score in scores)
+    j = 100 * sum(score.frames * score.j_cma for score in scores) / frames
+    where = f"group {specs[0].group}, seed {specs[0].seed}, {probe or 'test'}"
+    logger.info("%s: J %.1f (%d queries, %.1f s)", where, j, len(scores), time.perf_counter() - started)
+
+
+def impossible(specs: Sequence[EpisodeSpec], probe: str) -> str | None:
+    """Why a probe cannot be made of these episodes, or None."""
+    try:
+        probe_specs(specs, probe)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def save_masks(folder: Path, result: QueryResult) -> None:
+    """Write the masks of a query: `folder/group_<g>/seed_<s>/<video>/<expression id>/<frame>.png`."""
+    spec, query = result.spec, result.spec.queries[result.query]
+    place = folder / f"group_{spec.group}" / f"seed_{spec.seed}"
+    name = query.expression_id or str(result.query)
+    write_masks(place, query.video, name, query.frames, result.masks().numpy())
+
+
+def draw(system: System, source: Source, specs: Sequence[EpisodeSpec], config: Config, folder: Path) -> list[Path]:
+    """A picture of each episode, and `overview_group<g>.png` with one query of each below the other."""
+    transform, chunk = TestTransform(config.benchmark.test_size), config.benchmark.test_chunk
+    episodes, found, paths = [], [], []
+    for spec in specs:
+        clips = read_queries(source, spec, transform)[:QUERIES_DRAWN]
+        episode = Episode(spec, read_supports(source, spec, transform), clips)
+        masks = segment(system, episode, chunk=chunk)
+        name = f"group{spec.group}_seed{spec.seed}_{spec.index:04d}_{spec.class_name}.png"
+        paths.append(save_episode_picture(folder / name, episode, masks))
+        episodes.append(episode)
+        found.append(masks[0])
+    contact_sheet(folder / f"overview_group{specs[0].group}.png", episodes, found, columns=2)
+    return paths
