@@ -34,14 +34,14 @@ def distort(frames: Tensor, generator: torch.Generator, wrap: bool = False) -> T
     early = coins[:, 4]
 
     x = frames.float() + _over(brightness)
-    x = x * _over(torch.where(early, contrast, 1.0))
+    x *= _over(torch.where(early, contrast, 1.0))
     turned = coins[:, 2] | coins[:, 3]
     if turned.any():
         x[turned] = shift_hsv(x[turned], hue[turned], saturation[turned], clip=not wrap)
-    x = x * _over(torch.where(early, 1.0, contrast))
+    x *= _over(torch.where(early, 1.0, contrast))
     channels = torch.where(coins[:, 5, None], orders, torch.arange(3))
-    x = x.gather(1, channels[:, :, None, None].expand_as(x))
-    return x.trunc().remainder(256).to(torch.uint8) if wrap else x.clamp(0, 255).round().to(torch.uint8)
+    x = torch.stack([frame[order] for frame, order in zip(x, channels, strict=True)])
+    return x.trunc().remainder(256).to(torch.uint8) if wrap else x.clamp_(0, 255).round_().to(torch.uint8)
 
 
 def shift_hsv(x: Tensor, hue: Tensor, saturation: Tensor, clip: bool = True) -> Tensor:
@@ -66,9 +66,11 @@ def shift_hsv(x: Tensor, hue: Tensor, saturation: Tensor, clip: bool = True) -> 
     if clip:
         chroma = torch.minimum(chroma, value.clamp(min=0))
     angle = sector + hue[:, None, None] / 60
-    offsets = torch.tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue: f(n) = v - c max(0, min(k, 4 - k, 1))
-    k = (offsets + angle[:, None]).remainder(6)
-    return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
+    planes = []
+    for offset in (5, 3, 1):  # red, green, blue: v - c max(0, min(k, 4 - k, 1)) with k = offset + angle mod 6
+        k = (angle + offset).remainder_(6)
+        planes.append(value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma))
+    return torch.stack(planes, 1)
 
 
 def _over(factors: Tensor) -> Tensor:

@@ -130,7 +130,12 @@ def swap_sides(text: str, whole_words: bool = True) -> str:
 
 
 def normalise_frames(clip: Clip) -> Clip:
-    """uint8 frames to float32, minus the ImageNet mean, divided by the standard deviation."""
+    """uint8 frames to float32, minus the ImageNet mean, divided by the standard deviation.
+
+    Raises ValueError for frames that are not uint8.
+    """
+    if clip.frames.dtype != torch.uint8:
+        raise ValueError(f"clip {clip.video!r}: frames must be uint8 as read from disk, got {clip.frames.dtype}")
     frames = F.normalize(F.to_dtype(clip.frames, torch.float32, scale=True), list(MEAN), list(STD), inplace=True)
     return replace(clip, frames=frames)
 

@@ -60,6 +60,10 @@ class Source(ABC):
         """Whether the object has a pixel in the frame."""
 
     @abstractmethod
+    def where(self, video: str, frame: str) -> str:
+        """Names the file that holds the masks of a frame, for messages."""
+
+    @abstractmethod
     def problems(self) -> list[str]:
         """What is missing, broken or too small for episodes, one sentence each, with what to do. Empty: all is well."""
 
@@ -81,7 +85,8 @@ class Source(ABC):
         masks = self.read_masks(spec.video, spec.frames, spec.object_id)
         if masks.shape[-2:] != frames.shape[-2:]:
             (h, w), (hm, wm) = frames.shape[-2:], masks.shape[-2:]
-            raise ValueError(f"{self.name}: video {spec.video!r} has frames of {h}x{w} and masks of {hm}x{wm}")
+            where = self.where(spec.video, spec.frames[0])
+            raise ValueError(f"{where} is {hm}x{wm}, but its frame is {h}x{w}: they must be of one size")
         boxes, valid = self.boxes(masks)
         return Clip(
             frames=frames,
@@ -115,10 +120,10 @@ def boxes_of(masks: Tensor) -> tuple[Tensor, Tensor]:
         in CMA's data), zeros where it is absent; and `(T,)` bool, True where a box has a positive area.
     """
     boxes = torch.zeros(masks.shape[0], 4)
-    for t, (rows, columns) in enumerate(zip(masks.any(2), masks.any(1), strict=True)):
-        y, x = rows.nonzero()[:, 0], columns.nonzero()[:, 0]
+    for t, (rows, columns) in enumerate(zip(masks.any(2).numpy(), masks.any(1).numpy(), strict=True)):
+        y, x = rows.nonzero()[0], columns.nonzero()[0]
         if len(y):
-            boxes[t] = torch.stack([x[0], y[0], x[-1], y[-1]]).float()
+            boxes[t] = torch.tensor([x[0], y[0], x[-1], y[-1]])
     return clean_boxes(boxes)
 
 

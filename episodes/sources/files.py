@@ -44,7 +44,7 @@ def read_labels(path: Path) -> np.ndarray:
 
     def labels(image: Image.Image) -> np.ndarray:
         if image.mode not in ("P", "L", "1"):
-            raise ValueError(f"mask {path} has mode {image.mode}: save it as a palette or grey PNG of object ids")
+            raise ValueError(f"it has mode {image.mode} instead of a palette or grey levels that are object ids")
         return np.asarray(image).astype(np.uint8)
 
     return _decode(path, "mask", labels)
@@ -56,5 +56,5 @@ def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray])
             return convert(image)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{what} {path} is missing: restore the file, or remove it from the lists") from error
-    except (OSError, SyntaxError) as error:  # PIL reports broken PNG chunks as SyntaxError
-        raise ValueError(f"{what} {path} cannot be decoded ({error}): the file is damaged, restore it") from error
+    except Exception as error:  # PIL reports damage as OSError, SyntaxError, ValueError, struct.error and others
+        raise ValueError(f"{what} {path} cannot be read ({error}): restore the file") from error

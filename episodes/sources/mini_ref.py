@@ -42,21 +42,24 @@ def find_layout(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data set")
-    bases = [base for base in (root, *(root / outer / name for outer in ("data", ".") for name in NAMES))]
+    bases = [root, *(root / outer / name for outer in ("data", ".") for name in NAMES)]
     for base in bases:
-        metas = [base / name for name in META if (base / name).is_file()]
-        sayings = [base / name for name in EXPRESSIONS if (base / name).is_file()]
-        if metas and sayings:
-            folder = metas[0].parent
-            images = next((folder / n for n in ("JPEGImages", "Images") if (folder / n).is_dir()), None)
-            if images is None or not (folder / "Annotations").is_dir():
-                raise FileNotFoundError(f"{folder} must hold the folders JPEGImages (or Images) and Annotations")
-            return Layout(metas[0], sayings[0], images, folder / "Annotations")
+        meta, sayings = _first_file(base, META), _first_file(base, EXPRESSIONS)
+        if meta and sayings:
+            for folder in (meta.parent, *bases):
+                images = next((folder / n for n in ("JPEGImages", "Images") if (folder / n).is_dir()), None)
+                if images and (folder / "Annotations").is_dir():
+                    return Layout(meta, sayings, images, folder / "Annotations")
+            raise FileNotFoundError(f"{meta.parent} must hold the folders JPEGImages (or Images) and Annotations")
     raise FileNotFoundError(
         f"no data set under {root}: expected {root}/data/{NAMES[0]} (or {root} itself) to hold {META[0]} and "
         f"{EXPRESSIONS[0]}, with JPEGImages and Annotations beside the first; "
         f"for SAIL-VOS {root}/data/{NAMES[2]} with Images, Annotations, meta.json and meta_expressions.json"
     )
+
+
+def _first_file(base: Path, names: Sequence[str]) -> Path | None:
+    return next((base / name for name in names if (base / name).is_file()), None)
 
 
 class MiniRefSource(Source):
@@ -89,7 +92,7 @@ class MiniRefSource(Source):
         self.merge_objects = merge_objects
         self.layout = find_layout(self.root)
         self.index = read_index(self.layout.meta, self.layout.expressions, folds)
-        self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"
+        self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"  # SAIL-VOS has bitmaps
         self._cache = ArrayCache(cache_frames)
         self._ids: dict[Path, frozenset[int]] = {}
         self._by_class: dict[int, tuple[str, ...]] = self._sort_by_class()
@@ -151,7 +154,7 @@ class MiniRefSource(Source):
     def _labels(self, path: Path) -> np.ndarray:
         labels = self._cache.get(path, read_labels)
         if path not in self._ids:
-            self._ids[path] = frozenset(int(i) for i in np.unique(labels)) - {0}
+            self._ids[path] = frozenset(np.bincount(labels.ravel()).nonzero()[0].tolist()) - {0}
         return labels
 
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,6 +165,9 @@ class MiniRefSource(Source):
         boxes[:, 0::2].clamp_(0, height)  # sic: the official data set has height and width swapped
         boxes[:, 1::2].clamp_(0, width)
         return boxes, masks.flatten(1).any(1)
+
+    def where(self, video: str, frame: str) -> str:
+        return f"video {video!r}: mask {self.mask_path(video, frame)}"
 
     def problems(self) -> list[str]:
         from episodes.sources.problems import find_problems
