@@ -68,7 +68,7 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return "[" + ",".join(map(shown, value)) + "]" if not isinstance(value, str | int | float) else str(value)
+    return "[" + ",".join(map(shown, value)) + "]" if not isinstance(value, (str, int, float)) else str(value)
 
 
 def option_groups(config: DictConfig) -> dict[str, list[str]]:

@@ -22,12 +22,13 @@ def draw_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
     score, loss = figure.subplots(1, 2)
     for name, label, style in ((RIGHT, "right supports", "o-"), (WRONG, "supports of a wrong class", "s--")):
         score.plot(*series(rows, name), style, label=label, markersize=4)
-    score.set(xlabel="step", ylabel="J (%)", ylim=(0, 100), title="validation: training classes, other videos")
+    score.set(xlabel="step", ylabel="J (%)", ylim=(0, 100), title="validation episodes")
     score.legend()
     loss.plot(*series(rows, "train/loss"))
     loss.set(xlabel="step", title="training loss")
     for axes in (score, loss):
         axes.grid(alpha=0.3)
+        axes.set_xlim(left=0)
     figure.savefig(path, dpi=120)
     return True
 
