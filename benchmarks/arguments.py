@@ -24,9 +24,8 @@ def parse(argv: Sequence[str], keys: Mapping[str, str | None], usage: str) -> tu
     given = dict(argument.split("=", 1) for argument in argv if "=" in argument)
     for key in given.keys() - keys.keys():
         close = get_close_matches(key, keys, n=1)
-        fail(
-            f"unknown key {key!r}." + (f" Did you mean {close[0]!r}?" if close else f" Valid: {', '.join(keys)}"), usage
-        )
+        hint = f"Did you mean {close[0]!r}?" if close else f"Valid: {', '.join(keys)}"
+        fail(f"unknown key {key!r}. {hint}", usage)
     if missing := [key for key, default in keys.items() if default is None and key not in given]:
         fail(f"missing: {', '.join(f'{key}=...' for key in missing)}", usage)
     return plain, {key: given.get(key, default or "") for key, default in keys.items()}

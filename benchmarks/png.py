@@ -42,9 +42,7 @@ def read_sequence(folder: Path | str, names: Sequence[str]) -> Labels:
         path = Path(folder) / f"{name}.png"
         frame = read_labels(path)
         if frame.shape != first.shape:
-            raise ValueError(
-                f"{path} is {frame.shape[0]}x{frame.shape[1]}, {names[0]}.png is {first.shape}: sizes differ"
-            )
+            raise ValueError(f"{path} has the size {frame.shape}, but {names[0]}.png has {first.shape}")
         labels[at] = frame
     return labels
 

@@ -1,0 +1,91 @@
+"""Paired comparison of two runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.compare import compare, main
+from benchmarks.report import Report
+from tests.benchmarks.test_report import many, query
+
+
+def shifted(scores: list, by: float, noise: float, seed: int = 5) -> list:
+    """The same queries, J a little better."""
+    rng = np.random.default_rng(seed)
+    return [replace(s, j_cma=float(np.clip(s.j_cma + by + rng.normal(0, noise), 0, 1))) for s in scores]
+
+
+def test_a_small_steady_gain_is_found_although_the_intervals_of_the_runs_overlap() -> None:
+    a = many(groups=(1, 2))
+    b = shifted(a, 0.01, 0.005)
+    alone = [Report(s, bootstrap=500).fold().estimates["cma"]["J"].bootstrap for s in (a, b)]
+    assert alone[0][1] > alone[1][0]
+    mean = compare(a, b, bootstrap=500).differences[-3]
+    assert (mean.group, mean.measure) == (None, "J")
+    assert mean.value == pytest.approx(0.01, abs=0.003)
+    assert 0 < mean.interval[0] < mean.value < mean.interval[1] < 0.02
+    assert mean.p < 0.01
+
+
+def test_noise_is_seldom_called_a_gain() -> None:
+    a, alarms = many(), 0
+    for seed in range(60):
+        difference = compare(a, shifted(a, 0.0, 0.05, seed), bootstrap=200).differences[0]
+        alarms += not difference.interval[0] < 0 < difference.interval[1]
+    assert alarms <= 9  # 5 % of 60 are expected, a little more with only 20 videos
+
+
+def test_values_are_those_of_the_reports_and_order_does_not_matter() -> None:
+    a = many(seeds=2, groups=(1, 2))
+    b = shifted(a, 0.05, 0.02)
+    found = compare(a, b[::-1], protocol="cma_per_class", bootstrap=100)
+    for difference in found.differences:
+        of_a, of_b = (
+            Report(scores, bootstrap=0).value(difference.measure, "", difference.group, "cma_per_class")
+            for scores in (a, b)
+        )
+        assert (difference.a, difference.b) == pytest.approx((of_a, of_b))
+    assert found == compare(a, b, protocol="cma_per_class", bootstrap=100)
+
+
+def test_only_shared_queries_count_and_the_others_are_reported() -> None:
+    a = many()
+    found = compare(a[:30], a[10:], bootstrap=50)
+    assert (found.shared, found.only_a, found.only_b) == (20, 10, 10)
+    assert "10 only in A, 10 only in B" in found.table()
+    assert all(difference.value == 0 for difference in found.differences)
+    with pytest.raises(ValueError, match="share no query"):
+        compare(a, [replace(score, seed=9) for score in a])
+
+
+def test_one_video_has_no_interval() -> None:
+    difference = compare([query(0.5)], [query(0.6)]).differences[0]
+    assert difference.interval is None and difference.p is None
+    assert difference.value == pytest.approx(0.1)
+
+
+def test_command_reads_either_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    a = many()
+    Report(a, bootstrap=0).write_csv(tmp_path / "a.csv")
+    Report(shifted(a, 0.05, 0.01), bootstrap=0).write_json(tmp_path / "b.json")
+    main([str(tmp_path / "a.csv"), str(tmp_path / "b.json"), "bootstrap=100"])
+    mean = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mean"))
+    assert float(mean.split()[4]) == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.csv"], "two reports are needed, got 1"),
+        (["a.csv", "b.csv"], "a.csv is not a file"),
+        (["a.csv", "b.csv", "protocl=cma"], "Did you mean 'protocol'?"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
