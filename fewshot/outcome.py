@@ -12,7 +12,7 @@ from benchmarks.protocols.protocol import NOT_STATED
 from benchmarks.report import Report
 from benchmarks.scores import QueryScore
 from episodes.episode import EpisodeSpec
-from fewshot.config import MetaTestConfig, MetaTrainConfig
+from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
 from fewshot.probes import PROBES
 from fewshot.tracking import Tracker
 from fewshot.training import distribution
@@ -38,7 +38,16 @@ class Origin:
     def of_training(config: MetaTrainConfig) -> Origin:
         """What a training run's configuration says."""
         files = (config.train.init_from, config.system.backbone_weights, config.system.text_weights)
-        return Origin(config.train.select_on, ", ".join(Path(name).name for name in files if name) or None)
+        return Origin(config.train.select_on, _names(*files))
+
+    @staticmethod
+    def untrained(config: SystemConfig) -> Origin:
+        """A system as it is built."""
+        return Origin(start_weights=_names(config.backbone_weights, config.text_weights))
+
+
+def _names(*files: str | None) -> str | None:
+    return ", ".join(Path(file).name for file in files if file) or None
 
 
 @dataclass
@@ -60,28 +69,33 @@ class Outcome:
     shots: int | None = None
 
 
-def finish(
-    outcome: Outcome, config: Config, folder: Path, tracker: Tracker | None = None, origin: Origin | None = None
-) -> Report:
-    """Build the report, write `results.json` and `results.csv`, print the table, tell the tracker."""
-    if origin is None:
-        origin = Origin.of_training(config) if isinstance(config, MetaTrainConfig) else Origin()
-    report = Report(
+def build_report(outcome: Outcome, config: Config, origin: Origin) -> Report:
+    """The report of everything that has been measured so far."""
+    return Report(
         tuple(outcome.scores),
         protocol=config.benchmark.protocol,
         card=card(outcome, config, origin),
         bootstrap=config.test.bootstrap,
     )
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write `results.json` and `results.csv` (process 0 only)."""
+    if distribution.is_main():
+        report.write_json(folder / RESULTS)
+        report.write_csv(folder / SHEET)
+
+
+def tell(report: Report, outcome: Outcome, config: Config, folder: Path, tracker: Tracker | None) -> None:
+    """Print the tables and give the numbers to the tracker (process 0 only)."""
     if not distribution.is_main():
-        return report
-    report.write_json(folder / RESULTS)
-    report.write_csv(folder / SHEET)
+        return
     logger.info("\n%s\n\n%s\n", report.table(), legend(report.probes))
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
     if tracker is not None:
         tracker.summary({f"test/{name}": value for name, value in report.summary().items()})
-        _tabulate(tracker, outcome, config.tracking.pictures)
-    return report
+        if outcome.pictures:
+            _tabulate(tracker, outcome, config.tracking.pictures)
 
 
 def card(outcome: Outcome, config: Config, origin: Origin) -> str:

@@ -19,15 +19,16 @@ from episodes.manifest import read_manifest
 from episodes.sampler import test_episodes
 from episodes.sources.base import Source
 from episodes.transforms import TestTransform
+from fewshot.config import MetaTrainConfig
 from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports
-from fewshot.outcome import Config, Origin, Outcome, finish
+from fewshot.outcome import Config, Origin, Outcome, build_report, tell, write_report
 from fewshot.pictures import contact_sheet, save_episode_picture
 from fewshot.probes import probe_specs
 from fewshot.segmentation import segment
 from fewshot.systems.base import System
 from fewshot.tracking import Tracker
 from fewshot.training import distribution
-from fewshot.training.signals import SignalWatch, ignore_in_worker
+from fewshot.training.signals import ignore_in_worker
 
 logger = logging.getLogger(__name__)
 MASKS, PICTURES = "masks", "pictures"
@@ -55,9 +56,14 @@ def run_test(
     Raises:
         ValueError: no class of the fold has enough videos, or the manifest does not fit.
     """
+    if origin is None:
+        origin = Origin.of_training(config) if isinstance(config, MetaTrainConfig) else Origin()
     outcome = Outcome()
     test_group(system, config, source, folds, group, folder, outcome)
-    return finish(outcome, config, folder, tracker, origin)
+    report = build_report(outcome, config, origin)
+    write_report(report, folder)
+    tell(report, outcome, config, folder, tracker)
+    return report
 
 
 def test_group(
@@ -66,7 +72,7 @@ def test_group(
     """Add the scores (and pictures) of one fold to `outcome`."""
     seeds = test_specs(config, source, folds, group)
     outcome.shots = seeds[0][0].shots
-    with SignalWatch() as signals, signals.at_once(), score_pool(config.test.workers) as pool:
+    with score_pool(config.test.workers) as pool:
         for specs in seeds:
             for probe in ("", *config.test.probes):
                 _test_list(system, config, source, specs, probe, folder, outcome, pool)
@@ -99,6 +105,7 @@ def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list
             )
             for seed in range(config.seed, config.seed + config.test.seeds)
         ]
+    manifest = manifest.replace("{group}", str(group))
     specs = [spec for spec in read_manifest(manifest, source) if spec.group == group]
     if not specs:
         raise ValueError(f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for")

@@ -1,0 +1,78 @@
+"""A trained system from its folder: the configuration that lies there, and the weights.
+
+`load(path)` is the public way; the command line asks for the parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fewshot.build import build_system
+from fewshot.config import MetaTrainConfig, SystemConfig
+from fewshot.systems.base import System
+from fewshot.weights import CONFIG, load_weights, system_config
+
+RUN_CONFIG = "config.yaml"
+
+
+def load(path: str | Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> System:
+    """The trained system in a run folder or a converted folder, in eval mode.
+
+    Args:
+        path: folder of a training run (its best checkpoint is taken), a checkpoint in such a folder, or a folder that
+            `python -m fewshot.convert` wrote.
+        text_weights: folder with the tokenizer of a RoBERTa system, where the stored path is not valid here.
+        device: where the system is put.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the folder has no configuration, or one of another version.
+        CheckpointError: the weights are damaged or of another system.
+    """
+    config = stored_system(Path(path))
+    if config is None:
+        raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
+    if text_weights is not None:
+        config = replace(config, text_weights=str(text_weights))
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
+        system = build_system(config)
+    load_weights(system, path)
+    return system.to(device).eval()
+
+
+def stored_system(path: Path) -> SystemConfig | None:
+    """The system of a run folder, of a checkpoint in it, or of a converted folder; None for a file that stands alone.
+
+    The backbone's weights are in the checkpoint, so that their file is no longer named.
+    """
+    run = stored_run(path)
+    if run is not None:
+        return replace(run.system, backbone_weights=None)
+    folder = path if path.is_dir() else path.parent
+    return system_config(folder) if (folder / CONFIG).is_file() else None
+
+
+def stored_run(path: Path) -> MetaTrainConfig | None:
+    """The configuration of the training run that `path` (its folder, or a checkpoint in it) belongs to, or None.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: the configuration is damaged or has keys that this version does not know.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}")
+    for folder in (path, path.parent, path.parent.parent):
+        file = folder / RUN_CONFIG
+        if not file.is_file():
+            continue
+        try:
+            stored = OmegaConf.load(file)
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MetaTrainConfig), stored))
+        except (OmegaConfBaseException, ValueError) as error:
+            raise ValueError(f"{file} is not the configuration of a training run: {error}") from error
+    return None

@@ -1,0 +1,162 @@
+"""python -m fewshot.meta_test weights=<run folder> group=1: test a system on the held-out classes of a fold, or all."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from episodes.folds import FOLDS
+from fewshot.checks import check
+from fewshot.cli import Command, Program
+from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
+from fewshot.experiment import announce, count, make_system, open_data, session
+from fewshot.loading import stored_run, stored_system
+from fewshot.outcome import Origin, Outcome, build_report, tell, write_report
+from fewshot.systems.base import System
+from fewshot.testing import test_group, test_specs
+from fewshot.weights import load_weights
+
+logger = logging.getLogger(__name__)
+NEEDS_NO_TRAINING = ("prototype",)
+# Files that a system is built from; where they lie may differ between the machines of training and test.
+PLACES = ("text_weights", "backbone_weights")
+
+
+def run(config: MetaTestConfig, command: Command) -> float:
+    """Test every group that is asked for and report on all of them together. Returns J in percent.
+
+    Raises:
+        ValueError: a system that needs training has no weights, or the weights were trained on the tested classes.
+    """
+    groups = FOLDS[config.benchmark.name].groups if config.group == "all" else (int(config.group),)
+    config, command = as_trained(config, command, groups)
+    with session(config, command) as here:
+        source, folds = open_data(config)
+        outcome = Outcome()
+        for group in groups:
+            system, origin = tested_system(config, group)
+            system.to(here.device)
+            if group == groups[0]:
+                announce(config, system, here.device, origin)
+            count(f"test of group {group}", [s for specs in test_specs(config, source, folds, group) for s in specs])
+            test_group(system, config, source, folds, group, here.folder, outcome)
+            report = build_report(outcome, config, origin)
+            write_report(report, here.folder)  # after each group, so that a run that is stopped keeps what it has
+        tell(report, outcome, config, here.folder, here.tracker)
+        logger.info("folder: %s", here.folder)
+        return 100 * report.value("J")
+
+
+def as_trained(config: MetaTestConfig, command: Command, groups: tuple[int, ...]) -> tuple[MetaTestConfig, Command]:
+    """The configuration with what the weights bring along: their system and, where none was typed, their benchmark.
+
+    Raises:
+        ValueError: no weights for a system that needs training, a typed system that is not that of the weights, or
+            weights that were trained on classes of a tested group.
+        FileNotFoundError: there is nothing at the path of the weights.
+    """
+    if config.weights is None:
+        if config.system.name in NEEDS_NO_TRAINING:
+            return config, command
+        raise ValueError(
+            f"system {config.system.name} needs training: give weights=<run folder, converted folder or official "
+            f"checkpoint>, or test one that needs none with system={NEEDS_NO_TRAINING[0]}"
+        )
+    typed = {override.partition("=")[0].lstrip("+~") for override in command.overrides}
+    runs = {group: stored_run(filled(config.weights, group)) for group in groups}
+    stored = stored_system(filled(config.weights, groups[0]))
+    if stored is not None:
+        config = replace(config, system=same_system(config, stored, typed))
+        command = replace(command, options={k: v for k, v in command.options.items() if k != "system"})
+    run = runs[groups[0]]
+    if run is not None and "benchmark" not in typed:
+        config = with_benchmark(config, run, typed)
+        command = replace(command, options={k: v for k, v in command.options.items() if k != "benchmark"})
+    check(config)
+    for group, trained in runs.items():
+        check_held_out(config, group, trained)
+    return config, command
+
+
+def filled(path: str, group: int) -> Path:
+    """A path with its `{group}` filled in."""
+    return Path(path.replace("{group}", str(group))).expanduser()
+
+
+def same_system(config: MetaTestConfig, stored: SystemConfig, typed: set[str]) -> SystemConfig:
+    """The stored system with the file places of this machine; refuses a typed system that is another one."""
+    ours, theirs = asdict(config.system), asdict(stored)
+    differing = [f"{k}={theirs[k]} (typed: {ours[k]})" for k in theirs if k not in PLACES and ours[k] != theirs[k]]
+    chosen = {name for name in typed if name.split(".")[0] == "system"} - {f"system.{place}" for place in PLACES}
+    if chosen and differing:
+        raise ValueError(
+            f"weights={config.weights} bring their own system, which differs from the one that was typed: "
+            f"{', '.join(differing)}. Leave {', '.join(sorted(chosen))} away"
+        )
+    return replace(stored, **{place: getattr(config.system, place) or getattr(stored, place) for place in PLACES})
+
+
+def with_benchmark(config: MetaTestConfig, run: MetaTrainConfig, typed: set[str]) -> MetaTestConfig:
+    """The benchmark and the data folder of the training run, but for the keys that were typed."""
+    names = [name.partition(".")[2] for name in typed if name.startswith("benchmark.")]
+    benchmark = replace(run.benchmark, **{name: getattr(config.benchmark, name) for name in names})
+    root = config.data.root if "data.root" in typed else run.data.root
+    return replace(config, benchmark=benchmark, data=replace(config.data, root=root))
+
+
+def check_held_out(config: MetaTestConfig, group: int, trained: MetaTrainConfig | None) -> None:
+    """Refuse to test classes that were trained on."""
+    if trained is None or trained.benchmark.name != config.benchmark.name or trained.group == group:
+        return
+    raise ValueError(
+        f"{filled(config.weights or '', group)} was trained with group {trained.group} held out: it has seen the "
+        f"classes of group {group}. Test group={trained.group}, or give the weights of each group, as in "
+        f"group=all weights=runs/name-g{{group}}"
+    )
+
+
+def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
+    """The system for a group, and where its weights come from."""
+    system = make_system(config.system, config.seed)
+    if config.weights is None:
+        return system, Origin.untrained(config.system)
+    path = filled(config.weights, group)
+    logger.info("%s", load_weights(system, path))
+    run = stored_run(path)
+    return system, Origin("given", path.name) if run is None else Origin.of_training(run)
+
+
+PROGRAM = Program(
+    module="fewshot.meta_test",
+    config_name="meta_test",
+    schema=MetaTestConfig,
+    about=(
+        "Test a trained or converted system on the held-out classes of a fold, or of all folds, with its sanity "
+        "probes. A run folder brings its own system and benchmark."
+    ),
+    examples=(
+        ("weights=runs/<name> group=1", "the best checkpoint of a training run, on its held-out classes"),
+        ("group=all weights=runs/<name>-g{group} test.seeds=5", "every fold with its own run, five support draws"),
+        ("system=prototype group=1", "the baseline that needs no training"),
+    ),
+    run=run,
+)
+
+
+def quoted(argument: str) -> str:
+    """`weights=runs/g{group}` as Hydra reads it: a value with braces stands in quotes."""
+    key, equals, value = argument.partition("=")
+    plain = key in ("weights", "manifest") and "{group}" in value and not value.startswith(("'", '"'))
+    return f"{key}{equals}'{value}'" if plain else argument
+
+
+def main() -> None:
+    """The command line."""
+    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    PROGRAM.main()
+
+
+if __name__ == "__main__":
+    main()
