@@ -33,7 +33,8 @@ def build_system(config: SystemConfig, recipe: str = "fixed") -> System:
     return builders[config.name](config, recipe)
 
 
-def _cma(config: SystemConfig, recipe: str) -> System:
+def build_cma(config: SystemConfig, text: TextEncoder, recipe: str = "fixed") -> CMA:
+    """A CMA of the configured sizes around a text encoder."""
     sizes = Sizes(
         hidden_dim=config.hidden_dim,
         heads=config.heads,
@@ -48,7 +49,7 @@ def _cma(config: SystemConfig, recipe: str) -> System:
         raise ValueError(f"hidden_dim {sizes.hidden_dim} must be a multiple of 4 and of heads ({sizes.heads})")
     return CMA(
         build_backbone(config),
-        build_text_encoder(config),
+        text,
         sizes,
         variant=config.variant,
         support_frames=config.support_frames,
@@ -62,6 +63,10 @@ def _cma(config: SystemConfig, recipe: str) -> System:
         text_lr=1.0 if config.text == "small" else 0.1,
         checkpointing=config.activation_checkpointing,
     )
+
+
+def _cma(config: SystemConfig, recipe: str) -> System:
+    return build_cma(config, build_text_encoder(config), recipe)
 
 
 def _prototype(config: SystemConfig, recipe: str) -> System:

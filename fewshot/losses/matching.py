@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from fewshot.losses.boxes import generalised_iou
-from fewshot.losses.segmentation import dice_cost, focal_cost, score_cost
+from fewshot.losses.segmentation import dice_overlap, focal_cost, score_cost
 from fewshot.systems.base import Prediction
 
 
@@ -54,7 +54,7 @@ def trajectory_costs(prediction: Prediction, targets: Targets, costs: MatchCosts
     cost = costs.score * score_cost(scores).mean(1)
     cost = cost + costs.box * (boxes - wanted).abs().sum(-1).mean(1)
     cost = cost - costs.giou * generalised_iou(boxes, wanted).mean(1)
-    return cost[..., None] + costs.mask * focal_cost(masks, truth) + costs.dice * dice_cost(masks, truth)
+    return cost[..., None] + costs.mask * focal_cost(masks, truth) - costs.dice * dice_overlap(masks, truth)
 
 
 def assign(cost: Tensor) -> tuple[list[int], list[int]]:

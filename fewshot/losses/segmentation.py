@@ -32,11 +32,11 @@ def focal_cost(logits: Tensor, targets: Tensor) -> Tensor:
     return (positive @ targets + negative @ (1 - targets)) / logits.shape[-1]
 
 
-def dice_cost(logits: Tensor, targets: Tensor) -> Tensor:
-    """Minus the dice overlap of every prediction with every target: `(..., Q, P), (..., M, P) -> (..., Q, M)`."""
+def dice_overlap(logits: Tensor, targets: Tensor) -> Tensor:
+    """Soft dice of every prediction with every target: `(..., Q, P), (..., M, P) -> (..., Q, M)`, 1 if equal."""
     p = logits.sigmoid()
     sums = p.sum(-1)[..., :, None] + targets.sum(-1)[..., None, :]
-    return -(2 * (p @ targets.transpose(-1, -2)) + 1) / (sums + 1)
+    return (2 * (p @ targets.transpose(-1, -2)) + 1) / (sums + 1)
 
 
 def score_cost(scores: Tensor) -> Tensor:

@@ -37,18 +37,22 @@ class CMAState:
 
 
 def frames_that_count(supports: ClipBatch, variant: str, support_frames: str) -> tuple[Tensor, list[Tensor]]:
-    """Frames `(B * K, S', 3, H, W)` and masks `(S', Hm, Wm)` of the support frames that have an effect.
-
-    The cross affinity sees the middle frame (or all); the variants without it use the supports frame by frame.
-    """
-    middle = supports.frames.shape[1] // 2
-    chosen = slice(middle, middle + 1) if variant == "cma" and support_frames == "middle" else slice(None)
+    """Frames `(B * K, S', 3, H, W)` and masks `(S', Hm, Wm)` of the support frames that have an effect."""
+    chosen = which_frames(supports.frames.shape[1], variant, support_frames)
     masks = []
     for n, mask in enumerate(supports.masks):
         if mask is None:
             raise ValueError(f"support clip {n} has no masks: every support must show the object it stands for")
         masks.append(mask[chosen])
     return supports.frames[:, chosen], masks
+
+
+def which_frames(count: int, variant: str, support_frames: str) -> slice:
+    """Of `count` support frames, those that have an effect.
+
+    The cross affinity sees the middle frame (or all); the variants without it use the supports frame by frame.
+    """
+    return slice(count // 2, count // 2 + 1) if variant == "cma" and support_frames == "middle" else slice(None)
 
 
 def at_query_grid(state: CMAState, level: int, size: tuple[int, int]) -> Tensor:
