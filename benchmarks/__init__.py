@@ -1,0 +1,1 @@
+"""What is measured: official metrics, named protocols, reports, comparisons and mask files."""

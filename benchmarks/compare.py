@@ -18,7 +18,7 @@ from benchmarks.estimates import MEASURES, fold_numbers, mean_numbers
 from benchmarks.intervals import percentile_interval
 from benchmarks.protocols import Protocol, get_protocol
 from benchmarks.scores import QueryScore, read_scores
-from benchmarks.tables import percent, text_table
+from benchmarks.tables import group_name, percent, text_table
 
 USAGE = """
 python -m benchmarks.compare A B [key=value ...]
@@ -69,13 +69,9 @@ class Comparison:
         rows = []
         for d in self.differences:
             values = [percent(d.a), percent(d.b), f"{100 * d.value:+.1f}", percent(d.interval)]
-            rows.append([_group(d.group), d.measure, *values, "-" if d.p is None else f"{d.p:.3f}"])
+            rows.append([group_name(d.group), d.measure, *values, "-" if d.p is None else f"{d.p:.3f}"])
         left_out = f"; left out: {self.only_a} only in A, {self.only_b} only in B" if self.only_a or self.only_b else ""
         return f"{self.shared} queries in both runs{left_out}\n" + text_table(header, rows)
-
-
-def _group(group: int | None) -> str:
-    return "mean" if group is None else str(group)
 
 
 def compare(

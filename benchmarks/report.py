@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.estimates import MEASURES, Estimate, FoldReport, build_folds
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.scores import QueryScore, scores_to_json, write_scores
-from benchmarks.tables import percent, text_table
+from benchmarks.tables import group_name, percent, text_table
 
 __all__ = ["Estimate", "FoldReport", "QueryScore", "Report"]
 
@@ -119,8 +119,8 @@ class Report:
         write_scores(Path(path), self.scores)
 
     def table(self) -> str:
-        """Plain text: protocol card, one row per fold and their mean with the probes, then the other averages."""
-        return "\n\n".join([self._card(), self._fold_table(), self._protocol_table()])
+        """Plain text: protocol card, folds and their mean with the probes, intervals, and the other averages."""
+        return "\n\n".join([self._card(), self._fold_table(), self._interval_table(), self._protocol_table()])
 
     def _card(self) -> str:
         return self.card or get_protocol(self.protocol).card(seeds=self.fold().seeds)
@@ -129,27 +129,38 @@ class Report:
         return next((fold for fold in self.folds if (fold.group, fold.probe) == (group, probe)), None)
 
     def _fold_table(self) -> str:
-        header = ["group", "queries", *MEASURES]
-        header += [f"{measure} 95 % {kind}" for kind in ("episodes", "seeds") for measure in ("J", "F")]
-        header += [f"{probe} {measure}" for probe in self.probes[1:] for measure in ("J", "F")]
-        rows = [self._fold_row(group) for group in (*self.groups, None)]
-        return f"J and F in percent, protocol {self.protocol}\n" + text_table(header, rows)
+        header = ["group", "queries", *MEASURES, *(f"{probe} J / F" for probe in self.probes[1:])]
+        rows = []
+        for group in (*self.groups, None):
+            fold = self.fold(group)
+            values = [percent(fold.estimates[self.protocol][measure].value) for measure in MEASURES]
+            probes = [self._probe_cell(group, probe) for probe in self.probes[1:]]
+            rows.append([group_name(group), str(fold.queries), *values, *probes])
+        return f"J and F in percent, protocol {self.protocol}\n" + text_table(header, rows) + self._fewer_queries()
 
-    def _fold_row(self, group: int | None) -> list[str]:
-        fold = self.fold(group)
-        of = fold.estimates[self.protocol]
-        row = ["mean" if group is None else str(group), str(fold.queries)]
-        row += [percent(of[measure].value) for measure in MEASURES]
-        row += [percent(of[measure].bootstrap) for measure in ("J", "F")]
-        row += [percent(of[measure].over_seeds) for measure in ("J", "F")]
-        for probe in self.probes[1:]:
-            found = self._find(group, probe)
-            of_probe = found.estimates[self.protocol] if found else None
-            row += [percent(of_probe[measure].value if of_probe else None) for measure in ("J", "F")]
-        return row
+    def _fewer_queries(self) -> str:
+        """Says so where a probe was not tested on all queries: its numbers are then of other queries."""
+        counts = {probe: self.fold(None, probe).queries for probe in self.probes}
+        fewer = [f"{probe} on {counts[probe]}" for probe in self.probes[1:] if counts[probe] != counts[""]]
+        return f"\nprobes on other queries than the {counts['']}: {', '.join(fewer)}" if fewer else ""
+
+    def _probe_cell(self, group: int | None, probe: str) -> str:
+        """`J / F` of a probe, `-` where it was not scored."""
+        if (fold := self._find(group, probe)) is None:
+            return "-"
+        return " / ".join(percent(fold.estimates[self.protocol][measure].value) for measure in ("J", "F"))
+
+    def _interval_table(self) -> str:
+        header = ["group", *(f"{measure} over {kind}" for kind in ("episodes", "seeds") for measure in ("J", "F"))]
+        rows = []
+        for group in (*self.groups, None):
+            j, f = (self.fold(group).estimates[self.protocol][measure] for measure in ("J", "F"))
+            rows.append([group_name(group), *map(percent, (j.bootstrap, f.bootstrap, j.over_seeds, f.over_seeds))])
+        title = "intervals (95 %): bootstrap over episodes (query videos), Student's t over seeds\n"
+        return title + text_table(header, rows)
 
     def _protocol_table(self) -> str:
-        header = ["protocol (mean over groups)", *MEASURES, "J 95 % episodes", "F 95 % episodes"]
+        header = ["protocol (mean over groups)", *MEASURES, "J 95 %", "F 95 %"]
         rows = []
         for name, of in self.fold().estimates.items():
             intervals = [percent(of[measure].bootstrap) for measure in ("J", "F")]

@@ -14,6 +14,11 @@ def percent(value: float | tuple[float, float] | None) -> str:
     return f"{100 * value:.1f}"
 
 
+def group_name(group: int | None) -> str:
+    """First cell of a row: the fold, or `mean` for the mean over folds."""
+    return "mean" if group is None else str(group)
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned by width: the first to the left, the others to the right; a rule below the header."""
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
