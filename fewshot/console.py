@@ -15,7 +15,7 @@ import transformers
 from torch import nn
 from tqdm import tqdm
 
-PACKAGES = ("fewshot", "episodes", "benchmarks")
+LOGGERS = ("fewshot", "episodes", "benchmarks", "__main__")  # the last is the module that `python -m` runs
 
 
 class BarHandler(logging.Handler):
@@ -34,7 +34,7 @@ def run_log(folder: Path, speaks: bool) -> Iterator[None]:
     if speaks:
         handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    loggers = [logging.getLogger(name) for name in PACKAGES]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.setLevel(logging.INFO if speaks else logging.WARNING)
         for handler in handlers:
