@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -61,7 +61,7 @@ def mask_triples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray | 
     return draw(mask), draw(mask), draw(st.one_of(st.none(), mask))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mask_triples(), st.sampled_from([0.008, 0.010, 0.05, 0.2, 1, 2, 3, 7]))
 def test_equals_the_definition(masks: tuple, bound_th: float) -> None:
     pred, gt, void = masks

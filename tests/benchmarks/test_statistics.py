@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.metrics.statistics import sequence_statistics
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=600))
 def test_equals_the_definition(values: list[float]) -> None:
     limits = (np.round(np.linspace(1, len(values), 5) + 1e-10) - 1).astype(int)
@@ -22,6 +23,7 @@ def test_equals_the_definition(values: list[float]) -> None:
     assert found.decay == pytest.approx(np.mean(first) - np.mean(last))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=255))
 def test_wrapping_changes_nothing_below_256_frames(values: list[float]) -> None:
     assert sequence_statistics(values) == sequence_statistics(values, wrapped_ids=True)
