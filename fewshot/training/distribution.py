@@ -6,6 +6,7 @@ flags) always travel between CPUs, so that they cost no GPU synchronisation of t
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def distributed() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # a DDP module lives in a reference cycle, and aborts the program if it outlives the group
         dist.destroy_process_group()
 
 

@@ -143,23 +143,27 @@ class Trainer:
         progress = Progress(self.step, self.settings.steps, self.device, distribution.is_main())
         try:
             with SignalWatch() as signals:
-                self._train(signals, progress)
+                stop = self._train(signals, progress)
         finally:
             progress.close()
-        distribution.barrier()
+        distribution.barrier()  # the first process that ends takes the others down with it
+        if stop is not None:
+            logger.warning("%s: stopped after step %d; resume=true goes on from here", stop.name, self.step)
+            raise Interrupted(stop)
         return self._result()
 
     def _result(self) -> TrainResult:
         return TrainResult(self.checkpoints.best, self.checkpoints.path(self.step), self.step, self.best_score)
 
-    def _train(self, signals: SignalWatch, progress: Progress) -> None:
+    def _train(self, signals: SignalWatch, progress: Progress) -> Signals | None:
+        """Steps until the end or a signal, which is returned after a save."""
         model = self._differentiated()
         set_training_mode(self.system, self.settings.recipe)
         self._validate_if_due(signals, progress)  # where the run was stopped between a step and its validation
         for batches in steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world):
             visible, stop = self._agree(batches, signals)
             if stop is not None:
-                self._stop(stop)
+                break
             row = self._one_step(model, batches, max(visible, 1.0) / self.world)
             self.step += 1
             progress.advance()
@@ -167,9 +171,11 @@ class Trainer:
             self._validate_if_due(signals, progress)
             if self._due(self.settings.checkpoint_every):
                 self._save(must=self.step == self.settings.steps)
-        _, stop = self._agree([], signals)
+        else:
+            _, stop = self._agree([], signals)
         if stop is not None:
-            self._stop(stop)
+            self._save()
+        return stop
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
@@ -187,12 +193,6 @@ class Trainer:
         received = [float(signals.received == signum) for signum in CAUGHT]
         total, *counts = distribution.all_reduce_sum([visible, *received])
         return total, next((signum for signum, count in zip(CAUGHT, counts, strict=True) if count > 0), None)
-
-    def _stop(self, signum: Signals) -> None:
-        self._save()
-        distribution.barrier()  # the first process that ends takes the others down with it
-        logger.warning("%s: stopped after step %d; resume=true goes on from here", signum.name, self.step)
-        raise Interrupted(signum)
 
     def _one_step(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
         """Forward, backward and update; the losses of the whole step, for the log."""
