@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampler import feasible, window
+from episodes.sampler import check, feasible, window
 from episodes.seeding import derive
 from episodes.sources.base import Source, normalise
 
@@ -51,6 +51,7 @@ class OfficialTrainEpisodes:
         self.pools = {c: source.videos(c) for c in folds.train_classes(group)}
         self.classes = folds.train_classes(group)
         self.usable = feasible(self.pools, 1, folds, f"official training episodes of group {group}")
+        check(source, (v for c in self.usable for v in self.pools[c]))
 
     def __len__(self) -> int:
         """Episodes of an epoch; larger indices are further epochs."""
@@ -92,6 +93,7 @@ def official_test_episodes(
     draws = random.Random(seed)
     pools = {c: source.videos(c) for c in folds.test_classes(group)}
     classes = feasible(pools, 1, folds, f"official test episodes of group {group}")
+    check(source, (v for c in classes for v in pools[c]))
     chosen = draw_official_supports({c: pools[c] for c in classes}, draws)
     specs: list[EpisodeSpec] = []
     for class_id, support in chosen.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class TrainEpisodes:
             for class_id, videos in training_videos(source, folds, group).items()
         }
         self.classes = feasible(self.pools, shots, folds, f"{split} episodes of group {group}")
+        check(source, (v for c in self.classes for v in self.pools[c]))
 
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
@@ -135,8 +136,10 @@ def test_episodes(
     if limit is not None:
         _positive("limit", limit)
     pools = {c: source.videos(c) for c in folds.test_classes(group)}
+    classes = feasible(pools, shots, folds, f"test episodes of group {group}")
+    check(source, (v for c in classes for v in pools[c]))
     specs: list[EpisodeSpec] = []
-    for class_id in feasible(pools, shots, folds, f"test episodes of group {group}"):
+    for class_id in classes:
         specs += _class_test(source, folds, group, class_id, shots, seed, support_frames, first=len(specs))
     return specs if limit is None else _spread(specs, limit, seed)
 
@@ -226,6 +229,12 @@ def feasible(pools: dict[int, tuple[str, ...]], shots: int, folds: Folds, what: 
     if short:
         log.warning("%s; left out: %s", rule, counts)
     return tuple(c for c in pools if len(pools[c]) > shots)
+
+
+def check(source: Source, videos: Iterable[str]) -> None:
+    """Raise ValueError now, not in the middle of a run, if the annotation of a video that will be used is broken."""
+    for video in videos:
+        source.expressions(video)
 
 
 def draw_support(source: Source, video: str, class_id: int, draw: np.random.Generator, count: int) -> ClipSpec:

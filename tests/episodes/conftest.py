@@ -1,0 +1,23 @@
+"""A tiny data set of all 48 classes, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from episodes.folds import FOLDS
+from episodes.sources import MiniRefSource
+from tests.episodes.tree import tiny_world, write_tree
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny data set: read only."""
+    return write_tree(tmp_path_factory.mktemp("tiny"), tiny_world(FOLDS["mini_ref_ytvos"]))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_root: Path) -> MiniRefSource:
+    """The tiny data set, opened as Mini-Ref-YouTube-VOS."""
+    return MiniRefSource(tiny_root, FOLDS["mini_ref_ytvos"])

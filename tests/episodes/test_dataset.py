@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from episodes.collate import collate
+from episodes.dataset import EpisodeDataset
+from episodes.folds import FOLDS
+from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sources import open_source
+from episodes.transforms import TestTransform, TrainTransform
+
+YTVOS = FOLDS["mini_ref_ytvos"]
+TRANSFORM = TrainTransform([12, 16], 24, crop_sizes=(14, 20), crop_range=(8, 18))
+
+
+def training(source, seed=0, **kw) -> EpisodeDataset:
+    specs = TrainEpisodes(source, YTVOS, 1, "train", shots=2, seed=0, query_frames=2, support_frames=3, **kw)
+    return EpisodeDataset(source, specs, TRANSFORM, seed=seed)
+
+
+def same(a, b) -> bool:
+    pairs = zip((*a.supports, *a.queries), (*b.supports, *b.queries), strict=True)
+    return a.spec == b.spec and all(
+        x.size == y.size and torch.equal(x.frames, y.frames) and torch.equal(x.masks, y.masks) for x, y in pairs
+    )
+
+
+def test_an_item_is_the_same_whenever_it_is_read(tiny) -> None:
+    dataset = training(tiny)
+    first = dataset[7]
+    dataset[3]
+    assert same(first, dataset[7]) and same(first, training(tiny)[7]) and same(first, dataset.load(first.spec))
+    assert not same(first, dataset[8])
+    other = training(tiny, seed=1)[7]
+    assert other.spec == first.spec and not same(first, other), "the seed of the transforms is its own"
+
+
+def test_queries_of_an_episode_share_their_draw_and_supports_do_not(tiny) -> None:
+    dataset = training(tiny, expressions=2)
+    episodes = [dataset[i] for i in range(12)]
+    for episode in episodes:
+        a, b = episode.queries
+        assert torch.equal(a.frames, b.frames)
+    sizes = [tuple(c.size for c in (*e.supports, e.queries[0])) for e in episodes]
+    assert any(len(set(s)) > 1 for s in sizes), "query and supports are augmented independently"
+
+
+def test_workers_read_the_same_episodes(tiny) -> None:
+    dataset = training(tiny)
+    loader = DataLoader(dataset, sampler=range(6), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert all(same(episode, dataset[i]) for i, episode in enumerate(loader))
+
+
+def test_test_episodes_load_whole_videos_at_two_resolutions(tiny) -> None:
+    specs = test_episodes(tiny, YTVOS, 2, shots=1, seed=0, support_frames=3, limit=5)
+    dataset = EpisodeDataset(tiny, specs, TestTransform(6), seed=0)
+    assert len(dataset) == 5
+    for k, spec in enumerate(specs):
+        batch = collate([dataset[k]])
+        assert batch.queries.frames.shape == (len(spec.queries), len(spec.queries[0].frames), 3, 6, 8)
+        assert batch.queries.masks[0].shape[-2:] == (12, 16)
+        assert batch.queries.expressions == tuple(q.expression for q in spec.queries)
+
+
+def test_endless_episodes_have_no_length(tiny) -> None:
+    with pytest.raises(TypeError):
+        len(training(tiny))
+
+
+def test_small_clips_load_quickly(tmp_path) -> None:
+    """The embedded default reads hundreds of clips a second: below 3 ms of one core for a clip of two 64x64 frames."""
+    source = open_source("invented", cache=tmp_path, world_videos=2)
+    specs = TrainEpisodes(source, FOLDS["invented"], 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
+    dataset = EpisodeDataset(source, specs, TrainTransform([64], 96, crop=False), seed=0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for i in range(120):
+            dataset[i]
+        start = time.process_time()
+        for i in range(50):
+            dataset[i]
+        assert (time.process_time() - start) / 100 < 3e-3
+    finally:
+        torch.set_num_threads(threads)
