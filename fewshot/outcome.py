@@ -90,7 +90,8 @@ def tell(report: Report, outcome: Outcome, config: Config, folder: Path, tracker
     """Print the tables and give the numbers to the tracker (process 0 only)."""
     if not distribution.is_main():
         return
-    logger.info("\n%s\n\n%s\n", report.table(), legend(report.probes))
+    parts = [report.table(), legend(report.probes)]
+    logger.info("\n%s\n", "\n\n".join(part for part in parts if part))
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
     if tracker is not None:
         tracker.summary({f"test/{name}": value for name, value in report.summary().items()})

@@ -54,6 +54,9 @@ class MemorySource(Source):
         masks[:, :, COLUMNS[object_id]] = True
         return masks
 
+    def where(self, video: str, frame: str) -> str:
+        return f"memory/{video}/{frame}"
+
     def visible(self, video: str, frame: str, object_id: int) -> bool:
         return True
 
