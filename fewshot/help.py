@@ -20,7 +20,8 @@ def help_text(program: str, about: str, examples: Sequence[tuple[str, str]], sch
     """The whole text. `program` is what is typed after `python -m`, `examples` are (arguments, what they do)."""
     lines = [*textwrap.wrap(about, WIDTH), "", f"Usage: python -m {program} [key=value ...]", "", "Examples"]
     for arguments, what in examples:
-        lines += [f"  python -m {program} {arguments}".rstrip(), f"      {what}"]
+        typed = textwrap.wrap(f"python -m {program} {arguments}", WIDTH - 4, subsequent_indent="    ")
+        lines += [*textwrap.indent(" \\\n".join(typed), "  ").splitlines(), f"      {what}"]
     lines += ["", "Groups of settings (name=option)"]
     lines += [f"  {name}={' | '.join(options)}" for name, options in option_groups(config).items()]
     lines += ["", "Keys, with the values of this command line"]
