@@ -97,7 +97,7 @@ class Episode:
     def __post_init__(self) -> None:
         if not self.queries:
             raise ValueError("an episode needs at least one query clip")
-        self.references  # built once here so that an invalid reference is refused with the episode
+        _ = self.references  # built once here so that an invalid reference is refused with the episode
 
     @property
     def references(self) -> tuple[Reference, ...]:

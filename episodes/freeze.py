@@ -33,8 +33,8 @@ KEYS = (
     Key("shots", int, 1, "support videos per episode"),
     Key("seed", int, 0, "of all draws"),
     Key("count", int, None, "number of episodes; needed for train and val; test: all queries of the fold if not given"),
-    Key("query_frames", int, 5, "frames of a query clip (train and val; test queries have all frames)"),
-    Key("support_frames", int, 5, "frames of a support clip"),
+    Key("query_frames", int, None, "frames of a train or val query clip; default 5, invented 2; test: all frames"),
+    Key("support_frames", int, None, "frames of a support clip; default 5, invented 2"),
     Key("data.root", str, None, "folder of the data set; not needed for invented"),
     Key("data.cache", str, None, "where the invented world is written; default $FEWSHOT_CACHE or ~/.cache/fewshot"),
     Key("world_seed", int, 0, "seed of the invented world"),
@@ -45,7 +45,7 @@ KEYS = (
 EXAMPLES = """Examples:
   python -m episodes.freeze group=1 out=episodes/group1.jsonl
   python -m episodes.freeze benchmark=mini_ref_ytvos data.root=/data/mini group=2 shots=5 seed=3 out=group2_5shot.jsonl
-  python -m episodes.freeze split=val count=48 group=1 query_frames=2 support_frames=2 out=val1.jsonl
+  python -m episodes.freeze group=1 split=val count=48 out=val1.jsonl
 """
 
 
@@ -53,8 +53,9 @@ def usage() -> str:
     """Every key with its type, default and meaning, and three examples."""
     rows = []
     for key in KEYS:
-        default = "required" if key.required else f"default {'none' if key.default is None else key.default}"
-        rows.append(f"  {key.name + '=' + key.kind.__name__:<20} {key.help} ({default})")
+        default = "" if key.default is None else f" (default {key.default})"
+        default = " (required)" if key.required else default
+        rows.append(f"  {key.name + '=' + key.kind.__name__:<20} {key.help}{default}")
     return "\n".join([__doc__ or "", "", "Keys:", *rows, "", EXAMPLES])
 
 
@@ -72,6 +73,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     missing = [key.name for key in KEYS if key.required and values[key.name] is None]
     if missing:
         raise ValueError(f"missing: {', '.join(f'{name}=…' for name in missing)}; --help lists the keys")
+    for name in ("query_frames", "support_frames"):
+        if values[name] is None:
+            values[name] = 2 if values["benchmark"] == "invented" else 5
     return values
 
 

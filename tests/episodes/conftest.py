@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from episodes.folds import FOLDS
-from episodes.sources import MiniRefSource
+from episodes.sources import MiniRefSource, Source, open_source
 from tests.episodes.tree import tiny_world, write_tree
 
 
@@ -21,3 +21,9 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_root: Path) -> MiniRefSource:
     """The tiny data set, opened as Mini-Ref-YouTube-VOS."""
     return MiniRefSource(tiny_root, FOLDS["mini_ref_ytvos"])
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A small invented world."""
+    return open_source("invented", cache=tmp_path_factory.mktemp("world"), world_seed=3, world_videos=2)

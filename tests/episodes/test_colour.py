@@ -50,8 +50,8 @@ def test_bright_parts_stay_bright_unless_wrapped() -> None:
     assert clipped.min() >= 100
     assert wrapped.min() < 30
     over = clipped == 255
-    assert over.any() and torch.equal(clipped[~over].int(), clipped[~over].int())
     near = (clipped.int() - wrapped.int()).abs()
+    assert over.any() and near[over].max() > 200
     assert near[~over].max() <= 1, "without overflow both are the same, up to rounding"
 
 

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from episodes.folds import FOLDS
+from episodes.freeze import KEYS, main, parse
+from episodes.manifest import read_header, read_manifest, write_manifest
+from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sources import MiniRefSource
+from tests.episodes.tree import INNER
+
+YTVOS = FOLDS["mini_ref_ytvos"]
+
+
+@pytest.fixture(scope="module")
+def specs(tiny) -> list:
+    return test_episodes(tiny, YTVOS, 1, shots=1, seed=0, support_frames=2)
+
+
+@pytest.fixture
+def path(tiny, specs, tmp_path):
+    write_manifest(tmp_path / "deep" / "m.jsonl", specs, tiny, {"seed": 0})
+    return tmp_path / "deep" / "m.jsonl"
+
+
+def test_a_manifest_gives_the_same_episodes_back(tiny, specs, path) -> None:
+    assert read_manifest(path, tiny) == specs
+    header = read_header(path)
+    assert header["count"] == len(specs) and header["benchmark"] == "mini_ref_ytvos"
+    assert header["arguments"] == {"seed": 0} and header["fingerprint"] == tiny.fingerprint()
+    assert [p.name for p in path.parent.iterdir()] == ["m.jsonl"], "no temporary file is left"
+
+
+def test_training_episodes_can_be_frozen_too(tiny, tmp_path) -> None:
+    episodes = TrainEpisodes(tiny, YTVOS, 1, "val", shots=2, seed=1, query_frames=2, support_frames=2)
+    first = [episodes[i] for i in range(5)]
+    write_manifest(tmp_path / "v.jsonl", first, tiny)
+    assert read_manifest(tmp_path / "v.jsonl", tiny) == first
+
+
+def edit(path, change) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(change(lines)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:-1], r"has \d+ episodes, not \d+ as its header says"),
+        (lambda x: [*x[:-1], x[-1][:-20]], r"has \d+ episodes, not"),
+        (lambda x: [x[0], x[1].replace("left", "right"), *x[2:]], "do not match the hash in its header"),
+        (lambda x: [x[0], x[2], x[1], *x[3:]], "do not match the hash"),
+        (lambda x: x[1:], "first line is not a header"),
+        (lambda x: ["hello\n", *x], "first line is not a header"),
+        (lambda x: [], "first line is not a header"),
+        (lambda x: [x[0].replace("episodes-1", "episodes-9"), *x[1:]], "format 'fewshot-episodes-9', this version"),
+        (lambda x: [x[0].replace("mini_ref_ytvos", "invented"), *x[1:]], "is for benchmark 'invented'"),
+    ],
+)
+def test_a_changed_manifest_is_refused(tiny, path, change, message) -> None:
+    edit(path, change)
+    with pytest.raises(ValueError, match=message):
+        read_manifest(path, tiny)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"hat-1"', '"hat-9"', "video 'hat-1' is not there"),
+        ('"frames": ["00000"', '"frames": ["00001"', "has no frame '00000'"),
+        ("LEFT hat number 1", "RIGHT hat number 1", "the episodes' videos are there, but other"),
+        ('"1": {"exp": "a hat', '"7": {"exp": "a hat', "has no expression '1' for object 1"),
+    ],
+)
+def test_another_data_set_is_refused_and_the_difference_named(tiny_root, path, tmp_path, old, new, message) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_root, other)
+    for name in ("train/meta.json", "meta_expressions/train/meta_expressions.json"):
+        file = other / INNER / name
+        file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=f"another version of mini_ref_ytvos .*{message}"):
+        read_manifest(path, MiniRefSource(other, YTVOS))
+
+
+def test_missing_and_empty(tiny, tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="make it with python -m episodes.freeze"):
+        read_manifest(tmp_path / "none.jsonl", tiny)
+    with pytest.raises(ValueError, match="at least one episode"):
+        write_manifest(tmp_path / "none.jsonl", [], tiny)
+
+
+def freeze(root, out, *more: str) -> int:
+    return main(["benchmark=mini_ref_ytvos", f"data.root={root}", "support_frames=2", f"out={out}", *more])
+
+
+def test_two_runs_write_the_same_bytes(tiny, tiny_root, tmp_path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_root, copy)
+    assert freeze(tiny_root, tmp_path / "a.jsonl", "group=2", "shots=2", "seed=4") == 0
+    assert freeze(copy, tmp_path / "b.jsonl", "group=2", "shots=2", "seed=4") == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    expected = test_episodes(tiny, YTVOS, 2, shots=2, seed=4, support_frames=2)
+    assert read_manifest(tmp_path / "a.jsonl", tiny) == expected
+    assert f"{len(expected)} episodes of mini_ref_ytvos, group 2, split test" in capsys.readouterr().out
+
+
+def test_freezing_validation_episodes(tiny, tiny_root, tmp_path) -> None:
+    assert freeze(tiny_root, tmp_path / "v.jsonl", "split=val", "count=7", "query_frames=3") == 0
+    specs = read_manifest(tmp_path / "v.jsonl", tiny)
+    assert len(specs) == 7 and all(s.split == "val" and len(s.queries[0].frames) == 3 for s in specs)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gruop=2"], "unknown key 'gruop'. Did you mean 'group'? --help lists the keys"),
+        (["data.rot=x"], "Did you mean 'data.root'?"),
+        (["qqqq=2"], "unknown key 'qqqq'. --help"),
+        (["group"], "expected key=value, got 'group'"),
+        (["group=two"], "group must be of type int, got 'two'"),
+        (["group="], "group is empty"),
+        (["group=9", "out=x"], "no group 9; valid groups: 1, 2, 3, 4"),
+        (["shots=0", "out=x"], "shots must be a whole number of at least 1"),
+        (["shots=99", "out=x"], "99 shots need 100 videos of a class, and no class has them"),
+        (["split=val", "out=x"], "split=val is endless: say how many episodes"),
+        (["split=dev", "count=3", "out=x"], "split must be"),
+        (["benchmark=mine", "out=x"], "unknown benchmark 'mine'; there are: invented, mini_ref_ytvos"),
+        (["data.root=nowhere", "out=x"], "data.root=nowhere is not a folder"),
+        ([], "missing: out=…"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(
+    tiny_root, tmp_path, monkeypatch, capsys, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {w.partition("=")[0] for w in words}
+    defaults = {"benchmark": "mini_ref_ytvos", "data.root": str(tiny_root)}
+    assert main([*(f"{k}={v}" for k, v in defaults.items() if k not in given), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_explains_every_key_with_examples(capsys) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {key.name}=" in text and key.help in text for key in KEYS)
+    examples = [line.split()[3:] for line in text.splitlines() if line.startswith("  python -m episodes.freeze")]
+    assert len(examples) == 3
+    for words in examples:
+        assert parse(words)["out"], "the examples are valid"
+
+
+def test_the_header_says_how_the_list_was_made(tiny_root, tmp_path) -> None:
+    freeze(tiny_root, tmp_path / "a.jsonl", "group=3")
+    arguments = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])["arguments"]
+    assert arguments["group"] == 3 and arguments["split"] == "test"
+    assert str(tiny_root) not in json.dumps(arguments), "paths of a machine do not belong into the list"
