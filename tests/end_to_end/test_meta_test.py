@@ -1,0 +1,104 @@
+"""`python -m fewshot.meta_test` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.scores import read_scores
+from fewshot import meta_test
+from tests.fewshot.test_loading import write_run
+
+pytestmark = pytest.mark.end_to_end
+
+SMALL = ("benchmark.world_videos=2", "benchmark.test_episodes=4", "tracking=disabled", "threads=1", "test.bootstrap=50")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the invented world is generated once for all tests of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def call(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["meta_test", *arguments, f"data.cache={cache}"])
+        code = 0
+        try:
+            meta_test.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_the_baseline_needs_no_training_and_every_group_is_reported(call, tmp_path: Path) -> None:
+    code, out, err = call("system=prototype", "group=all", "test.pictures=1", "test.seeds=2", *SMALL)
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    stored = json.loads((folder / "results.json").read_text())
+    real = {fold["group"]: fold["queries"] for fold in stored["folds"] if fold["probe"] == ""}
+    assert set(real) == {1, 2, 3, 4, None} and real[None] == sum(real[g] for g in (1, 2, 3, 4))
+    assert {fold["probe"] for fold in stored["folds"]} == {"", "no_support", "wrong_support", "shuffled_text"}
+    for said in ("protocol", "wrong_support", "test of group 4: 8 episodes", "mean", f"folder: runs/{folder.name}"):
+        assert said in out, said
+    pictures = sorted(p.name for p in (folder / "pictures").iterdir())
+    assert len(pictures) == 8 and "overview_group3.png" in pictures
+    scores = read_scores(folder / "results.csv")
+    text_ignored = {p: [s.j_cma for s in scores if s.probe == p] for p in ("", "shuffled_text")}
+    assert text_ignored[""] == text_ignored["shuffled_text"]  # the prototype does not read
+
+
+def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path, cache: Path) -> None:
+    write_run(tmp_path / "trained", group=2)
+    config = yaml.safe_load((tmp_path / "trained" / "config.yaml").read_text())
+    config["benchmark"]["world_videos"] = 2
+    (tmp_path / "trained" / "config.yaml").write_text(yaml.safe_dump(config))
+    rest = ("tracking=disabled", "test.pictures=0", "test.probes=[]")
+    code, out, err = call("weights=trained", "group=2", "name=drawn", *rest)
+    assert code == 0, err
+    assert "checkpoint of step 1" in out and "chosen on validation episodes" in out
+
+    freeze = ["group=2", "world_videos=2", "support_frames=2", f"data.cache={cache}", f"out={tmp_path}/g2.jsonl"]
+    subprocess.run([sys.executable, "-m", "episodes.freeze", *freeze], check=True, capture_output=True)
+    code, out, err = call("weights=trained", "group=2", "name=frozen", "manifest=g{group}.jsonl", *rest)
+    assert code == 0, err
+    drawn, frozen = (tmp_path / "runs" / name / "results.csv" for name in ("drawn", "frozen"))
+    assert drawn.read_bytes() == frozen.read_bytes()
+
+
+def test_mistakes_end_with_one_line_before_anything_is_written(call, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("group=1",), "system cma needs training: give weights="),
+        (("weights=nowhere", "group=1"), "no weights at nowhere"),
+        (("system=prototype", "group=9"), "group=9"),
+        (("system=prototype", "group=some"), "all"),
+    ):
+        code, _, err = call(*arguments, *SMALL)
+        assert code == 1 and message in err and "Traceback" not in err, err
+        assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_query_once(cache: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments = ["system=prototype", "group=1", "device=cpu", f"data.cache={cache}", f"out={tmp_path}", *SMALL]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    for name, launcher in (("one", ["-m"]), ("two", torchrun)):
+        command = [sys.executable, *launcher, "fewshot.meta_test", f"name={name}", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (tmp_path / name / "results.csv" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()

@@ -1,0 +1,125 @@
+"""Systems from their folders, and what the weights bring along to a test."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import fewshot
+from fewshot.build import build_system
+from fewshot.cli import Command
+from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
+from fewshot.loading import stored_run, stored_system
+from fewshot.meta_test import as_trained, filled, quoted
+from fewshot.training.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
+
+SYSTEM = SystemConfig(name="prototype", backbone="tiny", backbone_width=8)
+BENCHMARK = BenchmarkConfig(name="invented", test_size=48, test_chunk=3, support_frames=2)
+
+
+def write_run(folder: Path, group: int = 1, benchmark: BenchmarkConfig = BENCHMARK) -> torch.nn.Module:
+    """A run folder with one checkpoint, as a training run leaves it; returns the system that is in it."""
+    folder.mkdir(parents=True)
+    config = MetaTrainConfig(group=group, system=SYSTEM, benchmark=benchmark, train=TrainConfig(steps=1))
+    (folder / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
+    system = build_system(SYSTEM)
+    checkpoints = CheckpointFolder(folder, keep=1)
+    checkpoints.folder.mkdir()
+    state = {"format": FORMAT, "system": "prototype", "step": 1, "model": system.state_dict()}
+    save_checkpoint(checkpoints.best, state)
+    return system
+
+
+def command(*overrides: str) -> Command:
+    return Command(overrides, {"system": "cma_tiny", "benchmark": "invented", "tracking": "wandb"})
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    write_run(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_load_gives_the_trained_weights_in_eval_mode(tmp_path: Path) -> None:
+    expected = write_run(tmp_path / "run").state_dict()
+    before = torch.random.get_rng_state()
+    for path in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "best.pt"):
+        system = fewshot.load(path)
+        assert not system.training and system.name == "prototype"
+        found = system.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_what_cannot_be_loaded_is_said(tmp_path: Path, run_folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no weights at .*nowhere"):
+        fewshot.load(tmp_path / "nowhere")
+    (tmp_path / "alone.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="no configuration beside it"):
+        fewshot.load(tmp_path / "alone.pt")
+    (run_folder / "config.yaml").write_text("group: 1\nshoes: 2\n")
+    with pytest.raises(ValueError, match="is not the configuration of a training run.*shoes"):
+        stored_run(run_folder)
+
+
+def test_the_public_names_are_there_and_no_others() -> None:
+    assert set(fewshot.__all__) <= set(dir(fewshot))
+    assert callable(fewshot.segment)
+    with pytest.raises(AttributeError, match="no attribute 'sgement'"):
+        _ = fewshot.sgement
+
+
+def test_a_run_brings_its_system_and_its_benchmark(run_folder: Path) -> None:
+    config = MetaTestConfig(weights=str(run_folder), system=SystemConfig(name="cma"))
+    config.benchmark = BenchmarkConfig(name="invented", test_size=64, test_episodes=7)
+    tested, typed = as_trained(config, command("benchmark.test_episodes=7"), (1,))
+    assert tested.system == SYSTEM
+    assert tested.benchmark == replace(BENCHMARK, test_episodes=7)
+    assert typed.options == {"tracking": "wandb"}  # the defaults of the command line are not what is tested
+    tested, typed = as_trained(config, command("benchmark=invented"), (1,))
+    assert tested.benchmark == config.benchmark and "benchmark" in typed.options
+
+
+def test_a_typed_system_must_be_that_of_the_weights(run_folder: Path) -> None:
+    config = MetaTestConfig(weights=str(run_folder), system=SystemConfig(name="cma", backbone="tiny"))
+    config.benchmark = replace(BENCHMARK)
+    with pytest.raises(ValueError, match=r"name=prototype \(typed: cma\).*Leave system away"):
+        as_trained(config, command("system=cma_tiny"), (1,))
+    config.system = replace(SYSTEM, text_weights="/here/roberta")
+    tested, _ = as_trained(config, command("system=prototype", "system.text_weights=/here/roberta"), (1,))
+    assert tested.system == replace(SYSTEM, text_weights="/here/roberta")
+
+
+def test_weights_are_not_tested_on_classes_they_were_trained_on(run_folder: Path, tmp_path: Path) -> None:
+    config = MetaTestConfig(group=2, weights=str(run_folder), system=SYSTEM, benchmark=BENCHMARK)
+    with pytest.raises(ValueError, match="has seen the classes of group 2. Test group=1"):
+        as_trained(config, command(), (2,))
+    write_run(tmp_path / "run-g2", group=2)
+    (tmp_path / "run-g1").symlink_to(run_folder)
+    config.weights = str(tmp_path / "run-g{group}")
+    as_trained(config, command(), (1, 2))
+    with pytest.raises(FileNotFoundError, match="run-g3"):
+        as_trained(config, command(), (1, 2, 3))
+
+
+def test_a_system_that_needs_training_needs_weights() -> None:
+    config = MetaTestConfig(system=SystemConfig(name="cma"), benchmark=BENCHMARK)
+    with pytest.raises(ValueError, match="system cma needs training: give weights="):
+        as_trained(config, command(), (1,))
+    config.system = SYSTEM
+    assert as_trained(config, command(), (1,))[0] is config
+
+
+def test_the_configuration_of_a_checkpoint_in_a_run_is_found(run_folder: Path) -> None:
+    assert stored_system(run_folder / "checkpoints" / "best.pt") == SYSTEM
+    assert filled("runs/g{group}/x", 3) == Path("runs/g3/x")
+
+
+def test_braces_are_quoted_for_hydra() -> None:
+    assert quoted("weights=runs/g{group}") == "weights='runs/g{group}'"
+    for plain in ("weights=runs/g1", "weights='runs/g{group}'", "group=all", "--help", "name={group}"):
+        assert quoted(plain) == plain
