@@ -10,7 +10,6 @@ from episodes.collate import collate
 from episodes.dataset import EpisodeDataset
 from episodes.folds import FOLDS
 from episodes.sampler import TrainEpisodes, test_episodes
-from episodes.sources import open_source
 from episodes.transforms import TestTransform, TrainTransform
 
 YTVOS = FOLDS["mini_ref_ytvos"]
@@ -71,9 +70,8 @@ def test_endless_episodes_have_no_length(tiny) -> None:
         len(training(tiny))
 
 
-def test_small_clips_load_quickly(tmp_path) -> None:
+def test_small_clips_load_quickly(world) -> None:
     """The embedded default reads hundreds of clips a second: below 3 ms of one core for a clip of two 64x64 frames."""
-    source = open_source("invented", cache=tmp_path, world_videos=2)
     specs = TrainEpisodes(world, FOLDS["invented"], 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
     dataset = EpisodeDataset(world, specs, TrainTransform([64], 96, crop=False), seed=0)
     threads = torch.get_num_threads()
