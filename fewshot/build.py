@@ -113,7 +113,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
 def build_text_encoder(config: SystemConfig) -> TextEncoder:
     """The text encoder with its tokenizer."""
     if config.text == "small":
-        return small_text_encoder(config.text_dim, config.text_layers)
+        return small_text_encoder(config.text_dim, config.text_layers, config.dropout)
     if config.text != "roberta":
         raise ValueError(f"unknown text encoder {config.text!r}: choose one of roberta, small")
     if config.text_weights is None:

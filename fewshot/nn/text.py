@@ -102,16 +102,19 @@ def roberta(config: dict[str, Any] | None = None) -> RobertaModel:
     return RobertaModel(RobertaConfig(**{**base, **(config or {})}), add_pooling_layer=True)
 
 
-def small_text_encoder(dim: int = 64, layers: int = 1, vocabulary: int = 4096) -> TextEncoder:
+def small_text_encoder(dim: int = 64, layers: int = 1, dropout: float = 0.1, vocabulary: int = 4096) -> TextEncoder:
     """A RoBERTa of `layers` layers of width `dim` on hashed words: nothing is downloaded."""
-    heads = max(1, dim // 16)
+    if dim % 16:
+        raise ValueError(f"the width of the small text encoder must be a multiple of 16, got {dim}")
     sizes = dict(
         vocab_size=vocabulary,
         hidden_size=dim,
         num_hidden_layers=layers,
-        num_attention_heads=heads,
+        num_attention_heads=dim // 16,
         intermediate_size=2 * dim,
         max_position_embeddings=66,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     return TextEncoder(roberta(sizes), WordHashTokenizer(vocabulary))
 

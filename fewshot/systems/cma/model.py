@@ -32,6 +32,7 @@ from fewshot.nn.projection import LevelProjection
 from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.cma.recipe import learning_groups, prototype_warmup
 from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count
 
 LEVELS = 4
@@ -230,31 +231,16 @@ class CMA(System):
     # ------------------------------------------------------------------------------------------------ training
 
     def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
-        """AdamW groups as in the official training; `recipe` decides over the affinity convolutions.
+        """Optimiser groups, see `learning_groups`; `official` leaves the affinity convolutions untrained."""
+        scales = {"backbone": self.backbone_lr, "text": self.text_lr}
+        return learning_groups(self.named_parameters(), lr, scales, recipe)
 
-        The official code puts them in no group, so they stay as they were initialised (`official`); here they learn
-        with the rest (`fixed`).
-        """
-        if recipe not in ("fixed", "official"):
-            raise ValueError(f"unknown recipe {recipe!r}: choose 'fixed' or 'official'")
-        groups: dict[str, list[nn.Parameter]] = {k: [] for k in ("main", "backbone", "text", "offsets", "affinity")}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                groups[_group(name)].append(parameter)
-        if recipe == "official":
-            del groups["affinity"]
-        scale = {"backbone": self.backbone_lr, "text": self.text_lr}
-        return [{"params": p, "lr": lr * scale.get(k, 1.0), "name": k} for k, p in groups.items() if p]
-
-
-def _group(name: str) -> str:
-    if name.startswith("backbone."):
-        return "backbone"
-    if name.startswith("text."):
-        return "text"
-    if name.startswith("affinity.") and not name.startswith("affinity.norm."):
-        return "affinity"
-    return "offsets" if "sampling_offsets" in name or "reference_points" in name else "main"
+    def warmup_losses(
+        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+    ) -> Losses:
+        """Prototype loss on the backbone features at strides 8 and 16, for backbones without pretrained weights."""
+        maps = [self.see(clips.frames)[1:3] for clips in (supports, queries)]
+        return prototype_warmup(*maps, supports, queries, shots, num_frames)
 
 
 def _size(x: Tensor) -> tuple[int, int]:
