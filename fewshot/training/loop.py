@@ -184,7 +184,9 @@ class Trainer:
         model = TrainingStep(self.system, self.settings.precision)
         if self.world == 1:
             return model
-        # Parts of a system stay unused in some variants and during the warm-up.
+        # Parts of a system stay unused in some variants and during the warm-up. Where none does, torch would complain
+        # of the search for them; so there is always one.
+        model.register_parameter("never_used", nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(model, find_unused_parameters=True)
 
     def _agree(self, batches: list[EpisodeBatch], signals: SignalWatch) -> tuple[float, Signals | None]:
