@@ -31,6 +31,7 @@ from fewshot.training.signals import SignalWatch
 
 logger = logging.getLogger(__name__)
 Config = MetaTrainConfig | MetaTestConfig
+PROBLEMS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,27 @@ def experiment_name(config: Config, command: Command) -> str:
     return f"{system}-{benchmark}-{config.shots}shot"
 
 
-def open_data(config: Config) -> tuple[Source, Folds]:
-    """The source and the folds of the benchmark; what is broken in the data is logged.
+def open_data(config: Config, folder: Path) -> tuple[Source, Folds]:
+    """The source and the folds of the benchmark; what is broken in the data is logged, a long list in `folder`.
 
     Generated data are written by the first process while the others wait.
     """
     source = open_benchmark(config) if distribution.is_main() else None
     distribution.barrier()
     source = source or open_benchmark(config)
-    for problem in source.problems():
-        logger.warning("%s", problem)
+    if distribution.is_main():
+        tell_problems(source.problems(), folder)
     return source, FOLDS[config.benchmark.name]
+
+
+def tell_problems(problems: Sequence[str], folder: Path) -> None:
+    """Log what is broken in the data: the first few, and all of them in `folder/problems.txt` if there are more."""
+    for problem in problems[:PROBLEMS_SHOWN]:
+        logger.warning("%s", problem)
+    if len(problems) > PROBLEMS_SHOWN:
+        path = folder / "problems.txt"
+        path.write_text("".join(f"{problem}\n" for problem in problems), encoding="utf-8")
+        logger.warning("%d more problems in the data: %s", len(problems) - PROBLEMS_SHOWN, path)
 
 
 def open_benchmark(config: Config, official: bool = False) -> Source:

@@ -33,7 +33,7 @@ def run(config: MetaTestConfig, command: Command) -> float:
     groups = FOLDS[config.benchmark.name].groups if config.group == "all" else (int(config.group),)
     config, command = as_trained(config, command, groups)
     with session(config, command) as here:
-        source, folds = open_data(config)
+        source, folds = open_data(config, here.folder)
         outcome = Outcome()
         for group in groups:
             system, origin = tested_system(config, group)

@@ -42,7 +42,7 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
     with session(config, command) as here:
-        source, folds = open_data(config)
+        source, folds = open_data(config, here.folder)
         system = start_system(config, here.device)
         announce(config, system, here.device, Origin.of_training(config))
         trainer = Trainer(
@@ -102,7 +102,7 @@ def validation(config: MetaTrainConfig, source: Source, folds: Folds, device: to
     specs = validation_specs(config, source, folds)
     if not specs:
         return None
-    count("validation", specs)
+    count("validation on held-out classes" if specs[0].split == "test" else "validation", specs)
     benchmark = config.benchmark
     return Validation(
         source,
