@@ -56,6 +56,7 @@ class Tracker:
                 job_type=job_type,
                 tags=tags,
             )
+            self.mode = self._wandb.mode
 
     def log(self, row: Mapping[str, float | int | str], step: int) -> None:
         """Record one row of measurements made after `step` optimiser steps."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from fewshot.tracking.files import replace_file
 
 logger = logging.getLogger(__name__)
+INIT_TIMEOUT = 30.0  # seconds for W&B's server to answer before a run is recorded offline
 MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -82,14 +83,19 @@ class WandbRun:
             "job_type": job_type,
             "tags": list(tags),
             "resume": "allow",
-            "settings": wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
+            "settings": wandb.Settings(
+                silent=True, console="off", save_code=False, disable_git=True, init_timeout=INIT_TIMEOUT
+            ),
         }
+        self.mode = mode
         try:
             self._run = wandb.init(mode=mode, **options)
         except wandb.errors.Error as error:
             if mode == "offline":
                 raise
             logger.warning("W&B is not reached (%s): this run is recorded offline, `wandb sync` sends it later", error)
+            wandb.teardown()  # W&B's process believes that the run has started
+            self.mode = "offline"
             self._run = wandb.init(mode="offline", **options)
         # Rows carry their own step: after a continuation W&B's own counter would not match (offline it starts anew).
         self._run.define_metric("step", hidden=True)

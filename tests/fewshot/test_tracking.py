@@ -120,6 +120,18 @@ def test_offline_needs_no_account_and_says_nothing(tmp_path, capfd):
     assert lines(folder) == [{"step": 1, "train/loss": 1.0}]
 
 
+def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("fewshot.tracking.weights_and_biases.INIT_TIMEOUT", 1.0)
+    with Tracker(tmp_path, {}, "auto") as tracker:
+        tracker.log({"loss": 1.0}, 1)
+        assert tracker.mode == "offline"
+    assert "recorded offline" in caplog.text
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert lines(tmp_path) == [{"step": 1, "loss": 1.0}]
+
+
 def test_a_continued_run_keeps_its_id(tmp_path):
     ids = set()
     for step in (1, 2):
