@@ -1,0 +1,79 @@
+"""Backbones: taps, frozen parts, weights of torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2, resnet50
+
+from fewshot.build import build_backbone, load_backbone_weights
+from fewshot.config import SystemConfig
+from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from tests.shared import require_shared
+
+
+@pytest.mark.parametrize("build", [lambda: ResNet(50), MobileNetV2, TinyBackbone], ids=["resnet50", "mobile", "tiny"])
+def test_taps(build: Callable[[], Backbone]) -> None:
+    backbone = build().eval()
+    with torch.no_grad():
+        taps = backbone(torch.randn(2, 3, 70, 96))
+    sizes = [(18, 24), (9, 12), (5, 6), (3, 3)]  # ceil of 70 and 96 over 4, 8, 16 and 32
+    assert [tuple(t.shape) for t in taps] == [(2, c, *size) for c, size in zip(backbone.channels, sizes, strict=True)]
+
+
+def test_resnet_is_torchvisions() -> None:
+    """The stride-32 tap, pooled and classified, is what torchvision computes with the same weights."""
+    torch.manual_seed(0)
+    reference = resnet50(weights=None).eval()
+    backbone = ResNet(50).eval()
+    state = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.") and "num_batches" not in k}
+    backbone.body.load_state_dict(state)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        logits = reference.fc(backbone(x)[-1].mean((2, 3)))
+        torch.testing.assert_close(logits, reference(x), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_statistics_are_never_used() -> None:
+    backbone = MobileNetV2().train()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)[-1][:1], backbone(x[:1])[-1], rtol=1e-4, atol=1e-5)
+
+
+def test_tiny_has_a_third_of_a_million_weights() -> None:
+    count = sum(p.numel() for p in TinyBackbone(32).parameters())
+    assert 250_000 < count < 330_000
+
+
+def test_weights_of_torchvision_in_half_precision(tmp_path: Path) -> None:
+    reference = mobilenet_v2(weights=None).eval()
+    file = tmp_path / "weights.pth"
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in reference.state_dict().items()}, file)
+    backbone = build_backbone(SystemConfig(name="cma", backbone="mobilenet_v2", backbone_weights=str(file)))
+    first = backbone.state_dict()["body.0.0.weight"]
+    assert first.dtype == torch.float32
+    torch.testing.assert_close(first, reference.features[0][0].weight.half().float())
+
+
+def test_the_stored_mobilenet_loads() -> None:
+    folder = require_shared("data", "mobilenet_v2-imagenet")
+    load_backbone_weights(MobileNetV2(), next(folder.glob("*.pth")))
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
+    torch.save(TinyBackbone(8).body.state_dict(), tmp_path / "tiny.pth")
+    with pytest.raises(ValueError, match="missing or of another shape, first 0.0.weight"):
+        load_backbone_weights(MobileNetV2(), tmp_path / "tiny.pth")
+    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+        load_backbone_weights(MobileNetV2(), tmp_path / "nowhere.pth")
+
+
+def test_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="50, 101"):
+        ResNet(18)
+    with pytest.raises(ValueError, match="width"):
+        TinyBackbone(4)

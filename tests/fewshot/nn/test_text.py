@@ -1,0 +1,94 @@
+"""Text encoders: hashed words, padding, texts without words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fewshot.nn.text import TextEncoder, TextProjection, WordHashTokenizer, roberta, roberta_from_folder
+from fewshot.nn.text import small_text_encoder as small
+
+
+def test_words_are_hashed_the_same_everywhere() -> None:
+    tokens = WordHashTokenizer(4096)(["The red dax!", "dax"])
+    assert tokens["input_ids"].tolist() == [[0, 3338, 2721, 3460, 2], [0, 3460, 2, 1, 1]]
+    assert tokens["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+
+
+def test_long_texts_are_cut() -> None:
+    assert WordHashTokenizer()(["word " * 200], max_length=10)["input_ids"].shape == (1, 10)
+    with torch.no_grad():
+        states, _, _ = small(dim=16, layers=1).eval()(["word " * 200])
+    assert states.shape == (1, 64, 16)
+
+
+def test_case_and_white_space_do_not_matter() -> None:
+    encoder = small(dim=16).eval()
+    with torch.no_grad():
+        assert torch.equal(encoder(["  The RED\n dax "])[0], encoder(["the red dax"])[0])
+
+
+def test_a_text_reads_the_same_beside_a_longer_one() -> None:
+    encoder = small(dim=32, layers=2).eval()
+    with torch.no_grad():
+        alone, pooled_alone, _ = encoder(["a dax"])
+        states, pooled, padding = encoder(["a dax", "the big blue dax on the left"])
+    assert padding.tolist()[0] == [False] * 4 + [True] * 5
+    torch.testing.assert_close(states[:1, :4], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pooled[:1], pooled_alone, rtol=1e-4, atol=1e-5)
+
+
+class NoTokens:
+    """A tokenizer that finds nothing in the second text."""
+
+    def __call__(self, texts: list[str], **options: Any) -> dict[str, Tensor]:
+        return {"input_ids": torch.tensor([[0, 5, 2], [1, 1, 1]]), "attention_mask": torch.tensor([[1] * 3, [0] * 3])}
+
+
+def test_a_fully_padded_text_gives_numbers() -> None:
+    base = small(dim=16)
+    encoder = TextEncoder(base.encoder, NoTokens()).eval()
+    with torch.no_grad():
+        states, pooled, padding = encoder(["x", "y"])
+        words = TextProjection(16, 8, 0.0)(states, pooled, padding)
+    assert padding.tolist() == [[False] * 3, [False, True, True]]
+    assert all(x.isfinite().all() for x in (words.features, words.positions, words.sentence))
+
+
+def test_missing_text_is_the_empty_text() -> None:
+    encoder = small(dim=16).eval()
+    with torch.no_grad():
+        assert torch.equal(encoder([None])[0], encoder([""])[0])
+
+
+def test_roberta_keeps_official_names() -> None:
+    with torch.device("meta"):
+        names = set(roberta().state_dict())
+    assert "embeddings.word_embeddings.weight" in names and "encoder.layer.11.output.dense.bias" in names
+    assert "pooler.dense.weight" in names and len(names) == 199
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="merges.txt.*system.text=small"):
+        roberta_from_folder(tmp_path)
+
+
+def test_a_folder_with_a_tokenizer(tmp_path: Path) -> None:
+    """Tokenizer files alone are enough: a checkpoint brings the weights."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "dax": 4}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
+    with torch.device("meta"):
+        encoder = roberta_from_folder(tmp_path)
+    assert encoder.tokenizer(["dax a", "dax"], padding="longest", return_tensors="pt")["input_ids"].tolist() == [
+        [4, 3],
+        [4, 1],
+    ]

@@ -1,0 +1,280 @@
+"""CMA as a system: shapes, batches, supports encoded once, shots, variants, gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fewshot.build import build_system
+from fewshot.config import SystemConfig
+from fewshot.nn.affinity import VARIANTS
+from fewshot.systems.base import Prediction
+from fewshot.systems.cma import Sizes
+from tests.fewshot.tiny import SIZES, clips, one_of, tiny_cma
+
+
+def close(a: Tensor | None, b: Tensor | None) -> None:
+    assert a is not None and b is not None
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def same(a: Prediction, b: Prediction) -> None:
+    close(a.masks, b.masks)
+    close(a.scores, b.scores)
+    close(a.boxes, b.boxes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("queries", [1, 3])
+def test_shapes(variant: str, queries: int) -> None:
+    model = tiny_cma(replace(SIZES, num_queries=queries), variant=variant).eval()
+    query = clips(2, frames=3, height=64, width=96)
+    with torch.no_grad():
+        prediction = model(query, model.encode_reference(clips(2, frames=2), 1))
+    for layer in (prediction, *prediction.layers):
+        assert layer.masks.shape == (2, 3, queries, 16, 24)
+        assert layer.scores is not None and layer.scores.shape == (2, 3, queries)
+        assert layer.boxes is not None and layer.boxes.shape == (2, 3, queries, 4)
+    assert len(prediction.layers) == SIZES.decoder_layers - 1
+    assert model.probabilities(prediction, query, 1).shape == (3, 64, 96)
+
+
+def test_sides_that_are_no_multiple_of_the_strides() -> None:
+    model = tiny_cma().eval()
+    with torch.no_grad():
+        prediction = model(clips(1, height=70, width=93), model.encode_reference(clips(1, height=50, width=61), 1))
+    assert prediction.masks.shape[-2:] == (18, 24)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_batch_of_two_equals_two_singles(variant: str) -> None:
+    model = tiny_cma(variant=variant).eval()
+    support, query = clips(2, seed=1), clips(2, seed=2)
+    with torch.no_grad():
+        both = model(query, model.encode_reference(support, 1))
+        for n in range(2):
+            single = model(one_of(query, n), model.encode_reference(one_of(support, n), 1))
+            parts = (x[n : n + 1] for x in (both.masks, both.scores, both.boxes) if x is not None)
+            same(Prediction(*parts), single)
+
+
+def test_supports_encoded_once_equal_supports_encoded_each_time() -> None:
+    model = tiny_cma().eval()
+    support, windows = clips(2, seed=1), [clips(4, seed=s) for s in (2, 3)]
+    with torch.no_grad():
+        state = model.encode_reference(support, 1).repeat(2)
+        for window in windows:
+            fresh = model.encode_reference(support, 1).repeat(2)
+            same(model(window, state), model(window, fresh))
+    assert len(state) == 4
+
+
+def test_repeat_is_episode_major() -> None:
+    model = tiny_cma().eval()
+    with torch.no_grad():
+        state = model.encode_reference(clips(2, seed=1), 1)
+    repeated = state.repeat(3)
+    assert [m is state.masks[1] for m in repeated.masks] == [False] * 3 + [True] * 3
+    assert torch.equal(repeated.levels[0][2], state.levels[0][0])
+    assert torch.equal(repeated.levels[0][3], state.levels[0][1])
+
+
+def test_one_frame_joined_is_the_middle_frame() -> None:
+    """With one shot and one frame there is nothing to join: `all` gives the numbers of `middle`."""
+    middle, every = tiny_cma().eval(), tiny_cma(support_frames="all").eval()
+    support, query = clips(1, frames=3, seed=1), clips(1, seed=2)
+    with torch.no_grad():
+        expected = middle(query, middle.encode_reference(support, 1))
+        same(every(query, every.encode_reference(support.frame_range(1, 2), 1)), expected)
+        joined = every(query, every.encode_reference(support, 1))
+    assert not torch.allclose(joined.masks, expected.masks, atol=1e-3), "the other frames have no effect"
+
+
+def test_only_the_middle_support_frame_is_encoded() -> None:
+    model = tiny_cma().eval()
+    support = clips(2, frames=5, seed=1)
+    changed = replace(support, frames=support.frames.clone())
+    changed.frames[:, [0, 1, 3, 4]] = 0.0
+    with torch.no_grad():
+        state, other = (model.encode_reference(s, 1) for s in (support, changed))
+    assert state.levels[0].shape[:3] == (2, 1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(state.levels, other.levels, strict=True))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_support_twice_changes_nothing(variant: str) -> None:
+    """Tokens that come twice get the same attention together as once; the mean of two equals is the same."""
+    model = tiny_cma(variant=variant).eval()
+    support, query = clips(1, seed=1), clips(1, seed=2)
+    twice = replace(
+        support,
+        frames=support.frames.repeat(2, 1, 1, 1, 1),
+        padding=support.padding.repeat(2, 1, 1),
+        sizes=support.sizes.repeat(2, 1),
+        expressions=support.expressions * 2,
+        masks=support.masks * 2,
+    )
+    with torch.no_grad():
+        once = model(query, model.encode_reference(support, 1))
+        same(model(query, model.encode_reference(twice, 2)), once)
+
+
+def test_shots_of_different_mask_sizes() -> None:
+    model = tiny_cma().eval()
+    support, query = clips(4, seed=1), clips(2, seed=2)
+    small = torch.zeros(2, 30, 20, dtype=torch.bool)
+    small[:, :, :10] = True
+    masks = (small, *support.masks[1:])
+    with torch.no_grad():
+        prediction = model(query, model.encode_reference(replace(support, masks=masks), 2))
+        other = model(query, model.encode_reference(support, 2))
+    close(prediction.masks[1], other.masks[1])
+    assert not torch.allclose(prediction.masks[0], other.masks[0])
+
+
+@pytest.mark.parametrize("variant", ["base", "self"])
+def test_fewer_support_than_query_frames_repeat_the_last(variant: str) -> None:
+    model = tiny_cma(variant=variant).eval()
+    support, query = clips(1, frames=2, seed=1), clips(1, frames=4, seed=2)
+    last = [0, 1, 1, 1]
+    longer = replace(support, frames=support.frames[:, last], masks=(support.masks[0][last],))
+    with torch.no_grad():
+        short = model(query, model.encode_reference(support, 1))
+        same(short, model(query, model.encode_reference(longer, 1)))
+
+
+def test_the_support_and_the_text_matter() -> None:
+    model = tiny_cma().eval()
+    support, query = clips(1, seed=1), clips(1, seed=2)
+    blank = replace(support, masks=(torch.zeros_like(support.masks[0]),))
+    with torch.no_grad():
+        state = model.encode_reference(support, 1)
+        masks = model(query, state).masks
+        assert not torch.allclose(masks, model(query, model.encode_reference(blank, 1)).masks, atol=1e-3)
+        assert not torch.allclose(masks, model(replace(query, expressions=("a cat",)), state).masks, atol=1e-3)
+
+
+def test_missing_expressions_give_numbers() -> None:
+    model = tiny_cma().eval()
+    support, query = (replace(clips(2, seed=s), expressions=(None, "a dax")) for s in (1, 2))
+    with torch.no_grad():
+        prediction = model(query, model.encode_reference(support, 1))
+    assert prediction.masks.isfinite().all()
+
+
+def test_padding_is_cropped_from_the_probabilities() -> None:
+    model = tiny_cma().eval()
+    query = clips(1, seed=2)
+    padded = replace(
+        query,
+        frames=torch.nn.functional.pad(query.frames, (0, 64, 0, 32)),
+        padding=torch.nn.functional.pad(query.padding, (0, 64, 0, 32), value=True),
+    )
+    with torch.no_grad():
+        prediction = model(padded, model.encode_reference(clips(1, seed=1), 1))
+    assert prediction.masks.shape[-2:] == (24, 32)
+    assert model.probabilities(prediction, padded, 0).shape == (2, 64, 64)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradients_reach_every_trainable_parameter(variant: str, layers: int) -> None:
+    model = tiny_cma(replace(SIZES, decoder_layers=layers), variant=variant).train()
+    query = clips(2, seed=2)
+    model.losses(model(query, model.encode_reference(clips(2, seed=1), 1)), query).total.backward()
+    grouped = {id(p) for group in model.parameter_groups(1e-3) for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        assert (id(parameter) in grouped) == parameter.requires_grad, name
+
+
+def test_parameter_groups() -> None:
+    model = tiny_cma()
+    rates = {group["name"]: group["lr"] for group in model.parameter_groups(1e-4)}
+    assert rates == pytest.approx({"main": 1e-4, "backbone": 5e-5, "text": 1e-5, "offsets": 1e-4, "affinity": 1e-4})
+    official = model.parameter_groups(1e-4, "official")
+    assert "affinity" not in {group["name"] for group in official}
+    untrained = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for g in official for p in g["params"]}
+    names = {name.rsplit(".", 1)[0] for name, p in model.named_parameters() if id(p) in untrained}
+    convolutions = {f"affinity.query.{part}" for part in ("query", "key", "value")}
+    assert names == convolutions | {"affinity.support.key", "affinity.support.value", "affinity.project"}
+    with pytest.raises(ValueError, match="official"):
+        model.parameter_groups(1e-4, "offical")
+
+
+def test_activation_checkpointing_gives_the_same_gradients() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_cma(checkpointing=checkpointing).train()
+        model.backbone.checkpointing = checkpointing
+        query = clips(1, seed=2)
+        model.losses(model(query, model.encode_reference(clips(1, seed=1), 1)), query).total.backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_parts() -> None:
+    model = tiny_cma(freeze_backbone=True, freeze_text=True).train()
+    assert not model.text.training and model.affinity.training
+    assert {g["name"] for g in model.parameter_groups(1.0)} == {"main", "offsets", "affinity"}
+    assert tiny_cma(freeze_text=True, text_dropout=True).train().text.training
+
+
+def test_warmup_learns_from_the_backbone_alone() -> None:
+    model = tiny_cma().train()
+    losses = model.warmup_losses(clips(4, seed=1), clips(2, seed=2), shots=2)
+    losses.total.backward()
+    assert losses.total > 0
+    reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert reached == {"backbone"}
+
+
+def test_wrong_number_of_references() -> None:
+    model = tiny_cma().eval()
+    with torch.no_grad(), pytest.raises(ValueError, match="repeat"):
+        model(clips(2), model.encode_reference(clips(1), 1))
+
+
+def test_support_without_masks() -> None:
+    support = replace(clips(1), masks=(None,))
+    with pytest.raises(ValueError, match="no masks"):
+        tiny_cma().encode_reference(support, 1)
+
+
+@pytest.mark.parametrize("name", ["cma", "prototype"])
+def test_built_from_a_configuration(name: str) -> None:
+    config = SystemConfig(
+        name=name, backbone="tiny", backbone_width=8, text="small", text_dim=32, text_layers=1, hidden_dim=32, heads=4,
+        encoder_layers=1, decoder_layers=1, feedforward_dim=32, num_queries=1,
+    )  # fmt: skip
+    system = build_system(config).eval()
+    with torch.no_grad():
+        prediction = system(clips(2), system.encode_reference(clips(2), 1))
+    assert prediction.masks.shape[:2] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "sam"}, "cma"),
+        ({"backbone": "vgg"}, "resnet50"),
+        ({"text": "clip"}, "small"),
+        ({"text": "roberta"}, "text_weights"),
+        ({"variant": "cross"}, "base"),
+        ({"affinity_init": "zero"}, "similarity"),
+        ({"support_frames": "first"}, "middle"),
+        ({"hidden_dim": 30}, "multiple"),
+    ],
+)
+def test_wrong_configurations_name_the_remedy(change: dict[str, object], message: str) -> None:
+    config = SystemConfig(name="cma", backbone="tiny", text="small", text_dim=32, text_layers=1, hidden_dim=32)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        build_system(replace(config, **change))
+
+
+def test_released_sizes_are_the_defaults() -> None:
+    assert Sizes() == Sizes(256, 8, 4, 4, 2048, 5, 4, 0.1)
