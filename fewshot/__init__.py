@@ -1,7 +1,8 @@
 """Few-shot and referring segmentation of images and videos.
 
-`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries. Nothing is imported
-before it is used: `import fewshot` has no side effects.
+`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries, `example_episode()` an
+episode to try them on and `save_episode_picture(path, episode, masks)` a look at the result. Nothing is imported before
+it is used: `import fewshot` has no side effects.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewshot.examples import example_episode
     from fewshot.loading import load
+    from fewshot.pictures import save_episode_picture
     from fewshot.segmentation import segment
 
-__all__ = ["load", "segment"]
-_HOMES = {"load": "fewshot.loading", "segment": "fewshot.segmentation"}
+__all__ = ["example_episode", "load", "save_episode_picture", "segment"]
+_HOMES = {
+    "example_episode": "fewshot.examples",
+    "load": "fewshot.loading",
+    "save_episode_picture": "fewshot.pictures",
+    "segment": "fewshot.segmentation",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -40,8 +40,9 @@ def run(config: MetaTestConfig, command: Command) -> float:
             system.to(here.device)
             if group == groups[0]:
                 announce(config, system, here.device, origin)
-            count(f"test of group {group}", [s for specs in test_specs(config, source, folds, group) for s in specs])
-            test_group(system, config, source, folds, group, here.folder, outcome)
+            seeds = test_specs(config, source, folds, group)
+            count(f"test of group {group}", [spec for specs in seeds for spec in specs])
+            test_group(system, config, source, seeds, here.folder, outcome)
             report = build_report(outcome, config, origin)
             write_report(report, here.folder)  # after each group, so that a run that is stopped keeps what it has
         tell(report, outcome, config, here.folder, here.tracker)

@@ -145,14 +145,14 @@ def episode_picture(
 
 
 def save_episode_picture(
-    path: Path, episode: Episode, probabilities: Sequence[Tensor], *, frames: int = 4, height: int = TILE_HEIGHT
+    path: Path | str, episode: Episode, probabilities: Sequence[Tensor], *, frames: int = 4, height: int = TILE_HEIGHT
 ) -> Path:
     """Write `episode_picture` to `path` (the format follows its suffix) and return the path."""
     return _save(path, episode_picture(episode, probabilities, frames=frames, height=height))
 
 
 def contact_sheet(
-    path: Path,
+    path: Path | str,
     episodes: Sequence[Episode],
     probabilities: Sequence[Tensor],
     *,
@@ -249,7 +249,7 @@ def _wrap(text: str, width: float, font: ImageFont.ImageFont) -> list[str]:
     return lines
 
 
-def _save(path: Path, picture: Image.Image) -> Path:
+def _save(path: Path | str, picture: Image.Image) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)

@@ -59,7 +59,7 @@ def run_test(
     if origin is None:
         origin = Origin.of_training(config) if isinstance(config, MetaTrainConfig) else Origin()
     outcome = Outcome()
-    test_group(system, config, source, folds, group, folder, outcome)
+    test_group(system, config, source, test_specs(config, source, folds, group), folder, outcome)
     report = build_report(outcome, config, origin)
     write_report(report, folder)
     tell(report, outcome, config, folder, tracker)
@@ -67,10 +67,14 @@ def run_test(
 
 
 def test_group(
-    system: System, config: Config, source: Source, folds: Folds, group: int, folder: Path, outcome: Outcome
+    system: System,
+    config: Config,
+    source: Source,
+    seeds: Sequence[Sequence[EpisodeSpec]],
+    folder: Path,
+    outcome: Outcome,
 ) -> None:
-    """Add the scores (and pictures) of one fold to `outcome`."""
-    seeds = test_specs(config, source, folds, group)
+    """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
     outcome.shots = seeds[0][0].shots
     with score_pool(config.test.workers) as pool:
         for specs in seeds:

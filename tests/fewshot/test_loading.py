@@ -73,6 +73,17 @@ def test_the_public_names_are_there_and_no_others() -> None:
         _ = fewshot.sgement
 
 
+def test_six_lines_from_a_run_to_a_picture(tmp_path: Path, run_folder: Path) -> None:
+    episode = fewshot.example_episode(group=2, index=3, videos=2, cache=tmp_path)
+    masks = fewshot.segment(fewshot.load(run_folder), episode)
+    fewshot.save_episode_picture(tmp_path / "episode.png", episode, masks)
+    assert (tmp_path / "episode.png").is_file()
+    assert [m.shape for m in masks] == [(8, 64, 64)] * len(episode.queries)
+    assert episode.spec.class_id % 4 == 2 and episode.spec.index == 3
+    with pytest.raises(ValueError, match="group 2 has the test episodes 0 to"):
+        fewshot.example_episode(group=2, index=999, videos=2, cache=tmp_path)
+
+
 def test_a_run_brings_its_system_and_its_benchmark(run_folder: Path) -> None:
     config = MetaTestConfig(weights=str(run_folder), system=SystemConfig(name="cma"))
     config.benchmark = BenchmarkConfig(name="invented", test_size=64, test_episodes=7)
