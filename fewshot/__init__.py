@@ -1,8 +1,8 @@
 """Few-shot and referring segmentation of images and videos.
 
-`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries, `example_episode()` an
-episode to try them on and `save_episode_picture(path, episode, masks)` a look at the result. Nothing is imported before
-it is used: `import fewshot` has no side effects.
+`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries, `example_episode()`
+an episode to try them on and `save_episode_picture(path, episode, masks)` a look at the result. Nothing is imported
+before it is used: `import fewshot` has no side effects.
 """
 
 from __future__ import annotations
