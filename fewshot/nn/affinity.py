@@ -124,7 +124,11 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def signed_log_power(x: Tensor, exponent: float = 1.3) -> Tensor:
-    """`f(x) = g(max(x, 0)) - g(max(-x, 0))`, `g(u) = ln(1 / (u + 1e-5) + 1) ** -exponent`: odd, in any shape."""
+    """`f(x) = g(max(x, 0)) - g(max(-x, 0))`, `g(u) = ln(1 / (u + 1e-5) + 1) ** -exponent`: odd, in any shape.
+
+    Always in float32: the slope at 0 is about 470.
+    """
+    x = x.float()
     positive, negative = (torch.log(1.0 / (u + 1e-5) + 1.0).pow(-exponent) for u in (F.relu(x), F.relu(-x)))
     return positive - negative
 

@@ -169,9 +169,9 @@ class DeformableTransformer(nn.Module):
 
 
 def refine(delta: Tensor, reference: Tensor) -> Tensor:
-    """Boxes `(n, Q, 4)` moved from reference points (2) or boxes (4), in logit space."""
+    """Boxes `(n, Q, 4)`, float32, moved from reference points (2) or boxes (4), in logit space."""
     missing = delta.shape[-1] - reference.shape[-1]
-    return (delta + F.pad(inverse_sigmoid(reference), (0, missing))).sigmoid()
+    return (delta.float() + F.pad(inverse_sigmoid(reference), (0, missing))).sigmoid()
 
 
 def pixel_references(shapes: Sequence[tuple[int, int]], ratios: Tensor) -> Tensor:

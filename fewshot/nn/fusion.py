@@ -34,6 +34,11 @@ class VisionLanguageFusion(nn.Module):
         super().__init__()
         self.attention = nn.MultiheadAttention(dim, heads, dropout=0.0, batch_first=True)
 
+    def start_near_identity(self) -> None:
+        """Begin with what is read being about 1, so that the visual features pass, for training from scratch."""
+        nn.init.normal_(self.attention.out_proj.weight, std=0.02)
+        nn.init.ones_(self.attention.out_proj.bias)
+
     def forward(self, tokens: Tensor, words: Words) -> Tensor:
         """`(N, L_v, C)` visual tokens to the same shape."""
         read, _ = self.attention(

@@ -35,7 +35,7 @@ class DynamicMaskHead(nn.Module):
         return sum(self.splits)
 
     def forward(self, features: Tensor, parameters: Tensor, points: Tensor, sizes: Tensor) -> Tensor:
-        """Mask logits `(n, Q, h, w)`.
+        """Mask logits `(n, Q, h, w)`, float32 also under autocast: coordinates are in pixels, too large for bf16.
 
         Args:
             features: `(n, C, h, w)`.
@@ -43,6 +43,10 @@ class DynamicMaskHead(nn.Module):
             points: `(n, Q, 2)` reference points x, y as fractions of the unpadded frame.
             sizes: `(n, 2)` unpadded height and width in pixels.
         """
+        with torch.autocast(features.device.type, enabled=False):
+            return aligned_bilinear(self._convolve(features.float(), parameters.float(), points, sizes), self.factor)
+
+    def _convolve(self, features: Tensor, parameters: Tensor, points: Tensor, sizes: Tensor) -> Tensor:
         n, _, h, w = features.shape
         q, d = parameters.shape[1], self.channels
         w1, w2, w3, b1, b2, b3 = parameters.split(self.splits, -1)
@@ -52,7 +56,7 @@ class DynamicMaskHead(nn.Module):
         x = x + w1[..., -2:] @ self.relative(points, sizes, (h, w)) + b1[..., None]
         x = w2.view(n, q, d, d) @ F.relu(x) + b2[..., None]
         x = w3.view(n, q, 1, d) @ F.relu(x) + b3[..., None]
-        return aligned_bilinear(x.view(n, q, h, w), self.factor)
+        return x.view(n, q, h, w)
 
     def relative(self, points: Tensor, sizes: Tensor, grid: tuple[int, int]) -> Tensor:
         """Offsets from each cell to each reference point: `(n, Q, 2, h * w)`, x then y.

@@ -114,6 +114,8 @@ class CMA(System):
         self.score_heads = nn.ModuleList(nn.Linear(dim, 1) for _ in range(sizes.decoder_layers))
         self.controller = MLP(dim, dim, dim, self.mask_head.num_parameters)
         self.criterion = SetCriterion()
+        if affinity_init == "similarity":  # which needs features that the fusion lets pass
+            self.fusion.start_near_identity()
         self._initialise_heads()
         self._freeze(freeze_backbone, freeze_text)
 

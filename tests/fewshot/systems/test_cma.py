@@ -278,3 +278,25 @@ def test_wrong_configurations_name_the_remedy(change: dict[str, object], message
 
 def test_released_sizes_are_the_defaults() -> None:
     assert Sizes() == Sizes(256, 8, 4, 4, 2048, 5, 4, 0.1)
+
+
+def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
+    totals = []
+    for enabled in (False, True):
+        model, query = tiny_cma().train(), clips(2, seed=2)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            prediction = model(query, model.encode_reference(clips(2, seed=1), 1))
+            losses = model.losses(prediction, query)
+        assert prediction.masks.dtype == torch.float32
+        assert prediction.boxes is not None and prediction.boxes.dtype == torch.float32
+        losses.total.backward()
+        totals.append(float(losses.total.detach()))
+    assert totals[1] == pytest.approx(totals[0], rel=1e-2)
+
+
+def test_similarity_start_lets_features_pass_the_fusion() -> None:
+    model = tiny_cma(affinity_init="similarity").eval()
+    with torch.no_grad():
+        words, maps = model.read(("a red dax",)), model.see(clips(1).frames)[1:]
+        for before, after in zip(model.level_projection(maps), model.fused_levels(maps, words), strict=True):
+            assert (after[0] - before).norm() < 0.2 * before.norm()
