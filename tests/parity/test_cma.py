@@ -48,7 +48,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize("folder", cases())
 def test_case(folder: Path) -> None:
-    require_shared("parity", "cma", folder.parent.name, folder.name if folder.name != "open" else "")
+    require_shared(*folder.relative_to(SHARED).parts)
     torch.set_num_threads(1)
     case = read_case(folder)
     got = full(case, folder) if "model" in case else module_runner(case)(case)
