@@ -35,6 +35,7 @@ def run_log(folder: Path, speaks: bool) -> Iterator[None]:
         handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.INFO if speaks else logging.WARNING)
         for handler in handlers:
@@ -42,7 +43,8 @@ def run_log(folder: Path, speaks: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
             for handler in handlers:
                 logger.removeHandler(handler)
         for handler in handlers:

@@ -112,9 +112,11 @@ def test_a_session_speaks_into_its_log_and_lets_go_of_it(tmp_path, capsys):
 
 def test_a_silent_process_only_warns(tmp_path, capsys):
     logger = logging.getLogger("episodes.test")
+    before = logger.getEffectiveLevel()
     with run_log(tmp_path, speaks=False):
         logger.info("quiet")
         logger.warning("loud")
+    assert logger.getEffectiveLevel() == before
     assert capsys.readouterr().out == "loud\n"
     assert not list(tmp_path.iterdir())
 
