@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Report
+from benchmarks.scores import write_scores
 from benchmarks.submission import write_masks
 from episodes.episode import Episode, EpisodeSpec
 from episodes.folds import Folds
@@ -21,7 +22,7 @@ from episodes.sources.base import Source
 from episodes.transforms import TestTransform
 from fewshot.config import MetaTrainConfig
 from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports
-from fewshot.outcome import Config, Origin, Outcome, build_report, tell, write_report
+from fewshot.outcome import SHEET, Config, Origin, Outcome, build_report, tell, write_report
 from fewshot.pictures import contact_sheet, save_episode_picture
 from fewshot.probes import probe_specs
 from fewshot.segmentation import segment
@@ -78,8 +79,10 @@ def test_group(
     outcome.shots = seeds[0][0].shots
     with score_pool(config.test.workers) as pool:
         for specs in seeds:
-            for probe in ("", *config.test.probes):
+            for probe in ("", *dict.fromkeys(config.test.probes)):
                 _test_list(system, config, source, specs, probe, folder, outcome, pool)
+                if distribution.is_main():  # a test that is stopped keeps what it has
+                    write_scores(folder / SHEET, outcome.scores)
         if config.test.pictures and distribution.is_main():
             shown = spread(seeds[0], config.test.pictures)
             outcome.pictures += draw(system, source, shown, config, folder / PICTURES)

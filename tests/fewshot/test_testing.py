@@ -88,6 +88,23 @@ def test_an_impossible_probe_is_left_out_and_said(tmp_path: Path) -> None:
     assert "probe left out, wrong_support needs episodes of at least 2 classes" in report.table()
 
 
+def test_a_test_that_breaks_off_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, config = MemorySource(), settings(seeds=2)
+    read = source.read_frames
+    broken = {"count": 0}
+
+    def second_seed_fails(video: str, frames):
+        broken["count"] += 1
+        if broken["count"] > 9:
+            raise ValueError(f"video {video!r} is broken")
+        return read(video, frames)
+
+    monkeypatch.setattr(source, "read_frames", second_seed_fails)
+    with pytest.raises(ValueError, match="is broken"):
+        run_test(Oracle(), config, source, FOLDS, 1, tmp_path)
+    assert {score.seed for score in read_scores(tmp_path / "results.csv")} == {0}
+
+
 def test_probes_on_fewer_episodes(tmp_path: Path) -> None:
     config = settings(probes=["wrong_support"], probe_episodes=3)
     report = run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path)
