@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torchvision.transforms.v2.functional import adjust_hue
 
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
@@ -30,10 +32,14 @@ class EpisodeDataset:
         transform: applied to every clip with a generator derived from (seed, split, index, role): the query clips of
             an episode share theirs, each support has its own.
         seed: of the transforms.
+        hue: largest turn of the hue of a whole episode, 0 to 0.5 of the wheel. Supports and queries turn together:
+            what belongs together still does, but a class has no colour of its own that could be learnt by heart.
     """
 
-    def __init__(self, source: Source, specs: Specs, transform: Transform, *, seed: int) -> None:
-        self.source, self.specs, self.transform, self.seed = source, specs, transform, seed
+    def __init__(self, source: Source, specs: Specs, transform: Transform, *, seed: int, hue: float = 0.0) -> None:
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f"hue must lie in 0 to 0.5 of the colour wheel, got {hue}")
+        self.source, self.specs, self.transform, self.seed, self.hue = source, specs, transform, seed, hue
 
     def __len__(self) -> int:
         """Number of episodes. Raises TypeError when they are endless."""
@@ -45,7 +51,7 @@ class EpisodeDataset:
     def load(self, spec: EpisodeSpec) -> Episode:
         """Read and transform one episode. Raises what `Source.read` raises."""
         supports = tuple(
-            self.transform(self.source.read(clip), self._generator(spec, "support", k))
+            self.transform(self._turn(self.source.read(clip), spec), self._generator(spec, "support", k))
             for k, clip in enumerate(spec.supports)
         )
         return Episode(spec, supports, self._queries(spec))
@@ -54,7 +60,7 @@ class EpisodeDataset:
         read: dict[tuple[str, tuple[str, ...]], torch.Tensor] = {}
         clips = []
         for query in spec.queries:
-            clip = self._read(query, read)
+            clip = self._turn(self._read(query, read), spec)
             clips.append(self.transform(clip, self._generator(spec, "query", 0)))
         return tuple(clips)
 
@@ -63,6 +69,12 @@ class EpisodeDataset:
         if key not in read:
             read[key] = self.source.read_frames(*key)
         return self.source.with_object(clip, read[key])
+
+    def _turn(self, clip: Clip, spec: EpisodeSpec) -> Clip:
+        if self.hue == 0:
+            return clip
+        draw = torch.rand((), generator=self._generator(spec, "hue", 0)).item()
+        return replace(clip, frames=adjust_hue(clip.frames, self.hue * (2 * draw - 1)))
 
     def _generator(self, spec: EpisodeSpec, role: str, number: int) -> torch.Generator:
         return generator("transform", self.seed, spec.split, spec.index, role, number)

@@ -76,6 +76,9 @@ class BenchmarkConfig:
     crop: bool = key(True, "resize-crop-resize half of the training clips")
     flip: bool = key(True, "mirror half of the training clips, with the words left and right")
     colour: bool = key(True, "photometric distortion in training")
+    episode_hue: float = key(
+        0.0, "largest turn of the hue of a whole training episode, 0 to 0.5 of the wheel", minimum=0
+    )
     test_size: int = key(360, "short side at test time, in pixels", minimum=1)
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
     world_seed: int = key(0, "seed of the generated world (invented only)")

@@ -94,7 +94,7 @@ def training_episodes(config: MetaTrainConfig, source: Source, folds: Folds) -> 
         colour=benchmark.colour,
         official=official,
     )
-    return EpisodeDataset(source, specs, transform, seed=config.seed)
+    return EpisodeDataset(source, specs, transform, seed=config.seed, hue=benchmark.episode_hue)
 
 
 def validation(config: MetaTrainConfig, source: Source, folds: Folds, device: torch.device) -> Validation | None:

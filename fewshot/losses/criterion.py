@@ -35,7 +35,7 @@ class SetCriterion:
 
     def __call__(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         """Losses of a prediction; `num_frames` as in `System.losses`. Terms of earlier layers end in `_0`, `_1`, ..."""
-        count = max(1.0, visible_frames(queries) if num_frames is None else float(num_frames))
+        count = visible_frames(queries) if num_frames is None else float(num_frames)
         targets = make_targets(queries, prediction.masks.shape[-2:], prediction.stride)
         terms = self.layer(prediction, targets, count)
         total = sum(self.weights[name] * value for name, value in terms.items())

@@ -35,9 +35,9 @@ class CrossModalAffinity(nn.Module):
     Args:
         dim: channels C of the levels; the affinity works on C / 2.
         initialisation: `default` (as released), or `similarity`: queries and keys start as one random orthogonal
-            projection of the feature itself and values as another, so that the affinity starts as feature similarity.
-            They live in the two halves of the channels, so that the norm does not mix what was retrieved with the
-            query's own feature.
+            projection of the feature itself, in the first `similar` channels, so that the affinity starts as feature
+            similarity. What is retrieved from the support starts in the other channels: added to the query's own
+            feature it would point the same way, and the norm would hide whether anything was found.
     """
 
     def __init__(self, dim: int, dropout: float, variant: str = "cma", initialisation: str = "default") -> None:
@@ -48,6 +48,7 @@ class CrossModalAffinity(nn.Module):
             raise ValueError(f"unknown affinity_init {initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
         width = dim // 2
         self.variant = variant
+        self.similar = 3 * width // 4  # channels that start as similarity; the rest starts with what was found
         self.support, self.query = QueryKeyValue(dim, width), QueryKeyValue(dim, width)
         self.project = nn.Conv2d(dim, width, 1)
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
@@ -65,21 +66,28 @@ class CrossModalAffinity(nn.Module):
             module.requires_grad_(False)
 
     def start_as_similarity(self) -> None:
-        """Centre-tap convolutions: queries and keys share one projection, values have their own half."""
+        """Centre-tap convolutions: queries, keys and the query's values share one projection."""
         width, channels = self.project.weight.shape[:2]
-        half = width // 2
-        alike, content = (nn.init.orthogonal_(torch.empty(half, channels)) for _ in range(2))
+        alike = nn.init.orthogonal_(torch.empty(self.similar, channels))
+        found = nn.init.orthogonal_(torch.empty(width - self.similar, channels))
         for conv, rows, weight in (
-            (self.query.query, slice(half), alike),
-            (self.query.key, slice(half), alike),
-            (self.support.key, slice(half), alike),
-            (self.query.value, slice(width - half, width), content),
-            (self.support.value, slice(width - half, width), content),
+            (self.query.query, slice(self.similar), alike),
+            (self.query.key, slice(self.similar), alike),
+            (self.query.value, slice(self.similar), alike),
+            (self.support.key, slice(self.similar), alike),
+            (self.support.value, slice(self.similar, width), found),
         ):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
             with torch.no_grad():
                 conv.weight[rows, :, 1, 1] = weight
+
+    def embed(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+        """Where queries and keys are compared: `(N, T, C, h, w)` and `(N, S, C, h, w)` to `similar` channels each."""
+        return (
+            _per_frame(self.query.query, query)[:, :, : self.similar],
+            _per_frame(self.support.key, support)[:, :, : self.similar],
+        )
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Levels of the query related to the support: `(N, T, C, h, w)`.

@@ -240,9 +240,13 @@ class CMA(System):
     def warmup_losses(
         self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
-        """Prototype loss on the backbone features at strides 8 and 16, for backbones without pretrained weights."""
-        maps = [self.see(clips.frames)[1:3] for clips in (supports, queries)]
-        return prototype_warmup(*maps, supports, queries, shots, num_frames)
+        """Prototype loss where the affinity compares query and support at stride 8 (PANet, ICCV 2019)."""
+        clips = ((queries, False), (supports, True))
+        query, support = (
+            self.fused_levels(self.see(x.frames)[1:], self.read(x.expressions), support=side)[0] for x, side in clips
+        )
+        query, support = self.affinity.embed(query, support)
+        return prototype_warmup(support, query, supports, queries, shots, num_frames)
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -51,27 +49,23 @@ def _group(name: str) -> str:
 
 
 def prototype_warmup(
-    support_maps: Sequence[Tensor],
-    query_maps: Sequence[Tensor],
+    support: Tensor,
+    query: Tensor,
     supports: ClipBatch,
     queries: ClipBatch,
     shots: int,
     num_frames: float | None,
 ) -> Losses:
-    """Loss of segmenting the queries by cosine to the supports' prototypes, on every given level of features.
+    """Loss of segmenting the queries by cosine to the supports' prototypes.
 
-    Attention to the support does not learn anything before the features are good; this makes them good.
+    Attention to the support does not learn anything before the features are good; this makes them good where the
+    affinity compares them.
 
     Args:
-        support_maps: features `(B*K*S, C_i, h_i, w_i)` of `B * K` support clips; query_maps: `(N*T, C_i, h_i, w_i)`.
+        support: `(B * K, S, c, h, w)` embedded support clips, not masked; query: `(N, T, c, h', w')`.
     """
-    logits = []
-    for support, query in zip(support_maps, query_maps, strict=True):
-        shown = rearrange(support, "(n s) c h w -> n s c h w", n=len(supports))
-        pairs = prototypes(shown, mask_weights(supports, (support.shape[-2], support.shape[-1])))
-        pairs = rearrange(pairs, "(b k) s c -> b k s c", k=shots).mean(1)
-        pairs = pairs.repeat_interleave(len(queries) // len(pairs), 0)
-        level = prototype_logits(rearrange(query, "(n t) c h w -> n t c h w", n=len(queries)), pairs)
-        logits.append(F.interpolate(level, query_maps[0].shape[-2:], mode="bilinear", align_corners=False))
-    loss = clip_mask_loss(torch.stack(logits).mean(0), queries, num_frames)
+    pairs = prototypes(support, mask_weights(supports, (support.shape[-2], support.shape[-1])))
+    pairs = rearrange(pairs, "(b k) s c -> b k s c", k=shots).mean(1)
+    logits = prototype_logits(query, pairs.repeat_interleave(len(queries) // len(pairs), 0))
+    loss = clip_mask_loss(logits, queries, num_frames)
     return Losses(total=loss, terms={"loss_mask": loss})
