@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from episodes.cli import did_you_mean
@@ -62,16 +61,11 @@ def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 def check_training(config: MetaTrainConfig) -> None:
     """Keys of the training that depend on each other."""
-    shares: Iterable[tuple[str, float]] = [("optim.warmup_share", config.optim.warmup_share)]
-    shares = [*shares, *(("optim.drop_at", share) for share in config.optim.drop_at)]
+    shares = [("optim.warmup_share", config.optim.warmup_share), ("train.warmup_portion", config.train.warmup_portion)]
+    shares += [("optim.drop_at", share) for share in config.optim.drop_at]
     for name, share in shares:
         if share > 1:
             raise ValueError(f"{name}={share}: a share of the run lies between 0 and 1")
-    if config.train.warmup != "none" and config.train.warmup_steps > config.train.steps:
-        raise ValueError(
-            f"train.warmup_steps={config.train.warmup_steps} is more than train.steps={config.train.steps}: the "
-            "warm-up is part of the run"
-        )
     if config.recipe == "official":
         check_official(config)
 

@@ -122,7 +122,7 @@ class TrainConfig:
     accumulate: int = key(1, "micro-batches per step", minimum=1)
     precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
     warmup: str = key("none", "prototype: learn features with a prototype head first", choices=("none", "prototype"))
-    warmup_steps: int = key(0, "steps of the warm-up, part of `steps`", minimum=0)
+    warmup_portion: float = key(0.0, "share of the run that is warm-up, 0 to 1", minimum=0)
     warmup_weight: float = key(0.0, "weight of the prototype loss after the warm-up", minimum=0)
     checkpoint_every: int = key(200, "steps between checkpoints", minimum=1)
     keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1)

@@ -118,6 +118,7 @@ def settings_of(config: MetaTrainConfig) -> TrainSettings:
     """The configuration as the training loop takes it."""
     train = asdict(config.train)
     del train["init_from"]
+    train["warmup_steps"] = round(train.pop("warmup_portion") * config.train.steps)
     return TrainSettings(
         **asdict(config.optim),
         **{name: value for name, value in train.items() if name != "select_on"},

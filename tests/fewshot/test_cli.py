@@ -60,7 +60,8 @@ def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
     assert (config.group, config.shots, config.recipe, config.benchmark.name) == (1, 1, "fixed", "invented")
     assert config.data.root is None
     assert command == Command(
-        (), {"system": "cma_tiny", "benchmark": "invented", "optim": "onecycle", "tracking": "wandb"}
+        (),
+        {"system": "cma_tiny", "benchmark": "invented", "train": "invented", "optim": "onecycle", "tracking": "wandb"},
     )
     assert list(tmp_path.iterdir()) == []
 

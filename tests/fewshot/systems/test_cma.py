@@ -224,13 +224,13 @@ def test_frozen_parts() -> None:
     assert tiny_cma(freeze_text=True, text_dropout=True).train().text.training
 
 
-def test_warmup_learns_from_the_backbone_alone() -> None:
+def test_warmup_trains_what_the_affinity_compares() -> None:
     model = tiny_cma().train()
     losses = model.warmup_losses(clips(4, seed=1), clips(2, seed=2), shots=2)
     losses.total.backward()
     assert losses.total > 0
     reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-    assert reached == {"backbone"}
+    assert reached == {"backbone", "text", "text_projection", "level_projection", "fusion", "affinity"}
 
 
 def test_wrong_number_of_references() -> None:
