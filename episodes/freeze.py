@@ -38,7 +38,7 @@ KEYS = (
     Key("data.root", str, None, "folder of the data set; not needed for invented"),
     Key("data.cache", str, None, "where the invented world is written; default $FEWSHOT_CACHE or ~/.cache/fewshot"),
     Key("world_seed", int, 0, "seed of the invented world"),
-    Key("world_videos", int, 12, "videos per class of the invented world"),
+    Key("world_videos", int, 24, "videos per class of the invented world"),
     Key("out", str, None, "the file to write", required=True),
 )
 

@@ -82,7 +82,7 @@ class BenchmarkConfig:
     test_size: int = key(360, "short side at test time, in pixels", minimum=1)
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
     world_seed: int = key(0, "seed of the generated world (invented only)")
-    world_videos: int = key(12, "videos per class of the generated world (invented only)", minimum=2)
+    world_videos: int = key(24, "videos per class of the generated world (invented only)", minimum=2)
     test_episodes: Optional[int] = key(None, "test episodes, drawn by the seed; null: all of the fold", minimum=1)
     val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
     protocol: str = key(

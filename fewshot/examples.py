@@ -16,7 +16,7 @@ SUPPORT_FRAMES = 2  # as in experiments/benchmark/invented.yaml
 
 
 def example_episode(
-    group: int = 1, index: int = 0, *, shots: int = 1, seed: int = 0, videos: int = 12, cache: Path | str | None = None
+    group: int = 1, index: int = 0, *, shots: int = 1, seed: int = 0, videos: int = 24, cache: Path | str | None = None
 ) -> Episode:
     """A test episode of the invented world: `shots` supports of a held-out class, and every query of one video.
 

@@ -17,7 +17,7 @@ def open_source(
     root: Path | str | None = None,
     cache: Path | str | None = None,
     world_seed: int = 0,
-    world_videos: int = 12,
+    world_videos: int = 24,
     *,
     cache_frames: int | None = None,
     official: bool = False,

@@ -80,7 +80,7 @@ def class_looks() -> tuple[Look, ...]:
     )
 
 
-def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 12) -> Path:
+def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> Path:
     """The folder of the world of `seed` with `videos` videos for each of the 48 classes; written if it is not there.
 
     `cache` defaults to `$FEWSHOT_CACHE` or `~/.cache/fewshot`. A half-written world is never left under the final name.
@@ -106,7 +106,7 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 12) -> 
     return folder
 
 
-def write_world(folder: Path, seed: int = 0, videos: int = 12) -> None:
+def write_world(folder: Path, seed: int = 0, videos: int = 24) -> None:
     """Write `videos` videos per class under `folder` in the Mini-Ref-YouTube-VOS layout. Deterministic in `seed`."""
     train = folder / "data" / "mini-ref-youtube-vos" / "train"
     expressions = folder / "data" / "mini-ref-youtube-vos" / "meta_expressions" / "train"

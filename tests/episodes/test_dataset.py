@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,40 @@ def test_queries_of_an_episode_share_their_draw_and_supports_do_not(tiny) -> Non
         assert torch.equal(a.frames, b.frames)
     sizes = [tuple(c.size for c in (*e.supports, e.queries[0])) for e in episodes]
     assert any(len(set(s)) > 1 for s in sizes), "query and supports are augmented independently"
+
+
+def test_a_whole_episode_turns_its_hue_by_one_angle(tiny) -> None:
+    """A red frame shows the angle: supports and query of an episode agree, episodes differ."""
+
+    def red(clip, _generator):
+        return replace(clip, frames=clip.frames.float() / 255)
+
+    class Red:
+        def __getattr__(self, name):
+            return getattr(tiny, name)
+
+        def read(self, spec):
+            return self.painted(tiny.read(spec))
+
+        def with_object(self, spec, frames):
+            return self.painted(tiny.with_object(spec, frames))
+
+        def painted(self, clip):
+            frames = torch.zeros_like(clip.frames)
+            frames[:, 0] = 255
+            return replace(clip, frames=frames)
+
+    specs = training(tiny).specs
+    colours = []
+    for episode in (EpisodeDataset(Red(), specs, red, seed=0, hue=0.2)[i] for i in range(6)):
+        seen = torch.cat([c.frames.mean((2, 3)) for c in (*episode.supports, *episode.queries)])
+        assert torch.allclose(seen, seen[:1].expand_as(seen)), "supports and query turn together"
+        colours.append(tuple(seen[0].tolist()))
+    assert len(set(colours)) > 3, "each episode has its own angle"
+    plain = EpisodeDataset(Red(), specs, red, seed=0)[0].queries[0].frames
+    assert torch.equal(plain[:, 0], torch.ones_like(plain[:, 0])) and plain[:, 1:].max() == 0
+    with pytest.raises(ValueError, match="0 to 0.5"):
+        EpisodeDataset(tiny, specs, red, seed=0, hue=0.6)
 
 
 def test_workers_read_the_same_episodes(tiny) -> None:
