@@ -5,6 +5,8 @@ All map `(n, 3, H, W)` to a list of four `(n, channels[i], ceil(H / stride_i), c
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet50, resnet101
@@ -26,9 +28,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.channels, self.checkpointing = channels, checkpointing
 
+    @abstractmethod
     def stages(self) -> list[nn.Module]:
         """Four modules, each from one tap to the next; the first takes the image."""
-        raise NotImplementedError
 
     def freeze(self) -> Backbone:
         """No parameter learns any more."""
