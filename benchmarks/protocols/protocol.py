@@ -17,8 +17,9 @@ CHECKPOINT_TEXTS = {
     "given": "given by the user, choice not known",
 }
 PRETRAINING_CAVEAT = (
-    "these weights saw RefCOCO/+/g (or other data) that name many of the held-out classes (person, cat, dog, train, "
-    "bus, horse, ...): the few-shot split is not class-disjoint with respect to pre-training"
+    "these weights may have seen held-out classes (ReferFormer's were trained on RefCOCO/+/g, which name person, cat, "
+    "dog, train, bus, horse, ...; ImageNet shows most animals and vehicles): the few-shot split is then not "
+    "class-disjoint with respect to pre-training"
 )
 
 
