@@ -78,3 +78,10 @@ class Prototype(System):
         """Binary cross entropy of every pixel of every frame against the target masks."""
         loss = clip_mask_loss(prediction.masks[:, :, 0], queries, num_frames)
         return Losses(total=loss, terms={"loss_mask": loss})
+
+    def warmup_losses(
+        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+    ) -> Losses:
+        """The prototype loss is what this system learns by anyway."""
+        state = self.encode_reference(supports, shots).repeat(len(queries) * shots // len(supports))
+        return self.losses(self(queries, state), queries, num_frames)

@@ -1,0 +1,129 @@
+"""The prototype system: masked pooling and a cosine, checked on features that are the colours themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
+from fewshot.systems.prototype import Prototype
+
+
+class Colours(nn.Module):
+    """A backbone whose features are the image itself, averaged over its strides."""
+
+    channels = (3, 3, 3, 3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.gain * F.avg_pool2d(x, stride, ceil_mode=True) for stride in (4, 8, 16, 32)]
+
+
+def painted(colours: list[tuple[float, float, float]], frames: int = 2, size: int = 64, pad: int = 0) -> ClipBatch:
+    """Clips of blue frames with a 32-pixel square of a colour, which is the object; `pad` pixels of padding."""
+    side = size + pad
+    images = torch.zeros(len(colours), frames, 3, side, side)
+    images[:, :, 2, :size, :size] = 1
+    masks = torch.zeros(frames, size, size, dtype=torch.bool)
+    masks[:, 16:48, 16:48] = True
+    for n, colour in enumerate(colours):
+        images[n, :, :, 16:48, 16:48] = torch.tensor(colour)[:, None, None]
+    padding = torch.ones(len(colours), side, side, dtype=torch.bool)
+    padding[:, :size, :size] = False
+    return ClipBatch(
+        frames=images,
+        padding=padding,
+        sizes=torch.tensor([[size, size]] * len(colours)),
+        expressions=(None,) * len(colours),
+        masks=(masks,) * len(colours),
+        boxes=torch.full((len(colours), frames, 4), 0.5),
+        valid=torch.ones(len(colours), frames, dtype=torch.bool),
+    )
+
+
+RED, GREEN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+
+
+def segmented(system: Prototype, supports: ClipBatch, queries: ClipBatch, shots: int = 1) -> Tensor:
+    state = system.encode_reference(supports, shots)
+    prediction = system(queries, state.repeat(len(queries) * shots // len(supports)))
+    return torch.stack([system.probabilities(prediction, queries, n) > 0.5 for n in range(len(queries))])
+
+
+def test_finds_the_colour_of_the_support_and_nothing_of_another() -> None:
+    system = Prototype(Colours(), levels=(0,)).eval()
+    queries = painted([RED, GREEN])
+    found = segmented(system, painted([RED, RED]), queries)
+    assert torch.equal(found[0], queries.masks[0])
+    assert not found[1, :, 20:44, 20:44].any(), "a green thing is no red thing"
+
+
+def test_state_encoded_once_serves_many_queries() -> None:
+    system = Prototype(Colours()).eval()
+    state = system.encode_reference(painted([RED]), 1)
+    queries = painted([RED, GREEN])
+    once = system(queries, state.repeat(2)).masks
+    each = system(queries, system.encode_reference(painted([RED, RED]), 1)).masks
+    assert torch.equal(once, each)
+
+
+def test_shots_are_averaged() -> None:
+    red, green = (prototypes_of(painted([c])) for c in (RED, GREEN))
+    state = Prototype(Colours(), levels=(1,)).encode_reference(painted([RED, GREEN]), 2)
+    torch.testing.assert_close(state.pairs[0][0], (red + green) / 2)
+
+
+def prototypes_of(clips: ClipBatch) -> Tensor:
+    return Prototype(Colours(), levels=(1,)).encode_reference(clips, 1).pairs[0][0]
+
+
+def test_padding_is_neither_object_nor_background() -> None:
+    torch.testing.assert_close(prototypes_of(painted([RED], pad=32)), prototypes_of(painted([RED])))
+
+
+def test_masks_at_another_resolution_than_the_frames() -> None:
+    clips = painted([RED])
+    large = replace(clips, masks=tuple(m.repeat_interleave(3, 1).repeat_interleave(3, 2) for m in clips.masks))
+    torch.testing.assert_close(prototypes_of(large), prototypes_of(clips))
+
+
+def test_pooling_by_hand() -> None:
+    features = torch.tensor([[[[[1.0, 2.0], [3.0, 6.0]]]]])  # one clip, one frame, one channel, 2 x 2
+    weights = torch.tensor([[[[[1.0, 0.0], [0.0, 0.5]]], [[[0.0, 1.0], [1.0, 0.5]]]]])
+    assert prototypes(features, weights).flatten().tolist() == pytest.approx([(1 + 3) / 1.5, (2 + 3 + 3) / 2.5])
+
+
+def test_an_empty_mask_gives_a_prototype_that_is_like_nothing() -> None:
+    clips = painted([RED])
+    empty = replace(clips, masks=(torch.zeros_like(clips.masks[0]),))
+    pair = prototypes_of(empty)
+    assert pair[0].abs().max() == 0
+    logits = prototype_logits(torch.randn(1, 2, 3, 4, 4), torch.stack([pair[0], pair[0]])[None])
+    assert logits.abs().max() == 0
+
+
+def test_support_without_masks_and_levels_that_do_not_exist() -> None:
+    clips = replace(painted([RED]), masks=(None,))
+    with pytest.raises(ValueError, match="no masks"):
+        mask_weights(clips, (4, 4))
+    with pytest.raises(ValueError, match="0, 1, 2, 3"):
+        Prototype(Colours(), levels=(4,))
+
+
+def test_loss_falls_with_the_right_masks_and_the_warm_up_is_the_same_loss() -> None:
+    system = Prototype(Colours())
+    supports, queries = painted([RED, RED]), painted([RED, RED])
+    losses = system.losses(system(queries, system.encode_reference(supports, 1)), queries)
+    wrong = replace(queries, masks=tuple(~m for m in queries.masks))
+    assert losses.total < system.losses(system(queries, system.encode_reference(supports, 1)), wrong).total
+    assert torch.equal(system.warmup_losses(supports, queries, 1).total, losses.total)
+    losses.total.backward()
+    assert system.backbone.gain.grad is not None
