@@ -1,0 +1,56 @@
+"""What the README tells a newcomer to type works as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_every_module_that_is_named_exists() -> None:
+    named = {name for block in blocks("bash") for name in re.findall(r"python -m ([\w.]+)", block)}
+    assert {"fewshot.meta_train", "fewshot.meta_test", "fewshot.convert", "episodes.freeze"} <= named
+    assert not [name for name in named if find_spec(name) is None]
+
+
+def test_the_pictures_are_there() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert all((root / path).is_file() for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README))
+
+
+@pytest.mark.slow
+@pytest.mark.end_to_end
+def test_the_python_example_runs_on_the_run_that_it_names(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    (run,) = re.findall(r'load\("runs/([^"]+)"\)', example)
+    environment = {**os.environ, "FEWSHOT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    short = ["train.steps=1", "benchmark.val_episodes=2", "benchmark.test_episodes=2", "test.probes=[]"]
+    train = [sys.executable, "-m", "fewshot.meta_train", "group=1", f"name={run}", "tracking.mode=disabled", *short]
+    for command in (train, [sys.executable, "-c", example + "\nprint([tuple(m.shape) for m in masks])"]):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert "(8, 64, 64)" in done.stdout
+    assert (tmp_path / "episode.png").stat().st_size > 1000
+
+
+def test_the_default_run_has_the_name_that_the_example_loads() -> None:
+    from fewshot.cli import Command
+    from fewshot.config import MetaTrainConfig
+    from fewshot.folders import run_name
+
+    config = MetaTrainConfig()
+    config.system.name, config.benchmark.name = "cma", "invented"
+    name = run_name(config, Command(("group=1",), {"system": "cma_tiny", "benchmark": "invented"}))
+    assert f'load("runs/{name}")' in README
