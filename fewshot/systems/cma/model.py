@@ -33,7 +33,7 @@ from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.systems.base import Losses, Prediction, System
 from fewshot.systems.cma.recipe import learning_groups, prototype_warmup
-from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count
+from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4
 
@@ -151,8 +151,12 @@ class CMA(System):
         frames, masks = frames_that_count(supports, self.variant, self.support_frames)
         levels = self.fused_levels(self.see(frames)[1:], self.read(supports.expressions), support=True)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
-        episodes = tuple(tuple(masks[i : i + shots]) for i in range(0, len(masks), shots))
-        return CMAState(shots_apart, episodes)
+        extents, firsts = own_extents(supports), range(0, len(masks), shots)
+        return CMAState(
+            shots_apart,
+            tuple(tuple(masks[i : i + shots]) for i in firsts),
+            tuple(tuple(extents[i : i + shots]) for i in firsts),
+        )
 
     def forward(self, queries: ClipBatch, state: CMAState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`."""

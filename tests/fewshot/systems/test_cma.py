@@ -13,6 +13,7 @@ from fewshot.config import SystemConfig
 from fewshot.nn.affinity import VARIANTS
 from fewshot.systems.base import Prediction
 from fewshot.systems.cma import Sizes
+from fewshot.systems.cma.support import at_query_grid
 from tests.fewshot.tiny import SIZES, clips, one_of, tiny_cma
 
 
@@ -133,6 +134,26 @@ def test_shots_of_different_mask_sizes() -> None:
         other = model(query, model.encode_reference(support, 2))
     close(prediction.masks[1], other.masks[1])
     assert not torch.allclose(prediction.masks[0], other.masks[0])
+
+
+def test_masks_of_supports_of_different_sizes_stay_on_their_features() -> None:
+    """What pads a small support up to the largest of its batch is neither shown nor stretched under its mask."""
+    support = replace(
+        clips(2, frames=1, height=128, width=128),
+        sizes=torch.tensor([[60, 128], [128, 40]]),  # with the padding of a batch of one: 64x128 and 128x64
+        masks=(torch.ones(1, 120, 256, dtype=torch.bool), torch.ones(1, 128, 40, dtype=torch.bool)),
+    )
+    with torch.no_grad():
+        state = tiny_cma().encode_reference(support, 2)
+    levels = tuple(torch.zeros_like(level) for level in state.levels)
+    for index, level in enumerate(levels):
+        stride = 8 * 2**index
+        level[:, 0, ..., : -(-64 // stride), :] = 1.0
+        level[:, 1, ..., : -(-64 // stride)] = 1.0
+    for index in range(4):
+        shown = at_query_grid(replace(state, levels=levels).repeat(3), index, (7, 9))
+        assert shown.shape == (3, 2, 1, 32, 7, 9)
+        assert shown.min() > 0.999
 
 
 @pytest.mark.parametrize("variant", ["base", "self"])
