@@ -16,6 +16,7 @@ from fewshot.nn.fusion import Words
 from fewshot.nn.positions import sine_1d
 
 START, PAD, END, SPECIAL = 0, 1, 2, 3  # token ids as in RoBERTa; words come after
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any of these is enough
 
 
 class Tokenizer(Protocol):
@@ -126,14 +127,14 @@ def roberta_tokenizer(folder: str | Path) -> Tokenizer:
         FileNotFoundError: if the folder has no tokenizer files, saying which are needed.
     """
     folder = Path(folder)
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
         raise FileNotFoundError(
             f"{folder} holds no RoBERTa tokenizer: put tokenizer.json, or vocab.json and merges.txt, of roberta-base "
             "there, or use system.text=small, which needs no files"
         )
-    from transformers import AutoTokenizer
+    from transformers import RobertaTokenizer  # not AutoTokenizer, which needs config.json beside these files
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return RobertaTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def roberta_from_folder(folder: str | Path) -> TextEncoder:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import RobertaTokenizer
 
-from fewshot.nn.text import TextEncoder, TextProjection, WordHashTokenizer, roberta, roberta_from_folder
+from fewshot.nn.text import (
+    TextEncoder,
+    TextProjection,
+    WordHashTokenizer,
+    roberta,
+    roberta_from_folder,
+    roberta_tokenizer,
+)
 from fewshot.nn.text import small_text_encoder as small
 
 
@@ -77,18 +86,35 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         roberta_from_folder(tmp_path)
 
 
+def roberta_tokenizer_files(folder: Path) -> Path:
+    """A RoBERTa tokenizer that knows two letters, in every kind of file."""
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
+    RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
 def test_a_folder_with_a_tokenizer(tmp_path: Path) -> None:
     """Tokenizer files alone are enough: a checkpoint brings the weights."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "dax": 4}
-    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
     with torch.device("meta"):
-        encoder = roberta_from_folder(tmp_path)
-    assert encoder.tokenizer(["dax a", "dax"], padding="longest", return_tensors="pt")["input_ids"].tolist() == [
-        [4, 3],
-        [4, 1],
-    ]
+        encoder = roberta_from_folder(roberta_tokenizer_files(tmp_path))
+    ids = encoder.tokenizer(["ab", "a"], padding="longest", return_tensors="pt")["input_ids"]
+    assert ids.tolist() == [[0, 4, 5, 2], [0, 4, 2, 1]]
+
+
+@pytest.mark.parametrize("files", [("tokenizer.json",), ("vocab.json", "merges.txt")])
+def test_bare_tokenizer_files_are_enough(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """Without config.json and tokenizer_config.json, special tokens and padding are those of RoBERTa."""
+    whole = roberta_tokenizer_files(tmp_path / "whole")
+    for name in files:
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    tokens = roberta_tokenizer(tmp_path)(["ab", "a"], padding="longest", return_tensors="pt")
+    assert tokens["input_ids"].tolist() == [[0, 4, 5, 2], [0, 4, 2, 1]]
+    assert tokens["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_half_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="merges.txt"):
+        roberta_tokenizer(tmp_path)
