@@ -40,11 +40,13 @@ def convert(checkpoint: Path, out: Path, variant: str | None = None) -> WeightsR
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        FileExistsError: `out` holds converted weights already.
+        FileExistsError: `out` holds converted weights already, or is a file.
         ValueError, CheckpointError: it is not a CMA checkpoint; the keys that do not fit are named.
     """
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: give a folder, which is made where it does not exist")
     if (out / WEIGHTS).exists():
         raise FileExistsError(f"{out / WEIGHTS} exists already: choose another folder, or remove it")
     try:

@@ -238,6 +238,17 @@ def test_sizes_are_read_from_the_tensors() -> None:
                 sizes_of(state)
     with pytest.raises(ValueError, match="conv_q"):
         sizes_of({"a": torch.zeros(1)})
+    with pytest.raises(ValueError, match="'slef': choose one of cma, base, self"):
+        sizes_of(state, "slef")
+    del state["transformer.encoder.layers.0.linear1.weight"]
+    with pytest.raises(ValueError, match="not complete: it lacks transformer.encoder.layers.0.linear1.weight"):
+        sizes_of(state, variant)
+
+
+def test_convert_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(FileExistsError, match="is a file: give a folder"):
+        convert(legacy_file(tmp_path / "checkpoint.pth", {}), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from fewshot.key_table import KeyTable, Plan
+from fewshot.nn.affinity import VARIANTS
+
+FEEDFORWARD = "transformer.encoder.layers.0.linear1.weight"  # official tensor whose shape tells the widths
 
 _FPN = [
     (f"pixel_decoder.{official}_{i + 1}.{a}", f"pixel_decoder.{own}.{i}.{b}")
@@ -99,15 +102,19 @@ def sizes_of(official: Mapping[str, Tensor], variant: str | None = None) -> dict
     Raises:
         ValueError: if the tensors are not those of a CMA, or do not say or contradict the variant.
     """
+    if variant not in (None, *VARIANTS):
+        raise ValueError(f"unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
     if not {"refpoint_embed.weight", "query_embed.weight"} & set(official) or "conv_q.weight" not in official:
         raise ValueError("these are not the tensors of a CMA checkpoint (no conv_q, refpoint_embed or query_embed)")
+    if FEEDFORWARD not in official:
+        raise ValueError(f"this CMA checkpoint is not complete: it lacks {FEEDFORWARD}")
     anchored = "refpoint_embed.weight" in official
     if variant is None and not anchored:
         raise ValueError("variants base and self have the same tensors: say which with variant=base or variant=self")
     if variant is not None and anchored != (variant == "cma"):
         raise ValueError(f"the queries in this checkpoint are not those of variant {variant!r}")
     queries = official["refpoint_embed.weight" if anchored else "query_embed.weight"]
-    feedforward, dim = official["transformer.encoder.layers.0.linear1.weight"].shape
+    feedforward, dim = official[FEEDFORWARD].shape
     return {
         "variant": variant or "cma",
         "backbone": "resnet101" if "backbone.0.body.layer3.22.conv1.weight" in official else "resnet50",
