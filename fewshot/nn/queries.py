@@ -55,7 +55,8 @@ class TextQueries(QueryScheme):
     def start(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
         """Content `(n, Q, C)`, the sentence `Q` times, and reference points `(n, Q, 2)`."""
         n, count = sentence.shape[0], self.places.num_embeddings
-        points = self.reference_points(self.places.weight).sigmoid()
+        with torch.autocast(sentence.device.type, enabled=False):  # coordinates stay in float32
+            points = self.reference_points(self.places.weight).sigmoid()
         return sentence[:, None].expand(-1, count, -1), points.expand(n, -1, -1)
 
     def positions(self, layer: int, content: Tensor, references: Tensor) -> Tensor:

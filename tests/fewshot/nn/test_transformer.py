@@ -140,3 +140,10 @@ def test_an_mlp_needs_two_sizes() -> None:
     assert MLP(4, 8, 2)(torch.zeros(3, 5, 4)).shape == (3, 5, 2)
     with pytest.raises(ValueError, match="input and an output"):
         MLP(4)
+
+
+def test_reference_points_stay_in_float32_under_autocast() -> None:
+    queries = TextQueries(5, 32)
+    exact = queries.start(torch.randn(2, 32))[1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(queries.start(torch.randn(2, 32))[1], exact)
