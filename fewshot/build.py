@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from fewshot.config import SystemConfig
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
 from fewshot.nn.text import TextEncoder, roberta_from_folder, small_text_encoder
 from fewshot.systems.base import System
 from fewshot.systems.cma import CMA, Sizes
 from fewshot.systems.prototype import Prototype
+from fewshot.weights import official_tensors, read_pickle
 
 
 def build_system(config: SystemConfig, recipe: str = "fixed") -> System:
@@ -70,7 +68,8 @@ def _cma(config: SystemConfig, recipe: str) -> System:
 
 
 def _prototype(config: SystemConfig, recipe: str) -> System:
-    return Prototype(build_backbone(config))
+    backbone = build_backbone(config)
+    return Prototype(backbone.freeze() if config.freeze_backbone else backbone)
 
 
 def build_backbone(config: SystemConfig) -> Backbone:
@@ -94,12 +93,17 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Weights of torchvision's classifier of the same name into a backbone; its classifier is left out.
 
     Half-precision files are read as float32. Every tensor of the backbone must be in the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged or holds no state dict.
+        ValueError: its tensors do not fit the backbone; they are named.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no backbone weights at {path}")
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    found = {name.removeprefix("features."): tensor.float() for name, tensor in found.items()}
+    content = official_tensors(read_pickle(path), path)
+    found = {name.removeprefix("features."): tensor.float() for name, tensor in content.items()}
     wanted = backbone.body.state_dict()
     missing = sorted(name for name in wanted if name not in found or found[name].shape != wanted[name].shape)
     if missing:

@@ -12,6 +12,7 @@ from torchvision.models import mobilenet_v2, resnet50
 from fewshot.build import build_backbone, load_backbone_weights
 from fewshot.config import SystemConfig
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.training.checkpoint import CheckpointError
 from tests.shared import require_shared
 
 
@@ -77,3 +78,14 @@ def test_wrong_sizes_are_refused() -> None:
         ResNet(18)
     with pytest.raises(ValueError, match="width"):
         TinyBackbone(4)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(TinyBackbone(8).body.state_dict(), file)
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="half-written"):
+        load_backbone_weights(TinyBackbone(8), file)
+    torch.save([1, 2], file)
+    with pytest.raises(CheckpointError, match="state dict"):
+        load_backbone_weights(TinyBackbone(8), file)

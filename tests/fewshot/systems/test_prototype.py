@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
+from fewshot.build import build_system
+from fewshot.config import SystemConfig
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
 from fewshot.systems.prototype import Prototype
 
@@ -128,3 +130,9 @@ def test_loss_falls_with_the_right_masks_and_the_warm_up_is_the_same_loss() -> N
     assert torch.equal(system.warmup_losses(supports, queries, 1).total, losses.total)
     losses.total.backward()
     assert system.backbone.gain.grad is not None
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_backbone_is_frozen_where_the_configuration_says_so(frozen: bool) -> None:
+    system = build_system(SystemConfig(name="prototype", backbone="tiny", backbone_width=8, freeze_backbone=frozen))
+    assert {parameter.requires_grad for parameter in system.parameters()} == {not frozen}
