@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fewshot.build import build_system
 from fewshot.config import MetaTrainConfig, SystemConfig
 from fewshot.systems.base import System
-from fewshot.weights import CONFIG, load_weights, system_config
+from fewshot.weights import CONFIG, WEIGHTS, load_weights, system_config
 
 RUN_CONFIG = "config.yaml"
 
@@ -53,6 +53,8 @@ def stored_system(path: Path) -> SystemConfig | None:
     run = stored_run(path)
     if run is not None:
         return replace(run.system, backbone_weights=None)
+    if path.is_file() and path.name != WEIGHTS:  # a config.json beside it is another's, for instance RoBERTa's
+        return None
     folder = path if path.is_dir() else path.parent
     return system_config(folder) if (folder / CONFIG).is_file() else None
 

@@ -134,3 +134,9 @@ def test_braces_are_quoted_for_hydra() -> None:
     assert quoted("weights=runs/g{group}") == "weights='runs/g{group}'"
     for plain in ("weights=runs/g1", "weights='runs/g{group}'", "group=all", "--help", "name={group}"):
         assert quoted(plain) == plain
+
+
+def test_an_official_file_beside_a_foreign_config_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    (tmp_path / "checkpoint.pth").touch()
+    assert stored_system(tmp_path / "checkpoint.pth") is None
