@@ -18,6 +18,10 @@ TRIES = 16  # draws of a clip before one that does not show its object is accept
 VAL_SHARE = 5  # one in so many videos of a training class is set apart for validation
 
 
+class NotFeasible(ValueError):
+    """No class of a group has enough videos for an episode."""
+
+
 class TrainEpisodes:
     """Endless episodes of a fold's training classes; `episodes[i]` is the same whenever it is asked for.
 
@@ -217,7 +221,7 @@ def validation_videos(source: Source, folds: Folds, group: int, shots: int) -> f
 
 
 def feasible(pools: dict[int, tuple[str, ...]], shots: int, folds: Folds, what: str) -> tuple[int, ...]:
-    """The classes with enough videos for an episode. Warns of the others; raises ValueError if there is none."""
+    """The classes with enough videos for an episode. Warns of the others; raises NotFeasible if there is none."""
     short: dict[int, list[str]] = {}
     for class_id, videos in pools.items():
         if len(videos) <= shots:
@@ -225,7 +229,7 @@ def feasible(pools: dict[int, tuple[str, ...]], shots: int, folds: Folds, what: 
     counts = "; ".join(f"{n} video{'s' * (n != 1)}: {', '.join(short[n])}" for n in sorted(short, reverse=True))
     rule = f"{what} with {shots} shot{'s' * (shots > 1)} need {shots + 1} videos of a class"
     if all(len(videos) <= shots for videos in pools.values()):
-        raise ValueError(f"{rule}, and no class has them ({counts}): use fewer shots, another group, or more data")
+        raise NotFeasible(f"{rule}, and no class has them ({counts}): use fewer shots, another group, or more data")
     if short:
         log.warning("%s; left out: %s", rule, counts)
     return tuple(c for c in pools if len(pools[c]) > shots)

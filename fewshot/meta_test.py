@@ -7,7 +7,10 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from episodes.folds import FOLDS
+from episodes.episode import EpisodeSpec
+from episodes.folds import FOLDS, Folds
+from episodes.sampler import NotFeasible
+from episodes.sources.base import Source
 from fewshot.checks import check
 from fewshot.cli import Command, Program
 from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
@@ -35,12 +38,12 @@ def run(config: MetaTestConfig, command: Command) -> float:
     with session(config, command) as here:
         source, folds = open_data(config, here.folder)
         outcome = Outcome()
-        for group in groups:
+        tests = feasible_tests(config, source, folds, groups, outcome)
+        for group, seeds in tests.items():
             system, origin = tested_system(config, group)
             system.to(here.device)
-            if group == groups[0]:
+            if group == min(tests):
                 announce(config, system, here.device, origin)
-            seeds = test_specs(config, source, folds, group)
             count(f"test of group {group}", [spec for specs in seeds for spec in specs])
             test_group(system, config, source, seeds, here.folder, outcome)
             report = build_report(outcome, config, origin)
@@ -48,6 +51,28 @@ def run(config: MetaTestConfig, command: Command) -> float:
         tell(report, outcome, config, here.folder, here.tracker)
         logger.info("folder: %s", here.folder)
         return 100 * report.value("J")
+
+
+def feasible_tests(
+    config: MetaTestConfig, source: Source, folds: Folds, groups: tuple[int, ...], outcome: Outcome
+) -> dict[int, list[list[EpisodeSpec]]]:
+    """The episodes of each group, one list per seed, before anything is tested.
+
+    Of several groups those that have no class with enough videos are left out, which the protocol card then says.
+
+    Raises:
+        ValueError: no group is feasible, or the manifest does not fit.
+    """
+    tests = {}
+    for group in groups:
+        try:
+            tests[group] = test_specs(config, source, folds, group)
+        except NotFeasible as error:
+            if group == groups[-1] and not tests:
+                raise
+            logger.warning("group %d is left out: %s", group, error)
+            outcome.notes.append(f"group {group} left out, none of its classes has enough videos")
+    return tests
 
 
 def as_trained(config: MetaTestConfig, command: Command, groups: tuple[int, ...]) -> tuple[MetaTestConfig, Command]:

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from benchmarks.scores import read_scores
+from episodes.folds import FOLDS
 from fewshot import meta_test
+from tests.episodes.tree import tiny_world, write_tree
 from tests.fewshot.test_loading import write_run
 
 pytestmark = pytest.mark.end_to_end
@@ -59,6 +61,22 @@ def test_the_baseline_needs_no_training_and_every_group_is_reported(call, tmp_pa
     scores = read_scores(folder / "results.csv")
     text_ignored = {p: [s.j_cma for s in scores if s.probe == p] for p in ("", "shuffled_text")}
     assert text_ignored[""] == text_ignored["shuffled_text"]  # the prototype does not read
+
+
+def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, tmp_path: Path) -> None:
+    folds = FOLDS["mini_ref_ytvos"]
+    missing = [folds.classes[k - 1] for k in folds.test_classes(2)]
+    world = {name: video for name, video in tiny_world(folds, 2).items() if not name.startswith(tuple(missing))}
+    data = ("benchmark=mini_ref_ytvos", f"data.root={write_tree(tmp_path / 'data', world)}", "benchmark.test_size=32")
+    quick = ("system=prototype", "test.probes=[]", "test.pictures=0", "tracking=disabled", "threads=1")
+    code, out, err = call("group=all", "benchmark.test_episodes=2", *data, *quick)
+    assert code == 0, err
+    assert "group 2 left out, none of its classes has enough videos" in out
+    (folder,) = (tmp_path / "runs").iterdir()
+    folds_told = {fold["group"] for fold in json.loads((folder / "results.json").read_text())["folds"]}
+    assert folds_told == {1, 3, 4, None}
+    code, _, err = call("group=2", *data, *quick)
+    assert code == 1 and "need 2 videos of a class, and no class has them" in err
 
 
 def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path, cache: Path) -> None:
