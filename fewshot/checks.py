@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -40,6 +41,8 @@ def check_value(key: Key, value: Any) -> None:
         if key.choices and item not in key.choices:
             hint = did_you_mean(str(item), key.choices)
             raise ValueError(f"{key.name}={item}: valid are {', '.join(key.choices)}.{hint}")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"{key.name}={item}: give a finite number")
         if key.minimum is not None and not isinstance(item, str) and item < key.minimum:
             raise ValueError(f"{key.name}={item}: the smallest valid value is {key.minimum:g}")
 

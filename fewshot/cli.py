@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -25,6 +26,18 @@ from fewshot.keys import schema_keys, sections
 
 Config = TypeVar("Config", MetaTrainConfig, MetaTestConfig)
 PACKAGES = ("fewshot", "episodes", "benchmarks")
+FREE_SPACE = (
+    "free some space, or give another out=<folder> (data.cache=<folder> for the generated world); "
+    "resume=true goes on with what the run has written"
+)
+OTHER_FOLDER = "check that path; runs are written to out=<folder>, the generated world to data.cache=<folder>"
+DISK_ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EROFS: OTHER_FOLDER,
+    errno.EACCES: OTHER_FOLDER,
+    errno.ENOTDIR: OTHER_FOLDER,
+}
 HYDRA = ("hydra", "settings")  # parts of the configuration that are Hydra's own business
 
 
@@ -119,6 +132,11 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
             raise ValueError(f"unknown key {name!r}.{hint} --help lists every key.")
 
 
+def advice(error: Exception) -> str:
+    """What to do about a full disk or a folder that cannot be written; empty for all other errors."""
+    return f": {DISK_ADVICE[error.errno]}" if isinstance(error, OSError) and error.errno in DISK_ADVICE else ""
+
+
 @contextmanager
 def short_errors() -> Iterator[None]:
     """User errors end the program with exit code 1 and their message; other errors keep their trace.
@@ -132,13 +150,13 @@ def short_errors() -> Iterator[None]:
         if full or not is_user_error(error):
             traceback.print_exc()
         else:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error}{advice(error)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether a user can cause it: an error class of this project, or a value or file refused by one of its lines."""
-    if type(error).__module__.split(".")[0] in PACKAGES:
+    """Whether a user can cause it: an error class of this project, a full or closed disk, or what its lines refuse."""
+    if type(error).__module__.split(".")[0] in PACKAGES or advice(error):
         return True
     return isinstance(error, (ValueError, OSError)) and raised_in(error).split(".")[0] in PACKAGES
 

@@ -70,6 +70,10 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that at every moment either the old or the new content is there as a whole."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:  # a full disk is reported without a name
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ def remember(config: MetaTrainConfig, command: Command) -> float:
     CALLS.append((config, command))
     if config.name == "fails":
         raise ValueError("the supports are on holiday")
+    if config.name == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+    if config.name == "closed":
+        (Path(config.out) / "folder").mkdir()  # a line of the standard library refuses it
     if config.name == "breaks":
         [][1]
     return 42.0
@@ -97,6 +102,8 @@ def test_multirun_runs_every_value(call):
         ("train.precision=fp161", "train.precision=fp161: valid are fp32, bf16, fp16. Did you mean 'fp16'?"),
         ("system.backbone=resnet18", "valid are resnet50, resnet101, mobilenet_v2, tiny"),
         ("test.probes=[no_suport]", "valid are no_support, wrong_support, shuffled_text. Did you mean 'no_support'?"),
+        ("optim.lr=nan", "optim.lr=nan: give a finite number"),
+        ("optim.lr=inf", "optim.lr=inf: give a finite number"),
         ("optim.drop_at=[0.5,3]", "optim.drop_at=3.0: a share of the run lies between 0 and 1"),
         ("device=gpu", "device=gpu: valid are auto, cpu, cuda"),
         ("benchmark=mini_ref_ytvos", "data.root is not set"),
@@ -149,6 +156,17 @@ def test_user_errors_are_told_by_where_they_were_raised():
     with pytest.raises(ValueError) as foreign:
         int("one")
     assert not is_user_error(foreign.value)
+
+
+def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments, said in (
+        (("name=full",), "No space left on device: 'results.json': free some space"),
+        (("name=closed", "out=file"), "Not a directory: 'file/folder': check that path; runs are written to out="),
+    ):
+        code, _, err, _ = call(*arguments)
+        assert code == 1
+        assert err.startswith("error: ") and said in err and err.count("\n") == 1
 
 
 def test_recipe_official_is_one_switch_and_gives_way_to_single_keys(call):
