@@ -96,7 +96,7 @@ def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list
     """The episodes of a fold, one list per seed: from the manifest if there is one, else drawn.
 
     Raises:
-        ValueError: the manifest has no episode of the group, or episodes cannot be drawn.
+        ValueError: the manifest has no episode of the group or another number of shots, or episodes cannot be drawn.
     """
     manifest = getattr(config, "manifest", None)
     if manifest is None:
@@ -116,6 +116,11 @@ def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list
     specs = [spec for spec in read_manifest(manifest, source) if spec.group == group]
     if not specs:
         raise ValueError(f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for")
+    frozen = specs[0].shots
+    if frozen != config.shots:
+        raise ValueError(
+            f"manifest={manifest} has {frozen} supports per episode, not {config.shots}: give shots={frozen}"
+        )
     return [[spec for spec in specs if spec.seed == seed] for seed in sorted({spec.seed for spec in specs})]
 
 

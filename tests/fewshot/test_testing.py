@@ -78,6 +78,9 @@ def test_a_manifest_gives_the_same_numbers_as_drawing(tmp_path: Path) -> None:
     config.manifest = str(tmp_path / "g1.jsonl")
     with pytest.raises(ValueError, match="no episode of group 2"):
         test_specs(config, source, Folds("memory", FOLDS.classes, groups=(1, 2)), 2)
+    config.shots = 2  # the card and the folder's name would tell two
+    with pytest.raises(ValueError, match="has 1 supports per episode, not 2: give shots=1"):
+        test_specs(config, source, FOLDS, 1)
 
 
 def test_an_impossible_probe_is_left_out_and_said(tmp_path: Path) -> None:
@@ -145,5 +148,7 @@ def test_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     origin = Origin.of_training(training)
     assert origin == Origin("test", "referformer.pth")
     report = run_test(Oracle(), settings(), MemorySource(), FOLDS, 1, tmp_path, origin=origin)
-    assert "not an honest held-out number" in report.card and "referformer.pth; these weights may have seen" in report.card
+    assert (
+        "not an honest held-out number" in report.card and "referformer.pth; these weights may have seen" in report.card
+    )
     assert Origin.untrained(SystemConfig(name="prototype")) == Origin()
