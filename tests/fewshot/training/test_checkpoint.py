@@ -116,6 +116,7 @@ def test_full_disk_at_the_end_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError) as error:
         train(tmp_path)
     assert error.value.errno == errno.ENOSPC
+    assert error.value.filename == str(folder / "step_00000012.pt")  # the message says where
     assert (folder / "step_00000008.pt").exists() and not list(folder.glob("*.part"))
 
 
