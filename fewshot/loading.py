@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fewshot.build import build_system
 from fewshot.config import MetaTrainConfig, SystemConfig
 from fewshot.systems.base import System
-from fewshot.weights import CONFIG, WEIGHTS, load_weights, system_config
+from fewshot.weights import CONFIG, WEIGHTS, load_trained, system_config
 
 RUN_CONFIG = "config.yaml"
 
@@ -41,7 +41,7 @@ def load(path: str | Path, *, text_weights: str | Path | None = None, device: to
         config = replace(config, text_weights=str(text_weights))
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(config)
-    load_weights(system, path)
+    load_trained(system, path)
     return system.to(device).eval()
 
 

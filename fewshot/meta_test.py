@@ -19,7 +19,7 @@ from fewshot.loading import stored_run, stored_system
 from fewshot.outcome import Origin, Outcome, build_report, tell, write_report
 from fewshot.systems.base import System
 from fewshot.testing import test_group, test_specs
-from fewshot.weights import load_weights
+from fewshot.weights import load_trained
 
 logger = logging.getLogger(__name__)
 NEEDS_NO_TRAINING = ("prototype",)
@@ -149,7 +149,7 @@ def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
     if config.weights is None:
         return system, Origin.untrained(config.system)
     path = filled(config.weights, group)
-    logger.info("%s", load_weights(system, path))
+    logger.info("%s", load_trained(system, path))
     run = stored_run(path)
     return system, Origin("given", path.name) if run is None else Origin.of_training(run)
 

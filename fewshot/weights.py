@@ -62,6 +62,21 @@ def load_weights(system: System, path: str | Path) -> WeightsReport:
     return load_official(system, official_tensors(content, path), str(path))
 
 
+def load_trained(system: System, path: str | Path) -> WeightsReport:
+    """`load_weights` for a system that is used as it is.
+
+    Raises:
+        ValueError: the file is only a start for training, after which parts of the system would still be random.
+    """
+    report = load_weights(system, path)
+    if report.fresh:
+        raise ValueError(
+            f"{path} is a start for training, not a trained {system.name}: {len(report.fresh)} of its tensors are not "
+            f"in the file (first {report.fresh[0]}). Train from it with train.init_from={path}"
+        )
+    return report
+
+
 def find_weights(path: Path) -> Path:
     """The file to read: `path` itself, the weights of a converted folder, or the best checkpoint of a run folder."""
     if path.is_file():

@@ -21,7 +21,7 @@ from fewshot.systems.cma import CMA
 from fewshot.systems.cma.checkpoint import TABLE, plan, sizes_of
 from fewshot.systems.prototype import Prototype
 from fewshot.training.checkpoint import FORMAT, CheckpointError, save_checkpoint
-from fewshot.weights import CONFIG, WEIGHTS, load_official, load_weights, system_config
+from fewshot.weights import CONFIG, WEIGHTS, load_official, load_trained, load_weights, system_config
 from tests.fewshot.tiny import tiny_cma
 from tests.shared import require_shared
 
@@ -94,6 +94,18 @@ def test_referformer_is_a_start(variant: str) -> None:
     text = str(report)
     assert "ReferFormer" in text and "they scored another task: class_embed.0 (2)" in text
     assert "start from scratch: " in text and "affinity.support (6)" in text
+
+
+def test_a_start_is_not_taken_for_a_trained_system(tmp_path: Path) -> None:
+    state = {
+        k: v for k, v in official(tiny_cma(variant="base")).items() if not k.startswith(("support_qkv", "query_qkv"))
+    }
+    state = {k: v for k, v in state.items() if not k.startswith(("conv_q", "layer_norm"))}
+    path = tmp_path / "referformer.pth"
+    torch.save({"model": state}, path)
+    assert load_weights(tiny_cma(), path).fresh
+    with pytest.raises(ValueError, match="start for training.*train.init_from"):
+        load_trained(tiny_cma(), path)
 
 
 def test_referformers_keys_are_all_known() -> None:
