@@ -51,16 +51,6 @@ class ClipBatch:
             valid=move(self.valid),
         )
 
-    def frame_range(self, start: int, stop: int) -> ClipBatch:
-        """The clips cut to frames `start..stop-1` (chunks at test time)."""
-        return replace(
-            self,
-            frames=self.frames[:, start:stop],
-            masks=tuple(None if m is None else m[start:stop] for m in self.masks),
-            boxes=None if self.boxes is None else self.boxes[:, start:stop],
-            valid=None if self.valid is None else self.valid[:, start:stop],
-        )
-
 
 @dataclass(frozen=True)
 class EpisodeBatch:
