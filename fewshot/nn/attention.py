@@ -1,0 +1,135 @@
+"""Attention over padded keys: one function for the whole package.
+
+Vaswani et al., Attention Is All You Need, 2017, section 3.2. On a GPU, in half precision and with the `flash` extra
+installed, the variable-length kernel of FlashAttention-2 (Dao, 2023) works on the keys that are there; everywhere else
+PyTorch's own fused attention gets them as a mask.
+
+Legend: N rows, L queries, S keys, d width of a head, C = heads * d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+FLASH_WIDTH = 256  # the widest head that the kernel takes
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    padding: Tensor | None = None,
+    *,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    bf16: bool = False,
+) -> Tensor:
+    """`softmax(q k * scale) v` over the keys that are there: `(N, heads, L, dv)`, in the precision of `query`.
+
+    A row without any key gives zeros, and zero gradients.
+
+    Args:
+        query: `(N, heads, L, d)`; key: `(N, heads, S, d)`; value: `(N, heads, S, dv)`.
+        padding: `(N, S)` bool, True where a key is not there; None if all are.
+        scale: `d ** -0.5` by default.
+        dropout: share of the attention weights that are dropped; the caller passes 0 outside training.
+        bf16: attend in bfloat16 and give the result back in the precision of `query`. A CPU rounds inputs and result
+            to bfloat16 and attends in float32.
+    """
+    if key.shape[-2] == 0:
+        return query.new_zeros(*query.shape[:-1], value.shape[-1])
+    dtype = query.dtype
+    if bf16:
+        query, key, value = (x.to(torch.bfloat16) for x in (query, key, value))
+        if not query.is_cuda:
+            query, key, value = (x.float() for x in (query, key, value))
+    empty = None
+    if padding is not None:
+        empty = padding.all(1)
+        padding = padding & ~empty[:, None]  # softmax over nothing is not a number: such a row attends, in vain
+    attend = packed_attention if _takes_flash(query, value) else _fused
+    out = attend(query, key, value, padding, scale, dropout)
+    if empty is not None:
+        out = out.masked_fill(empty[:, None, None, None], 0.0)
+    return out.to(torch.bfloat16).to(dtype) if bf16 else out.to(dtype)
+
+
+def _fused(
+    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, scale: float | None, dropout: float
+) -> Tensor:
+    there = None if padding is None else ~padding[:, None, None]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=there, dropout_p=dropout, scale=scale)
+
+
+def _takes_flash(query: Tensor, value: Tensor) -> bool:
+    half = query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)
+    width = query.shape[-1]
+    return half and width == value.shape[-1] and width <= FLASH_WIDTH and flash_kernel() is not None
+
+
+@lru_cache
+def flash_kernel() -> Callable[..., Tensor] | None:
+    """The variable-length kernel of flash-attn; None where the `flash` extra is not installed."""
+    if find_spec("flash_attn") is None:
+        return None
+    return import_module("flash_attn").flash_attn_varlen_func
+
+
+def packed_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    padding: Tensor | None,
+    scale: float | None,
+    dropout: float,
+    kernel: Callable[..., Tensor] | None = None,
+) -> Tensor:
+    """Attention by a kernel for sequences of different lengths that lie one after the other.
+
+    Shapes as in `attention`; every row has at least one key. `kernel` is flash-attn's by default.
+    """
+    rows, _, length, _ = query.shape
+    there = query.new_ones(rows, key.shape[-2], dtype=torch.bool) if padding is None else ~padding
+    keys = there.sum(1, dtype=torch.int32)
+    out = (kernel or flash_kernel())(
+        rearrange(query, "n h l d -> (n l) h d"),
+        rearrange(key, "n h s d -> n s h d")[there],
+        rearrange(value, "n h s d -> n s h d")[there],
+        cu_seqlens_q=torch.arange(0, (rows + 1) * length, length, dtype=torch.int32, device=query.device),
+        cu_seqlens_k=F.pad(keys.cumsum(0, dtype=torch.int32), (1, 0)),
+        max_seqlen_q=length,
+        max_seqlen_k=int(keys.max()),
+        dropout_p=dropout,
+        softmax_scale=scale,
+    )
+    return rearrange(out, "(n l) h d -> n h l d", n=rows)
+
+
+class MultiheadAttention(nn.Module):
+    """Projections around `attention`; tensors are named, and start, as those of `torch.nn.MultiheadAttention`."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"the width of an attention must be a multiple of its heads, got {dim} and {heads}")
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * dim, dim)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
+        """`(N, L, C), (N, S, C), (N, S, C)` and padding `(N, S)` bool to `(N, L, C)`."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+        q, k, v = (rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected)
+        read = attention(q, k, v, padding, dropout=self.dropout if self.training else 0.0)
+        return self.out_proj(rearrange(read, "n h l d -> n l (h d)"))
