@@ -20,6 +20,7 @@ class ClipBatch:
         sizes: `(N, 2)` int64, unpadded height and width of each clip's frames.
         expressions: `N` texts (None where a clip has none).
         masks: `N` tensors `(T, Hm, Wm)` bool, NOT padded, each at its own resolution; None where unknown.
+        ignore: `N` tensors like `masks`, True where nobody knows, None where all is known; empty: all of all clips.
         boxes: `(N, T, 4)` float32 `cx, cy, w, h` as fractions of the unpadded frame, zeros where absent; or None.
         valid: `(N, T)` bool, True where the object is visible; or None.
     """
@@ -31,6 +32,7 @@ class ClipBatch:
     masks: tuple[Tensor | None, ...]
     boxes: Tensor | None = None
     valid: Tensor | None = None
+    ignore: tuple[Tensor | None, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -49,14 +51,18 @@ class ClipBatch:
             masks=tuple(move(m) for m in self.masks),
             boxes=move(self.boxes),
             valid=move(self.valid),
+            ignore=tuple(move(x) for x in self.ignore),
         )
 
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """`B` episodes: supports `(B * shots)` clips (episode-major), queries `(B * expressions)` clips (episode-major)."""
+    """`B` episodes: supports `(B * shots)` clips (episode-major), queries `(B * expressions)` clips (episode-major).
 
-    supports: ClipBatch
+    `supports` is None where the task has none (`shots` 0), as in referring segmentation.
+    """
+
+    supports: ClipBatch | None
     queries: ClipBatch
     shots: int
     specs: tuple[EpisodeSpec, ...]
@@ -66,4 +72,5 @@ class EpisodeBatch:
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same batch on `device`."""
-        return replace(self, supports=self.supports.to(device), queries=self.queries.to(device))
+        supports = None if self.supports is None else self.supports.to(device)
+        return replace(self, supports=supports, queries=self.queries.to(device))

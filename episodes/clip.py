@@ -16,6 +16,7 @@ class Clip:
         frames: `(T, 3, H, W)` RGB, either uint8 in 0..255 (as read) or float32 (after the transforms).
         masks: `(T, Hm, Wm)` bool, True on the object; None where it is to be found. `(Hm, Wm)` may differ from
             `(H, W)`: testing keeps masks at the original resolution while the frames are resized.
+        ignore: `(T, Hm, Wm)` bool like `masks`, True where nobody knows (label 255 of PASCAL VOC); None: nowhere.
         boxes: `(T, 4)` float32 `x0, y0, x1, y1` in pixels of `frames`; zeros where the object is absent.
         valid: `(T,)` bool, True where the object is visible (and its box has a positive area).
         expression: the words that refer to the object, or None.
@@ -31,6 +32,7 @@ class Clip:
     video: str = ""
     frame_names: tuple[str, ...] = ()
     original_size: tuple[int, int] | None = None
+    ignore: Tensor | None = None
 
     def __post_init__(self) -> None:
         t = self.frames.shape[0] if self.frames.ndim == 4 else 0
@@ -42,6 +44,11 @@ class Clip:
             raise ValueError(f"Clip {self.video!r}: masks must be ({t}, H, W), got {tuple(self.masks.shape)}")
         if self.masks is not None and self.masks.dtype != torch.bool:
             raise ValueError(f"Clip {self.video!r}: masks must be bool, got {self.masks.dtype}")
+        if self.ignore is not None and (self.masks is None or self.ignore.shape != self.masks.shape):
+            found = tuple(self.ignore.shape)
+            raise ValueError(f"Clip {self.video!r}: ignore must have the shape of masks, got {found}")
+                f"Clip {self.video!r}: ignore must be of the shape of masks, not {tuple(self.ignore.shape)}"
+            )
         if self.boxes is not None and tuple(self.boxes.shape) != (t, 4):
             raise ValueError(f"Clip {self.video!r}: boxes must be ({t}, 4), got {tuple(self.boxes.shape)}")
         if self.valid is not None and tuple(self.valid.shape) != (t,):

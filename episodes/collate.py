@@ -27,7 +27,7 @@ def collate(episodes: Sequence[Episode], pad_multiple: int = 1) -> EpisodeBatch:
     shots = _same([len(e.supports) for e in episodes], "numbers of supports")
     _same([len(e.queries) for e in episodes], "numbers of query expressions")
     return EpisodeBatch(
-        supports=collate_clips([c for e in episodes for c in e.supports], pad_multiple),
+        supports=collate_clips([c for e in episodes for c in e.supports], pad_multiple) if shots else None,
         queries=collate_clips([c for e in episodes for c in e.queries], pad_multiple),
         shots=shots,
         specs=tuple(e.spec for e in episodes),
@@ -37,7 +37,7 @@ def collate(episodes: Sequence[Episode], pad_multiple: int = 1) -> EpisodeBatch:
 def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
     """`N` clips of one length as a batch `(N, T, 3, H, W)`. Raises ValueError for different lengths or raw frames."""
     if not clips:
-        raise ValueError("a batch needs at least one clip; an episode without supports is not batched")
+        raise ValueError("a batch needs at least one clip")
     if pad_multiple < 1:
         raise ValueError(f"pad_multiple must be at least 1, got {pad_multiple}")
     _same([c.frames.shape[0] for c in clips], "numbers of frames", "; put clips of different length in batches of one")
@@ -55,6 +55,7 @@ def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
         masks=tuple(c.masks for c in clips),
         boxes=_stack([None if c.boxes is None else box_fractions(c.boxes, c.size) for c in clips]),
         valid=_stack([c.valid for c in clips]),
+        ignore=tuple(c.ignore for c in clips) if any(c.ignore is not None for c in clips) else (),
     )
 
 

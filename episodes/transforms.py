@@ -95,8 +95,8 @@ class TestTransform:
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
         """Transform a clip of uint8 frames; nothing is drawn."""
         size = short_side_size(clip.size, self.short_side)
-        resized = resize_clip(replace(clip, masks=None), size)
-        return normalise_frames(replace(resized, masks=clip.masks))
+        resized = resize_clip(replace(clip, masks=None, ignore=None), size)
+        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
 def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
@@ -142,14 +142,16 @@ def normalise_frames(clip: Clip) -> Clip:
 
 def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
     """Run one torchvision functional on frames, masks and boxes."""
-    masks, boxes = clip.masks, clip.boxes
+    masks, ignore, boxes = clip.masks, clip.ignore, clip.boxes
     if masks is not None:
         masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    if ignore is not None:
+        ignore = _plain(kernel(tv_tensors.Mask(ignore.to(torch.uint8)), **arguments)).bool()
     if boxes is not None:
         wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=clip.size)
         boxes = _plain(kernel(wrapped, **arguments))
     frames = _plain(kernel(tv_tensors.Image(clip.frames), **arguments))
-    return replace(clip, frames=frames, masks=masks, boxes=boxes)
+    return replace(clip, frames=frames, masks=masks, ignore=ignore, boxes=boxes)
 
 
 def _plain(tensor: Tensor) -> Tensor:

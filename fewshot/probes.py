@@ -57,6 +57,7 @@ def no_support(clip: Clip) -> Clip:
         clip,
         frames=torch.zeros_like(clip.frames),
         masks=torch.zeros_like(clip.masks),
+        ignore=None,
         boxes=None if clip.boxes is None else torch.zeros_like(clip.boxes),
         valid=None if clip.valid is None else torch.zeros_like(clip.valid),
         expression=None if clip.expression is None else NEUTRAL_WORD,

@@ -38,8 +38,10 @@ def evaluating(system: System) -> Iterator[None]:
 
 
 def encode_supports(system: System, supports: Sequence[Clip], device: torch.device | str) -> Any:
-    """The state of one episode's supports (normalised frames, masks at their own resolution)."""
-    return system.encode_reference(collate_clips(supports).to(device), len(supports))
+    """The state of one episode's supports (normalised frames, masks at their own resolution), none allowed."""
+    if not supports:
+        return system.encode_reference(None, 0)
+    return system.encode_reference(collate_clips(supports, system.pad_multiple).to(device), len(supports))
 
 
 def segment_clips(
@@ -57,7 +59,7 @@ def segment_clips(
     results: list[Tensor] = []
     for first in range(0, len(clips), at_once):
         some = clips[first : first + at_once]
-        repeated = state.repeat(len(some))
+        repeated = None if state is None else state.repeat(len(some))
         parts = [
             _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], repeated, device)
             for start in range(0, total, chunk)
@@ -67,7 +69,7 @@ def segment_clips(
 
 
 def _segment_chunk(system: System, clips: Sequence[Clip], state: Any, device: torch.device | str) -> list[Tensor]:
-    queries = collate_clips(clips).to(device)
+    queries = collate_clips(clips, system.pad_multiple).to(device)
     prediction = system(queries, state)
     return [system.probabilities(prediction, queries, n).float().cpu() for n in range(len(clips))]
 
@@ -78,6 +80,7 @@ def frame_range(clip: Clip, start: int, stop: int) -> Clip:
         clip,
         frames=clip.frames[start:stop],
         masks=None,
+        ignore=None,
         boxes=None,
         valid=None,
         frame_names=clip.frame_names[start:stop],

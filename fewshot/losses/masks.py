@@ -10,7 +10,7 @@ from episodes.batch import ClipBatch
 
 
 def clip_mask_loss(logits: Tensor, queries: ClipBatch, num_frames: float | None = None) -> Tensor:
-    """Binary cross entropy, mean over the pixels of a frame, summed over all frames and divided by `num_frames`.
+    """Binary cross entropy, mean over the known pixels of a frame, summed over all frames and divided by `num_frames`.
 
     Args:
         logits: `(N, T, h, w)` for the padded frames of `queries`; resized bilinearly to the network size, cropped to
@@ -28,8 +28,16 @@ def clip_mask_loss(logits: Tensor, queries: ClipBatch, num_frames: float | None 
         per_pixel = F.binary_cross_entropy_with_logits(
             full[n, :, :height, :width].float(), mask.float(), reduction="none"
         )
-        total = total + per_pixel.mean((1, 2)).sum()
+        ignore = queries.ignore[n] if queries.ignore else None
+        total = total + _mean(per_pixel, ignore).sum()
     return total / num_frames
+
+
+def _mean(per_pixel: Tensor, ignore: Tensor | None) -> Tensor:
+    """Mean of `(T, H, W)` over the pixels of each frame that are not ignored: `(T,)`."""
+    if ignore is None:
+        return per_pixel.mean((1, 2))
+    return (per_pixel * ~ignore).sum((1, 2)) / (~ignore).sum((1, 2)).clamp(min=1)
 
 
 def visible_frames(queries: ClipBatch) -> float:

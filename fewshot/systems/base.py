@@ -26,6 +26,7 @@ class Prediction:
         boxes: `(N, T, Q, 4)` `cx, cy, w, h` as fractions of the unpadded frame, or None.
         stride: network pixels per mask cell.
         layers: the same for earlier decoder layers (auxiliary losses), first layer first.
+        tracked: whether candidate q is the same thing in every frame; if not, each frame has a best one of its own.
     """
 
     masks: Tensor
@@ -33,12 +34,19 @@ class Prediction:
     boxes: Tensor | None = None
     stride: int = 4
     layers: tuple[Prediction, ...] = ()
+    tracked: bool = True
 
     def best(self) -> Tensor:
-        """Index of the candidate with the highest mean probability over the frames: `(N,)`; ties to the lowest."""
+        """Index of the best candidate of every frame `(N, T)`: the highest probability, ties to the lowest index.
+
+        Tracked candidates are judged by their mean over the frames, so that all frames of a clip have the same one.
+        """
         if self.scores is None:
-            return self.masks.new_zeros(self.masks.shape[0], dtype=torch.long)
-        return self.scores.float().sigmoid().mean(1).argmax(-1)
+            return self.masks.new_zeros(self.masks.shape[:2], dtype=torch.long)
+        probabilities = self.scores.float().sigmoid()
+        if self.tracked:
+            probabilities = probabilities.mean(1, keepdim=True).expand_as(probabilities)
+        return probabilities.argmax(-1)
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,16 @@ class System(nn.Module):
     """
 
     name: str = ""
+    accepts: frozenset[str] = frozenset({"support", "expression"})  # what a reference may hold
+    needs: frozenset[str] = frozenset({"support"})  # what it must hold
+    pad_multiple: int = 1  # height and width of the network input are padded to a multiple of this at test time
 
     @abstractmethod
-    def encode_reference(self, supports: ClipBatch, shots: int) -> Any:
+    def encode_reference(self, supports: ClipBatch | None, shots: int) -> Any:
         """Encode `(B * shots)` support clips once; the state serves any number of query clips.
 
-        Returns a frozen dataclass with a method `repeat(expressions: int)` that repeats each episode's state for its
+        `supports` is None (and `shots` 0) where the reference is an expression alone. Returns None in that case, else
+        a frozen dataclass with a method `repeat(expressions: int)` that repeats each episode's state for its
         `E` query clips (B states become B * E, episode-major).
         """
 
@@ -89,8 +101,8 @@ class System(nn.Module):
 
         The logits are resized bilinearly to the padded network size and the padding is cropped.
         """
-        best = int(prediction.best()[n])
-        logits = prediction.masks[n, :, best][:, None].float()
+        best = prediction.best()[n]
+        logits = prediction.masks[n, torch.arange(len(best), device=best.device), best][:, None].float()
         padded = tuple(queries.frames.shape[-2:])
         full = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)[:, 0]
         height, width = (int(v) for v in queries.sizes[n])

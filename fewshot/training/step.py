@@ -62,7 +62,7 @@ class TrainingStep(nn.Module):
         expressions = len(batch.queries) // len(batch)
         with self._autocast(batch):
             state = self.system.encode_reference(batch.supports, batch.shots)
-            if expressions > 1:
+            if expressions > 1 and state is not None:
                 state = state.repeat(expressions)
             prediction = self.system(batch.queries, state)
         return self.system.losses(in_float32(prediction), batch.queries, num_frames)

@@ -211,14 +211,14 @@ def _outputs(model: CMA, prediction: Prediction, query: ClipBatch) -> dict[str, 
         got[f"{prefix}pred_boxes"], got[f"{prefix}pred_masks"] = layer.boxes, layer.masks
     if prediction.layers and prediction.layers[-1].boxes is not None:
         got["reference_points"] = prediction.layers[-1].boxes[..., :2]
-    best = int(prediction.best()[0])
+    best = int(prediction.best()[0, 0])
     probabilities = model.probabilities(prediction, query, 0)
     if query.padding.any():
         # the official testing never pads; on a padded clip it squeezes the padding into the frame, ours crops it
         height, width = query.sizes[0].tolist()
         logits = F.interpolate(prediction.masks[:, :, best], (height, width), mode="bilinear", align_corners=False)
         probabilities = logits[0].sigmoid()
-    got["selected_query"] = prediction.best()[0]
+    got["selected_query"] = prediction.best()[0, 0]
     got["selected_mask_prob"] = probabilities
     got["selected_mask_area"] = (probabilities > 0.5).sum((1, 2))
     return got

@@ -71,6 +71,7 @@ class CMA(System):
     """
 
     name = "cma"
+    needs = frozenset({"support", "expression"})
 
     def __init__(
         self,

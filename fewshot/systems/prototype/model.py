@@ -43,6 +43,7 @@ class Prototype(System):
     """
 
     name = "prototype"
+    accepts = needs = frozenset({"support"})
 
     def __init__(self, backbone: nn.Module, levels: Sequence[int] = (1, 2), scale: float = 10.0) -> None:
         super().__init__()
