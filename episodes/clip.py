@@ -47,8 +47,6 @@ class Clip:
         if self.ignore is not None and (self.masks is None or self.ignore.shape != self.masks.shape):
             found = tuple(self.ignore.shape)
             raise ValueError(f"Clip {self.video!r}: ignore must have the shape of masks, got {found}")
-                f"Clip {self.video!r}: ignore must be of the shape of masks, not {tuple(self.ignore.shape)}"
-            )
         if self.boxes is not None and tuple(self.boxes.shape) != (t, 4):
             raise ValueError(f"Clip {self.video!r}: boxes must be ({t}, 4), got {tuple(self.boxes.shape)}")
         if self.valid is not None and tuple(self.valid.shape) != (t,):
