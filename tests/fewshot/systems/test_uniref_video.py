@@ -1,0 +1,242 @@
+"""The video loops of UniRef++, stepped with a system that answers from a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.batch import ClipBatch
+from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.uniref.video import RVOSTracker, VOSTracker, soft_aggregate
+
+NETWORK, ORIGINAL = (32, 48), (16, 24)
+LEFT, RIGHT = (slice(None), slice(0, 8)), (slice(None), slice(16, 24))  # thirds of the original frame
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A reference: which frames it is made of, and the masks that were given with them."""
+
+    frames: tuple[int, ...]
+    masks: tuple[Tensor, ...]
+
+    def join(self, other: Seen) -> Seen:
+        return Seen(self.frames + other.frames, self.masks + other.masks)
+
+
+class Scripted(System):
+    """Answers `find(frame number, expression, reference)` with a map of logits at stride 4 and a score."""
+
+    def __init__(self, answer: Callable[[int, str | None, Seen | None], tuple[Tensor, float]]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.asked: list[tuple[int, str | None, Seen | None]] = []
+
+    def encode_reference(self, supports: ClipBatch, shots: int) -> Seen:
+        assert shots == 1 and supports.expressions == (None,) and supports.masks[0] is not None
+        return Seen((int(supports.frames[0, 0, 0, 0, 0]),), (supports.masks[0][0],))
+
+    def forward(self, queries: ClipBatch, state: Seen | None) -> Prediction:
+        number, text = int(queries.frames[0, 0, 0, 0, 0]), queries.expressions[0]
+        self.asked.append((number, text, state))
+        logits, score = self.answer(number, text, state)
+        scores = torch.tensor(score).logit()[None, None, None]
+        return Prediction(logits[None, None, None], scores, tracked=False)
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        raise NotImplementedError
+
+
+def frame(number: int) -> ClipBatch:
+    return ClipBatch(
+        frames=torch.full((1, 1, 3, *NETWORK), float(number)),
+        padding=torch.zeros(1, *NETWORK, dtype=torch.bool),
+        sizes=torch.tensor([NETWORK]),
+        expressions=(None,),
+        masks=(None,),
+    )
+
+
+def area(part: tuple[slice, slice]) -> Tensor:
+    mask = torch.zeros(ORIGINAL, dtype=torch.bool)
+    mask[part] = True
+    return mask
+
+
+def logits_of(mask: Tensor, value: float = 8.0) -> Tensor:
+    """Logits at stride 4 that say `mask`."""
+    small = F.interpolate(mask[None, None].float(), (NETWORK[0] // 4, NETWORK[1] // 4))[0, 0]
+    return value * (2 * small - 1)
+
+
+def follows(number: int, text: str | None, state: Seen | None) -> tuple[Tensor, float]:
+    """Finds the object where it was last."""
+    assert state is not None
+    return logits_of(state.masks[-1]), 0.9
+
+
+def test_the_background_is_where_no_object_is_and_ties_go_to_the_lower_number() -> None:
+    probabilities = torch.tensor([[0.2, 0.9, 0.5, 0.6, 0.0], [0.1, 0.95, 0.0, 0.6, 1.0]])[:, None]
+    # 1 - p products: .72, .005, .5, .16, 0
+    assert soft_aggregate(probabilities).tolist() == [[0, 2, 0, 1, 2]]
+    assert soft_aggregate(torch.zeros(0, 1, 2)).tolist() == [[0, 0]]
+
+
+def test_nothing_is_found_before_an_object_is_given() -> None:
+    system = Scripted(follows)
+    tracker = VOSTracker(system)
+    state, found = tracker.step(tracker.start(ORIGINAL), frame(0))
+    assert found.ids == () and not system.asked and not state.memories
+    _, found = tracker.step(state, frame(1), {2: area(LEFT)})
+    assert found.ids == (2,) and found.scores == (1.0,)
+    assert torch.equal(found.labels(), 2 * area(LEFT).to(torch.uint8))
+    assert not system.asked  # what is given is not looked for
+
+
+def test_the_first_frame_stays_and_the_last_one_moves_on() -> None:
+    system = Scripted(follows)
+    tracker = VOSTracker(system)
+    state, _ = tracker.step(tracker.start(ORIGINAL), frame(0), {1: area(LEFT)})
+    for number in (1, 2, 3):
+        state, found = tracker.step(state, frame(number))
+        assert found.ids == (1,) and found.masks[0][LEFT].float().mean() > 0.8
+    assert [reference.frames for _, _, reference in system.asked] == [(0, 0), (0, 1), (0, 2)]
+    assert [text for _, text, _ in system.asked] == [None] * 3
+
+
+def test_an_object_that_is_not_found_keeps_its_last_memory() -> None:
+    def lost_in_frame_2(number: int, text: str | None, state: Seen) -> tuple[Tensor, float]:
+        return logits_of(area(LEFT)), 0.4 if number == 2 else 0.9
+
+    system = Scripted(lost_in_frame_2)
+    tracker = VOSTracker(system, threshold=0.5)
+    state, _ = tracker.step(tracker.start(ORIGINAL), frame(0), {1: area(LEFT)})
+    areas = []
+    for number in (1, 2, 3):
+        state, found = tracker.step(state, frame(number))
+        areas.append(int(found.masks.sum()))
+    assert areas[1] == 0 and areas[0] == areas[2] > 0
+    assert [reference.frames for _, _, reference in system.asked] == [(0, 0), (0, 1), (0, 1)]
+
+
+def test_the_threshold_itself_is_not_enough() -> None:
+    system = Scripted(lambda number, text, state: (logits_of(area(LEFT)), 0.5))
+    for threshold, found_something in ((0.5, False), (0.499, True), (None, True)):
+        tracker = VOSTracker(system, threshold=threshold)
+        state, _ = tracker.step(tracker.start(ORIGINAL), frame(0), {1: area(LEFT)})
+        assert bool(tracker.step(state, frame(1))[1].masks.any()) is found_something
+
+
+def test_an_object_that_enters_later_competes_for_pixels_with_its_given_mask() -> None:
+    everywhere = torch.ones(ORIGINAL, dtype=torch.bool)
+    system = Scripted(lambda number, text, state: (logits_of(everywhere, 2.0), 0.9))
+    tracker = VOSTracker(system)
+    state, _ = tracker.step(tracker.start(ORIGINAL), frame(0), {7: area(LEFT)})
+    state, found = tracker.step(state, frame(1), {3: area(RIGHT)})
+    assert found.ids == (3, 7)
+    labels = found.labels()
+    assert (labels[RIGHT] == 3).all() and (labels[LEFT] == 7).all() and (labels[:, 8:16] == 7).all()
+    assert torch.equal(state.memories[3].first.masks[0], area(RIGHT))
+    # the memory of object 7 is the mask that was left to it, not what it had claimed
+    assert state.memories[7].last.frames == (1,) and not state.memories[7].last.masks[0][RIGHT].any()
+
+
+def test_masks_of_network_size_are_given_softly() -> None:
+    tracker = VOSTracker(Scripted(follows))
+    mask = torch.zeros(NETWORK, dtype=torch.bool)
+    mask[:, :17] = True
+    _, found = tracker.step(tracker.start(ORIGINAL), frame(0), {1: mask})
+    assert set(found.probabilities[0].unique().tolist()) == {0.0, 0.5, 1.0}
+    assert found.masks[0][:, :8].all() and not found.masks[0][:, 8:].any()  # 0.5 against 0.5: background
+
+
+def test_the_interpolation_of_logits_is_aligned_for_vos_only() -> None:
+    half = logits_of(area((slice(None), slice(0, 12))), 1.0)
+    system = Scripted(lambda number, text, state: (half, 0.9))
+    vos = VOSTracker(system)
+    state, _ = vos.step(vos.start(NETWORK), frame(0), {1: torch.ones(NETWORK, dtype=torch.bool)})
+    aligned = vos.step(state, frame(1))[1].masks[0].sum(1)
+    rvos = RVOSTracker(system)
+    plain = rvos.step(rvos.start(NETWORK, ["the left half"]), frame(1))[1].masks[0].sum(1)
+    # cells 5 and 6 are 1 and -1; their samples lie at columns 22 and 26 (aligned) or 21.5 and 25.5 (plain)
+    assert aligned.unique().tolist() == [24] and plain.unique().tolist() == [24]
+    values = vos.step(state, frame(1))[1].probabilities[0, 0].logit()
+    assert values[[22, 24, 26]].tolist() == pytest.approx([1, 0, -1], abs=1e-5)
+    values = rvos.step(rvos.start(NETWORK, ["the left half"]), frame(1))[1].probabilities[0, 0].logit()
+    assert values[[21, 23, 24, 26]].tolist() == pytest.approx([1, 0.25, -0.25, -1], abs=1e-5)
+
+
+def test_an_expression_is_found_by_words_until_it_has_been_seen() -> None:
+    def seen_from_frame_1(number: int, text: str | None, state: Seen | None) -> tuple[Tensor, float]:
+        return logits_of(area(LEFT)), 0.2 if number in (0, 3) else 0.8
+
+    system = Scripted(seen_from_frame_1)
+    tracker = RVOSTracker(system)
+    state = tracker.start(ORIGINAL, ["a dog"])
+    areas = []
+    for number in range(5):
+        state, found = tracker.step(state, frame(number))
+        areas.append(int(found.masks.sum()))
+    assert [bool(a) for a in areas] == [False, True, True, False, True]
+    assert [None if r is None else r.frames for _, _, r in system.asked] == [None, None, (1, 1), (1, 2), (1, 2)]
+    assert {text for _, text, _ in system.asked} == {"a dog"}
+
+
+def test_without_memory_and_threshold_expressions_compete_for_pixels() -> None:
+    def two(number: int, text: str | None, state: Seen | None) -> tuple[Tensor, float]:
+        return (logits_of(area((slice(None), slice(0, 16))), 3.0 if text == "a dog" else 1.0)), 0.01
+
+    system = Scripted(two)
+    tracker = RVOSTracker(system, threshold=None, use_memory=False, exclusive=True)
+    state = tracker.start(ORIGINAL, ["a cat", "a dog"])
+    for number in range(2):
+        state, found = tracker.step(state, frame(number))
+        assert found.ids == (1, 2) and (found.labels()[LEFT] == 2).all()
+    assert all(reference is None for _, _, reference in system.asked)
+    apart = RVOSTracker(system, threshold=None, use_memory=False)
+    found = apart.step(apart.start(ORIGINAL, ["a cat", "a dog"]), frame(0))[1]
+    assert (found.masks[0] & found.masks[1])[LEFT].all()
+
+
+def test_logits_in_place_of_probabilities_change_the_result() -> None:
+    answers = {"a": 0.4, "b": 0.6}  # logits: probabilities .599 and .646
+    everywhere = torch.ones(ORIGINAL, dtype=torch.bool)
+    system = Scripted(lambda number, text, state: (logits_of(everywhere, answers[text]), 0.9))
+    for logits, masks in ((False, [True, True]), (True, [False, True])):
+        tracker = RVOSTracker(system, logits=logits)
+        found = tracker.step(tracker.start(ORIGINAL, ["a", "b"]), frame(0))[1]
+        assert found.masks.flatten(1).all(1).tolist() == masks
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({300: area(LEFT)}, "object id 300: valid ids are 1 to 255"),
+        ({1: torch.zeros(ORIGINAL, dtype=torch.bool)}, "object 1 must be .* at least one pixel"),
+        ({1: area(LEFT)[None]}, "object 1 must be"),
+    ],
+)
+def test_impossible_objects_are_refused(masks: dict[int, Tensor], message: str) -> None:
+    tracker = VOSTracker(Scripted(follows))
+    with pytest.raises(ValueError, match=message):
+        tracker.step(tracker.start(ORIGINAL), frame(0), masks)
+
+
+def test_impossible_numbers_and_frames_are_refused() -> None:
+    with pytest.raises(ValueError, match="threshold must lie"):
+        VOSTracker(Scripted(follows), threshold=1.5)
+    tracker = RVOSTracker(Scripted(follows))
+    with pytest.raises(ValueError, match="a list of expressions"):
+        tracker.start(ORIGINAL, [])
+    with pytest.raises(ValueError, match="a list of expressions"):
+        tracker.start(ORIGINAL, "a dog")
+    two = ClipBatch(
+        torch.zeros(1, 2, 3, *NETWORK), torch.zeros(1, *NETWORK) > 0, torch.tensor([NETWORK]), (None,), (None,)
+    )
+    with pytest.raises(ValueError, match=r"single frames \(1, 1, 3, H, W\), got \(1, 2, 3"):
+        tracker.step(tracker.start(ORIGINAL, ["a dog"]), two)
