@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampler import check, feasible, window
+from episodes.pools import feasible
+from episodes.sampler import check, window
 from episodes.seeding import derive
 from episodes.sources.base import Source, normalise
 

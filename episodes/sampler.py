@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.seeding import derive, rng
+from episodes.pools import feasible, held_apart, positive, spread
+from episodes.seeding import rng
 from episodes.sources.base import Expression, Source, normalise
 
-log = logging.getLogger(__name__)
-
 TRIES = 16  # draws of a clip before one that does not show its object is accepted
-VAL_SHARE = 5  # one in so many videos of a training class is set apart for validation
-
-
-class NotFeasible(ValueError):
-    """No class of a group has enough videos for an episode."""
 
 
 class TrainEpisodes:
@@ -63,7 +56,7 @@ class TrainEpisodes:
             ("support_frames", support_frames),
             ("expressions", expressions),
         ):
-            _positive(name, count)
+            positive(name, count)
         if folds.test_only:
             raise ValueError(f"benchmark {folds.name} is for testing only: train on another one")
         self.source, self.folds, self.group, self.split = source, folds, group, split
@@ -135,17 +128,17 @@ def test_episodes(
 
     Raises ValueError for a wrong argument, a broken annotation, or when no class has `shots + 1` videos.
     """
-    _positive("shots", shots)
-    _positive("support_frames", support_frames)
+    positive("shots", shots)
+    positive("support_frames", support_frames)
     if limit is not None:
-        _positive("limit", limit)
+        positive("limit", limit)
     pools = {c: source.videos(c) for c in folds.test_classes(group)}
     classes = feasible(pools, shots, folds, f"test episodes of group {group}")
     check(source, (v for c in classes for v in pools[c]))
     specs: list[EpisodeSpec] = []
     for class_id in classes:
         specs += _class_test(source, folds, group, class_id, shots, seed, support_frames, first=len(specs))
-    return specs if limit is None else _spread(specs, limit, seed)
+    return specs if limit is None else spread(specs, limit, seed)
 
 
 test_episodes.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
@@ -176,18 +169,6 @@ def _class_test(
     ]
 
 
-def _spread(specs: Sequence[EpisodeSpec], limit: int, seed: int) -> list[EpisodeSpec]:
-    """`limit` of the episodes, class after class in turn."""
-    rank: dict[int, int] = {}
-    keyed = []
-    for spec in sorted(specs, key=lambda s: derive("limit", s.benchmark, seed, s.class_id, s.queries[0].video)):
-        turn = rank.get(spec.class_id, 0)
-        rank[spec.class_id] = turn + 1
-        keyed.append((turn, derive("limit", spec.benchmark, seed, turn, spec.class_id), spec))
-    chosen = sorted(keyed, key=lambda k: k[:2])[:limit]
-    return sorted((spec for *_, spec in chosen), key=lambda s: s.index)
-
-
 def training_videos(source: Source, folds: Folds, group: int) -> dict[int, tuple[str, ...]]:
     """The videos of each training class, less those that have an expression for a test class."""
     held_out = {v for c in folds.test_classes(group) for v in source.videos(c)}
@@ -195,44 +176,8 @@ def training_videos(source: Source, folds: Folds, group: int) -> dict[int, tuple
 
 
 def validation_videos(source: Source, folds: Folds, group: int, shots: int) -> frozenset[str]:
-    """Videos of the training classes that are set apart for validation: about a fifth of each class, by hash.
-
-    A class gives videos only if `shots + 1` remain on both sides. A video of several classes is on one side for all of
-    them. No seed enters.
-    """
-    pools, need = training_videos(source, folds, group), shots + 1
-    owners: dict[str, list[int]] = {}
-    for class_id, videos in pools.items():
-        for video in videos:
-            owners.setdefault(video, []).append(class_id)
-    spare = {class_id: len(videos) - need for class_id, videos in pools.items()}
-    held: set[str] = set()
-    for class_id, videos in pools.items():
-        wanted = max(need, round(len(videos) / VAL_SHARE))
-        left, chosen = dict(spare), {v for v in videos if v in held}
-        for video in sorted(videos, key=lambda v: derive("val", source.name, class_id, v)):
-            mine = [c for c in owners[video] if len(pools[c]) >= need]
-            if len(chosen) < wanted and video not in chosen and all(left[c] > 0 for c in mine):
-                chosen.add(video)
-                left.update({c: left[c] - 1 for c in mine})
-        if len(chosen) >= need:
-            held, spare = held | chosen, left
-    return frozenset(held)
-
-
-def feasible(pools: dict[int, tuple[str, ...]], shots: int, folds: Folds, what: str) -> tuple[int, ...]:
-    """The classes with enough videos for an episode. Warns of the others; raises NotFeasible if there is none."""
-    short: dict[int, list[str]] = {}
-    for class_id, videos in pools.items():
-        if len(videos) <= shots:
-            short.setdefault(len(videos), []).append(folds.class_name(class_id))
-    counts = "; ".join(f"{n} video{'s' * (n != 1)}: {', '.join(short[n])}" for n in sorted(short, reverse=True))
-    rule = f"{what} with {shots} shot{'s' * (shots > 1)} need {shots + 1} videos of a class"
-    if all(len(videos) <= shots for videos in pools.values()):
-        raise NotFeasible(f"{rule}, and no class has them ({counts}): use fewer shots, another group, or more data")
-    if short:
-        log.warning("%s; left out: %s", rule, counts)
-    return tuple(c for c in pools if len(pools[c]) > shots)
+    """Videos of the training classes that are set apart for validation, see `held_apart`."""
+    return held_apart(source.name, training_videos(source, folds, group), shots)
 
 
 def check(source: Source, videos: Iterable[str]) -> None:
@@ -287,8 +232,3 @@ def _clip(video: str, expression: Expression, frames: tuple[str, ...]) -> ClipSp
 
 def _of_class(source: Source, video: str, class_id: int) -> list[Expression]:
     return [e for e in source.expressions(video) if e.class_id == class_id]
-
-
-def _positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

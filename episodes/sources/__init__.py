@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from episodes.sources.base import Expression, Source
+from episodes.sources.images import ImageSource
 from episodes.sources.mini_ref import MiniRefSource
 
-__all__ = ["Expression", "MiniRefSource", "Source", "open_source"]
+__all__ = ["Expression", "ImageSource", "MiniRefSource", "Source", "open_source"]
 
 INVENTED_CACHE = 512 << 20  # the whole default world fits: it is decoded once
 
@@ -21,17 +22,19 @@ def open_source(
     *,
     cache_frames: int | None = None,
     official: bool = False,
+    lists: Path | str | None = None,
 ) -> Source:
     """Open the data set of `benchmark`.
 
     Args:
         benchmark: a key of `episodes.folds.FOLDS`.
-        root: folder of the data set; None is allowed for `invented` only, which is then generated.
-        cache: folder for generated data; None is the default of `ensure_world`.
+        root: folder of the data set; None is allowed for the invented worlds only, which are then generated.
+        cache: folder for generated data; None is the default of `cache_folder`.
         world_seed: seed of the invented world.
         world_videos: videos per class of the invented world.
         cache_frames: bytes of decoded frames kept in memory; None keeps 512 MB of the invented world, else nothing.
         official: read as the official CMA code does, see `MiniRefSource`.
+        lists: folder or file with the class lists of FSS-1000; None looks for them beside the images.
 
     Raises ValueError for an unknown benchmark or a missing root, FileNotFoundError for a folder without the data set.
     """
@@ -39,18 +42,32 @@ def open_source(
 
     if benchmark not in FOLDS:
         raise ValueError(f"unknown benchmark {benchmark!r}; there are: {', '.join(FOLDS)}")
-    if benchmark == "invented" and root is None:
+    invented = benchmark in ("invented", "invented_images")
+    if invented and root is None:
         from episodes.sources.invented import ensure_world
 
         root = ensure_world(None if cache is None else Path(cache), world_seed, world_videos)
     if root is None:
         raise ValueError(f"benchmark {benchmark} needs data.root, the folder that holds the data set")
     if cache_frames is None:
-        cache_frames = INVENTED_CACHE if benchmark == "invented" else 0
-    return MiniRefSource(
-        root,
-        FOLDS[benchmark],
-        cache_frames=cache_frames,
-        merge_objects=benchmark == "mini_ref_sailvos",
-        official=official,
-    )
+        cache_frames = INVENTED_CACHE if invented else 0
+    if benchmark in ("invented", "mini_ref_ytvos", "mini_ref_sailvos"):
+        return MiniRefSource(
+            root,
+            FOLDS[benchmark],
+            cache_frames=cache_frames,
+            merge_objects=benchmark == "mini_ref_sailvos",
+            official=official,
+        )
+    return _open_images(benchmark, root, cache, cache_frames, lists)
+
+
+def _open_images(
+    benchmark: str, root: Path | str, cache: Path | str | None, cache_frames: int, lists: Path | str | None
+) -> ImageSource:
+    from episodes.folds import FOLDS
+    from episodes.sources.voc import VOCSource
+
+    if benchmark in ("pascal5i", "coco2pascal"):
+        return VOCSource(root, FOLDS[benchmark], cache=cache, cache_frames=cache_frames)
+    raise ValueError(f"benchmark {benchmark} cannot be opened yet")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+
+def cache_folder(cache: Path | str | None = None) -> Path:
+    """The folder for what is made once: `cache`, or `$FEWSHOT_CACHE`, or `~/.cache/fewshot`. It need not exist."""
+    return Path(cache or os.environ.get("FEWSHOT_CACHE") or Path.home() / ".cache" / "fewshot").expanduser()
 
 
 class ArrayCache:

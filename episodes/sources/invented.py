@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from episodes.sources.files import cache_folder
+
 log = logging.getLogger(__name__)
 
 CLASS_NAMES: tuple[str, ...] = tuple(
@@ -87,7 +89,7 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> 
     """
     if videos < 2:
         raise ValueError(f"the invented world needs at least 2 videos per class (a support and a query), got {videos}")
-    base = Path(cache or os.environ.get("FEWSHOT_CACHE") or Path.home() / ".cache" / "fewshot").expanduser()
+    base = cache_folder(cache)
     folder = base / f"invented-v{FORMAT}-seed{seed}-videos{videos}"
     if folder.exists():
         return folder

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from episodes.sources.base import Expression, Source, boxes_of
-from episodes.sources.files import ArrayCache, read_image, read_labels
+from episodes.sources.base import Expression, boxes_of
 from episodes.sources.index import Video, read_index
+from episodes.sources.video_files import VideoFiles
 
 if TYPE_CHECKING:
     from episodes.folds import Folds
@@ -62,7 +60,7 @@ def _first_file(base: Path, names: Sequence[str]) -> Path | None:
     return next((base / name for name in names if (base / name).is_file()), None)
 
 
-class MiniRefSource(Source):
+class MiniRefSource(VideoFiles):
     """A data set in one of the Mini-Ref layouts.
 
     The JSON files are read once, here; frames and masks when they are asked for.
@@ -85,16 +83,14 @@ class MiniRefSource(Source):
         merge_objects: bool = False,
         official: bool = False,
     ) -> None:
+        super().__init__(cache_frames=cache_frames, merge_objects=merge_objects)
         self.name = folds.name
         self.root = Path(root).expanduser()
         self.folds = folds
         self.official = official
-        self.merge_objects = merge_objects
         self.layout = find_layout(self.root)
         self.index = read_index(self.layout.meta, self.layout.expressions, folds)
         self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"  # SAIL-VOS has bitmaps
-        self._cache = ArrayCache(cache_frames)
-        self._ids: dict[Path, frozenset[int]] = {}
         self._by_class: dict[int, tuple[str, ...]] = self._sort_by_class()
 
     def _sort_by_class(self) -> dict[int, tuple[str, ...]]:
@@ -119,43 +115,10 @@ class MiniRefSource(Source):
         return entry.expressions
 
     def image_path(self, video: str, frame: str) -> Path:
-        """File of a frame."""
         return self.layout.images / video / f"{frame}{self.suffix}"
 
     def mask_path(self, video: str, frame: str) -> Path:
-        """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
-
-    def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
-        paths = [self.image_path(video, f) for f in frames]
-        images = [self._cache.get(path, read_image) for path in paths]
-        _same_size(video, paths, images)
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-
-    def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
-        paths = [self.mask_path(video, f) for f in frames]
-        labels = [self._labels(path) for path in paths]
-        _same_size(video, paths, labels)
-        masks = np.stack(labels) > 0 if self.merge_objects else np.stack(labels) == object_id
-        if not masks.any() and not any(self.visible(video, f, object_id) for f in self.frames(video)):
-            raise ValueError(
-                f"{self.name}: object {object_id} of video {video!r} is in no mask of its {len(self.frames(video))} "
-                f"listed frames under {self.layout.masks / video}: correct the object id or the masks"
-            )
-        return torch.from_numpy(masks)
-
-    def visible(self, video: str, frame: str, object_id: int) -> bool:
-        path = self.mask_path(video, frame)
-        if path not in self._ids:
-            self._labels(path)
-        ids = self._ids[path]
-        return bool(ids) if self.merge_objects else object_id in ids
-
-    def _labels(self, path: Path) -> np.ndarray:
-        labels = self._cache.get(path, read_labels)
-        if path not in self._ids:
-            self._ids[path] = frozenset(np.bincount(labels.ravel()).nonzero()[0].tolist()) - {0}
-        return labels
 
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         if not self.official:
@@ -165,9 +128,6 @@ class MiniRefSource(Source):
         boxes[:, 0::2].clamp_(0, height)  # sic: the official data set has height and width swapped
         boxes[:, 1::2].clamp_(0, width)
         return boxes, masks.flatten(1).any(1)
-
-    def where(self, video: str, frame: str) -> str:
-        return f"video {video!r}: mask {self.mask_path(video, frame)}"
 
     def problems(self) -> list[str]:
         from episodes.sources.problems import find_problems
@@ -191,12 +151,3 @@ class MiniRefSource(Source):
         return [
             f"folder {f} is missing: restore it, or remove the video from the lists" for f in folders if not f.is_dir()
         ]
-
-
-def _same_size(video: str, paths: Sequence[Path], arrays: Sequence[np.ndarray]) -> None:
-    for path, array in zip(paths, arrays, strict=True):
-        if array.shape != arrays[0].shape:
-            (h, w), (h0, w0) = array.shape[:2], arrays[0].shape[:2]
-            raise ValueError(
-                f"video {video!r}: {path} is {h}x{w}, but {paths[0]} is {h0}x{w0}: all must be of one size"
-            )

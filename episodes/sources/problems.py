@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,12 @@ def _files(source: MiniRefSource) -> list[str]:
             (source.layout.images / name, "frame", source.suffix),
             (source.layout.masks / name, "mask", ".png"),
         ):
-            found += _missing(folder, what, [f"{frame}{suffix}" for frame in video.frames])
+            found += missing_files(folder, what, [f"{frame}{suffix}" for frame in video.frames])
     return found
 
 
-def _missing(folder: Path, what: str, names: list[str]) -> list[str]:
+def missing_files(folder: Path, what: str, names: Sequence[str]) -> list[str]:
+    """One sentence that names the files of `names` that `folder` lacks; none where it has them all."""
     if not folder.is_dir():
         return [f"folder {folder} is missing: restore it, or remove the video from the lists"]
     there = {path.name for path in folder.iterdir()}

@@ -1,0 +1,110 @@
+"""How many pixels of each label the masks of a data set have: looked up once, kept in a file that knows its age."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from episodes.sources.files import cache_folder
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # raise it when the same files give other counts
+KEEP = 2000  # images from which on the counts are written to a file
+THREADS = 4
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """What is known of one mask.
+
+    Attributes:
+        size: height and width; `(0, 0)` for a mask that cannot be read.
+        areas: label -> number of pixels, without the background 0.
+        error: why the mask cannot be used, as a sentence; empty if it can.
+        remark: what is odd about a mask that can be used.
+    """
+
+    size: tuple[int, int]
+    areas: dict[int, int]
+    error: str = ""
+    remark: str = ""
+
+
+Count = Callable[[str], MaskCounts]
+
+
+def count_labels(labels: np.ndarray) -> dict[int, int]:
+    """Pixels of each label of `(H, W)` uint8 labels, without the background 0."""
+    counts = np.bincount(labels.ravel())
+    return {int(label): int(counts[label]) for label in counts.nonzero()[0] if label}
+
+
+def scan(
+    name: str, files: Mapping[str, Sequence[Path]], count: Count, cache: Path | str | None, *, rule: str
+) -> dict[str, MaskCounts]:
+    """The counts of all images, from memory or from a file under `cache` if nothing has changed since.
+
+    Args:
+        name: of the benchmark, for the file's name and messages.
+        files: image -> the files that its mask is made of.
+        count: counts the mask of one image; may run in several threads.
+        cache: folder of the file; None is the default of `cache_folder`. Fewer than 2000 images are counted anew.
+        rule: how labels are made of the files: another rule gives another file.
+
+    The file is keyed by name, size and time of change of every mask, and by `rule`: a data set that has changed, or is
+    read in another way, is counted again.
+    """
+    if len(files) < KEEP:
+        return _count_all(files, count)
+    path = cache_folder(cache) / f"areas-{name}-{_key(files, rule)}.json"
+    if path.is_file():
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            return {image: _from_row(row) for image, row in rows.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("%s is damaged (%r): the masks are counted again", path, error)
+    log.info("counting the pixels of %d masks of %s, once; kept in %s", len(files), name, path)
+    counts = _count_all(files, count)
+    _write(path, {image: [found.size, found.areas, found.error, found.remark] for image, found in counts.items()})
+    return counts
+
+
+def _count_all(files: Mapping[str, Sequence[Path]], count: Count) -> dict[str, MaskCounts]:
+    if len(files) < 2 * THREADS:
+        return {image: count(image) for image in files}
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(files, pool.map(count, files), strict=True))
+
+
+def _key(files: Mapping[str, Sequence[Path]], rule: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT}\n{rule}\n".encode())
+    for image, paths in files.items():
+        for path in paths:
+            there = path.stat() if path.is_file() else None
+            age = (there.st_size, there.st_mtime_ns) if there else ("missing",)
+            digest.update(json.dumps([image, str(path), *age]).encode())
+    return digest.hexdigest()[:24]
+
+
+def _from_row(row: Sequence[object]) -> MaskCounts:
+    (height, width), areas, error, remark = row  # type: ignore[misc]
+    return MaskCounts((height, width), {int(k): int(v) for k, v in areas.items()}, error, remark)
+
+
+def _write(path: Path, rows: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(rows), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""`TaskSource`: a source of a task without classes, which lists what is tested as items."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from episodes.sources.base import Source
+from episodes.task_items import Item
+
+OBJECT = 1  # the one class of tasks that have none
+
+
+class TaskSource(Source):
+    """A source of referring or mask-guided segmentation: every object is of the one class `OBJECT`.
+
+    Attributes:
+        split: the part of the data set that it reads.
+        task: "vos", "rvos" or "ris": what the items are (`VOSItem`, `RVOSItem`, `RISItem`).
+    """
+
+    split: str
+    task: str
+
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Sorted names of all videos (referring image segmentation: of all objects)."""
+
+    @abstractmethod
+    def items(self) -> Iterator[Item]:
+        """What is tested, in the order of `names`. Raises what reading the videos raises, item by item."""
+
+    @abstractmethod
+    def content(self) -> Any:
+        """What episodes are drawn from, as plain types: names, frames, objects, expressions."""
+
+    def videos(self, class_id: int = OBJECT) -> tuple[str, ...]:
+        return self.names() if class_id == OBJECT else ()
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps([self.name, self.split, self.content()]).encode()).hexdigest()
+
+
+def unknown_name(source: TaskSource, name: str) -> KeyError:
+    """The error for a video or an object that the source does not list."""
+    return KeyError(f"{source.name} ({source.split}) in {source.root} has no video {name!r}")
