@@ -9,7 +9,6 @@ from typing import Any
 
 from episodes.sources.base import Expression
 from episodes.sources.index import load_json
-from episodes.sources.problems import missing_files
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles, list_frames
 from episodes.task_items import VOSItem

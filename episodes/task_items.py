@@ -1,0 +1,72 @@
+"""What is worked on in a test of referring and mask-guided segmentation: one item at a time, by name, nothing loaded.
+
+An item says what is given and which frames are answered. Its pixels are read through the source that listed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VOSItem:
+    """Mask-guided video segmentation: one video, whose objects are followed from the frame that gives their mask.
+
+    Attributes:
+        video: its name.
+        frames: names of all its frames, in time order.
+        given: frame -> the object ids whose mask is given there, in time order; an object is given once. The masks are
+            read by `VideoFiles.read_given`.
+    """
+
+    video: str
+    frames: tuple[str, ...]
+    given: Mapping[str, tuple[int, ...]]
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """Ids of all objects, sorted: the values of the result PNGs."""
+        return tuple(sorted(object_id for ids in self.given.values() for object_id in ids))
+
+
+@dataclass(frozen=True)
+class RVOSItem:
+    """Referring video segmentation: one expression of one video.
+
+    Attributes:
+        video: its name.
+        frames: names of the frames to answer, in time order.
+        expression_id: the key of the expression in its file; names its result folder.
+        text: the words.
+        object_id: the object that is meant, where the data set says it.
+        annotator: 0..3 in Ref-DAVIS17, where each of four annotators is a run of its own; else None.
+    """
+
+    video: str
+    frames: tuple[str, ...]
+    expression_id: str
+    text: str
+    object_id: int | None = None
+    annotator: int | None = None
+
+
+@dataclass(frozen=True)
+class RISItem:
+    """Referring image segmentation: one expression of one object of an image.
+
+    Attributes:
+        image: name of the object's entry, which stands for the image in `read_frames(image, ("0",))`, and for its mask
+            in `read_masks(image, ("0",), object_id)`.
+        expression_id: number of the expression within the entry.
+        text: the words.
+        object_id: the object's id in `read_masks`.
+    """
+
+    image: str
+    expression_id: str
+    text: str
+    object_id: int = 1
+
+
+Item = VOSItem | RVOSItem | RISItem
