@@ -17,7 +17,7 @@ from fewshot.nn.checkpointing import run
 from fewshot.nn.deformable_attention import DeformableAttention
 from fewshot.nn.mlp import MLP, FeedForward
 from fewshot.nn.padding import valid_ratios
-from fewshot.nn.queries import QueryScheme, inverse_sigmoid
+from fewshot.nn.queries import Encoded, Proposals, QueryScheme, Start, inverse_sigmoid
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,15 @@ class Decoded:
     states: `(D, n, Q, C)` queries after each decoder layer.
     boxes: `(D, n, Q, 4)` refined boxes cx, cy, w, h in 0..1 of the unpadded frame. Their values are the references
         of the next layer, which are cut off from the gradient.
+    references: of each layer, what its boxes are refined from, `(n, Q, 2 or 4)`, with its gradient.
+    proposals: where the queries were taken from, for schemes that take them from the memory.
     """
 
     memory: tuple[Tensor, ...]
     states: Tensor
     boxes: Tensor
+    references: tuple[Tensor, ...] = ()
+    proposals: Proposals | None = None
 
 
 class EncoderLayer(nn.Module):
@@ -83,8 +87,10 @@ class DeformableTransformer(nn.Module):
     """Encoder over the feature levels and decoder over the queries, with one box head per decoder layer.
 
     Args:
-        queries: the query scheme (`TextQueries` or `AnchorQueries`).
+        queries: the query scheme (`TextQueries`, `AnchorQueries` or `ProposalQueries`).
         checkpointing: recompute encoder layers in the backward pass instead of storing them.
+        look_forward_twice: the boxes of a layer also train the layer before it (Zhang et al., DINO, ICLR 2023,
+            section 3.5). The values are the same.
     """
 
     def __init__(
@@ -99,8 +105,10 @@ class DeformableTransformer(nn.Module):
         dropout: float,
         queries: QueryScheme,
         checkpointing: bool = False,
+        look_forward_twice: bool = False,
     ) -> None:
         super().__init__()
+        self.look_forward_twice = look_forward_twice
         sizes = (dim, heads, levels, points, feedforward, dropout)
         self.level_embed = nn.Parameter(torch.randn(levels, dim))
         self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(encoder_layers))
@@ -117,23 +125,28 @@ class DeformableTransformer(nn.Module):
         for head in self.box_heads:  # boxes start at the reference
             nn.init.zeros_(head.layers[-1].weight)
             nn.init.zeros_(head.layers[-1].bias)
-        nn.init.constant_(self.box_heads[0].layers[-1].bias[2:].data, -2.0)  # ... and small
+        if self.queries.small_boxes:
+            nn.init.constant_(self.box_heads[0].layers[-1].bias[2:].data, -2.0)  # ... and small
 
     def forward(
-        self, levels: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], sentence: Tensor
+        self, levels: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], sentence: Tensor | None
     ) -> Decoded:
         """Encode the levels `(n, C, h, w)` and decode the queries.
 
         Args:
-            paddings: `(n, h, w)` bool per level; positions: `(n, C, h, w)` per level; sentence: `(n, C)`.
+            paddings: `(n, h, w)` bool per level; positions: `(n, C, h, w)` per level; sentence: `(n, C)`,
+                for schemes whose queries come from it.
         """
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
         padding = torch.cat([p.flatten(1) for p in paddings], 1)
         ratios = valid_ratios(paddings)
-        memory = self.encode(levels, positions, shapes, padding, ratios)
-        states, boxes = self.decode(memory, shapes, padding, ratios, sentence)
-        maps = memory.transpose(1, 2).split([h * w for h, w in shapes], -1)
-        return Decoded(tuple(m.unflatten(-1, s) for m, s in zip(maps, shapes, strict=True)), states, boxes)
+        tokens = self.encode(levels, positions, shapes, padding, ratios)
+        encoded = Encoded(tokens, shapes, padding, ratios)
+        start = self.queries.start(sentence, encoded)
+        states, boxes, references = self.decode(encoded, start)
+        maps = tokens.transpose(1, 2).split([h * w for h, w in shapes], -1)
+        memory = tuple(m.unflatten(-1, s) for m, s in zip(maps, shapes, strict=True))
+        return Decoded(memory, states, boxes, references, start.proposals)
 
     def encode(
         self,
@@ -152,20 +165,21 @@ class DeformableTransformer(nn.Module):
             x = run(layer, x, places, references, shapes, padding, checkpointing=self.checkpointing)
         return x
 
-    def decode(
-        self, memory: Tensor, shapes: list[tuple[int, int]], padding: Tensor, ratios: Tensor, sentence: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Query states `(D, n, Q, C)` and boxes `(D, n, Q, 4)` after each decoder layer."""
-        x, reference = self.queries.start(sentence)
-        states, boxes = [], []
+    def decode(self, encoded: Encoded, start: Start) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Query states `(D, n, Q, C)` and boxes `(D, n, Q, 4)` after each decoder layer, and what entered each."""
+        memory = (encoded.tokens, encoded.shapes, encoded.padding)
+        x, reference = start.content, start.references
+        states, boxes, entered = [], [], [reference]
         for k, (layer, head) in enumerate(zip(self.decoder, self.box_heads, strict=True)):
-            references = self.queries.references(k, reference, ratios)
-            x = layer(x, self.queries.positions(k, x, references), references, memory, shapes, padding)
-            box = refine(head(x), reference)
-            reference = box.detach()
+            references = self.queries.references(k, reference, encoded.ratios)
+            x = layer(x, self.queries.positions(k, x, references, start), references, *memory)
+            delta = head(x)
+            refined = refine(delta, reference)
             states.append(x)
-            boxes.append(box)
-        return torch.stack(states), torch.stack(boxes)
+            boxes.append(refine(delta, entered[-1]) if self.look_forward_twice else refined)
+            entered.append(refined)
+            reference = refined.detach()
+        return torch.stack(states), torch.stack(boxes), tuple(entered[:-1])
 
 
 def refine(delta: Tensor, reference: Tensor) -> Tensor:

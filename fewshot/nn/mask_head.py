@@ -19,10 +19,14 @@ class DynamicMaskHead(nn.Module):
         channels: width of the dynamic layers.
         stride: network pixels per cell of the mask features.
         out_stride: network pixels per cell of the masks, a divisor of `stride`.
+        coordinates_first: whether the coordinates are the first or the last two inputs.
     """
 
-    def __init__(self, dim: int, channels: int = 8, stride: int = 4, out_stride: int = 4) -> None:
+    def __init__(
+        self, dim: int, channels: int = 8, stride: int = 4, out_stride: int = 4, coordinates_first: bool = False
+    ) -> None:
         super().__init__()
+        self.coordinates_first = coordinates_first
         if stride % out_stride:
             raise ValueError(f"out_stride {out_stride} must divide stride {stride}")
         self.channels, self.stride, self.factor = channels, stride, stride // out_stride
@@ -51,9 +55,10 @@ class DynamicMaskHead(nn.Module):
         q, d = parameters.shape[1], self.channels
         w1, w2, w3, b1, b2, b3 = parameters.split(self.splits, -1)
         w1 = w1.view(n, q, d, -1)
+        at_places, at_features = (w1[..., :2], w1[..., 2:]) if self.coordinates_first else (w1[..., -2:], w1[..., :-2])
         # the feature channels are shared by the queries: one product instead of Q copies of the features
-        x = (w1[..., :-2].flatten(1, 2) @ features.flatten(2)).view(n, q, d, h * w)
-        x = x + w1[..., -2:] @ self.relative(points, sizes, (h, w)) + b1[..., None]
+        x = (at_features.flatten(1, 2) @ features.flatten(2)).view(n, q, d, h * w)
+        x = x + at_places @ self.relative(points, sizes, (h, w)) + b1[..., None]
         x = w2.view(n, q, d, d) @ F.relu(x) + b2[..., None]
         x = w3.view(n, q, 1, d) @ F.relu(x) + b3[..., None]
         return x.view(n, q, h, w)

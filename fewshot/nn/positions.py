@@ -34,13 +34,15 @@ def sine_1d(padding: Tensor, channels: int, temperature: float = 10000.0) -> Ten
     return _sines(place / (place[:, -1:] + 1e-6) * (2 * math.pi), channels, temperature)
 
 
-def sine_box(boxes: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
+def sine_box(boxes: Tensor, features: int, temperature: float = 10000.0, *, y_first: bool = True) -> Tensor:
     """Code of points or boxes in 0..1: `(..., 2 or 4) -> (..., features * 2 or 4)`.
 
-    Coordinates come as `x, y[, w, h]`, their codes in the order y, x[, w, h].
+    Coordinates come as `x, y[, w, h]`, their codes in the order y, x[, w, h] (DAB-DETR), or, without `y_first`, in the
+    order in which they come (two-stage Deformable DETR).
     """
-    order = [1, 0, 2, 3][: boxes.shape[-1]]
-    return _sines(boxes[..., order] * (2 * math.pi), features, temperature).flatten(-2)
+    if y_first:
+        boxes = boxes[..., [1, 0, 2, 3][: boxes.shape[-1]]]
+    return _sines(boxes * (2 * math.pi), features, temperature).flatten(-2)
 
 
 def _sines(angle: Tensor, features: int, temperature: float) -> Tensor:

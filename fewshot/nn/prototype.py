@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
+from fewshot.nn.masks import masks_at_frames, pad_to_frames
 
 
 def mask_weights(clips: ClipBatch, size: tuple[int, int]) -> Tensor:
@@ -19,15 +20,9 @@ def mask_weights(clips: ClipBatch, size: tuple[int, int]) -> Tensor:
     Masks come at their own resolution, the features from padded frames: each mask is brought to the unpadded frame
     size (nearest), padded, and averaged over the area of a cell.
     """
-    height, width = clips.frames.shape[-2:]
     weights = []
-    for n, mask in enumerate(clips.masks):
-        if mask is None:
-            raise ValueError(f"support clip {n} has no masks: every support must show the object it stands for")
-        h, w = (int(v) for v in clips.sizes[n])
-        inside = torch.ones(mask.shape[0], 1, h, w, device=mask.device)
-        masks = F.interpolate(mask[:, None].float(), (h, w)) if mask.shape[-2:] != (h, w) else mask[:, None].float()
-        sides = F.pad(torch.cat([masks, inside - masks], 1), (0, width - w, 0, height - h))
+    for masks in masks_at_frames(clips):
+        sides = pad_to_frames(torch.cat([masks, 1 - masks], 1), clips)
         weights.append(F.adaptive_avg_pool2d(sides, size).transpose(0, 1))
     return torch.stack(weights)
 

@@ -6,6 +6,9 @@ Legend: n frames, Q queries, C channels, L feature levels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +29,73 @@ def scale_references(references: Tensor, ratios: Tensor) -> Tensor:
     return references[:, :, None] * ratios.repeat(1, 1, repeats)[:, None]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder leaves, for a query scheme to look at.
+
+    Attributes:
+        tokens: `(n, s, C)` all levels, one after the other.
+        shapes: `(h, w)` of each level.
+        padding: `(n, s)` bool.
+        ratios: `(n, L, 2)` share of each level's width and height that is not padding.
+    """
+
+    tokens: Tensor
+    shapes: Sequence[tuple[int, int]]
+    padding: Tensor
+    ratios: Tensor
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Every token's own box, from which a two-stage scheme takes its queries.
+
+    Attributes:
+        logits: `(n, s, K)` class logits; channel 0 ranks the tokens.
+        boxes: `(n, s, 4)` cx, cy, w, h, logits of fractions of the unpadded frame; +inf for tokens without a box.
+        chosen: `(n, Q)` tokens that became queries, best first.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    chosen: Tensor
+
+
+class Start(NamedTuple):
+    """How queries enter the decoder.
+
+    Attributes:
+        content: `(n, Q, C)`.
+        references: `(n, Q, 2)` points or `(n, Q, 4)` boxes in 0..1 of the unpadded frame.
+        places: `(n, Q, C)` query positions, where they are the same in every layer.
+        proposals: where the queries were taken from, if from the encoded image.
+    """
+
+    content: Tensor
+    references: Tensor
+    places: Tensor | None = None
+    proposals: Proposals | None = None
+
+
 class QueryScheme(nn.Module, ABC):
-    """What the decoder asks of its queries."""
+    """What the decoder asks of its queries.
+
+    Attributes:
+        small_boxes: whether the first box head should start with small boxes; not where the references are boxes of
+            a sensible size already.
+    """
+
+    small_boxes = True
 
     @abstractmethod
-    def start(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """Content `(n, Q, C)` and reference points `(n, Q, 2)` or boxes `(n, Q, 4)` for sentences `(n, C)`."""
+    def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
+        """The queries of `n` frames, for sentences `(n, C)` or from what was encoded; a scheme uses one of them."""
 
-    @abstractmethod
-    def positions(self, layer: int, content: Tensor, references: Tensor) -> Tensor:
+    def positions(self, layer: int, content: Tensor, references: Tensor, start: Start) -> Tensor:
         """Query positions `(n, Q, C)` in decoder layer `layer`, for its content and references of every level."""
+        if start.places is None:
+            raise NotImplementedError(f"{type(self).__name__} gives no places at the start: it has to define positions")
+        return start.places
 
     def references(self, layer: int, references: Tensor, ratios: Tensor) -> Tensor:
         """References of every level for decoder layer `layer`: `(n, Q, L, 2 or 4)`."""
@@ -52,16 +112,15 @@ class TextQueries(QueryScheme):
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 
-    def start(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """Content `(n, Q, C)`, the sentence `Q` times, and reference points `(n, Q, 2)`."""
+    def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
+        """Content `(n, Q, C)`, the sentence `Q` times, reference points `(n, Q, 2)`, and the learned places."""
+        if sentence is None:
+            raise ValueError("text queries start as the sentence, and there is none")
         n, count = sentence.shape[0], self.places.num_embeddings
         with torch.autocast(sentence.device.type, enabled=False):  # coordinates stay in float32
             points = self.reference_points(self.places.weight).sigmoid()
-        return sentence[:, None].expand(-1, count, -1), points.expand(n, -1, -1)
-
-    def positions(self, layer: int, content: Tensor, references: Tensor) -> Tensor:
-        """The same learned positions `(n, Q, C)` in every layer."""
-        return self.places.weight.expand(content.shape[0], -1, -1)
+        places = self.places.weight.expand(n, -1, -1)
+        return Start(sentence[:, None].expand(-1, count, -1), points.expand(n, -1, -1), places)
 
 
 class AnchorQueries(QueryScheme):
@@ -84,10 +143,12 @@ class AnchorQueries(QueryScheme):
         for linear in (*self.place.layers, *self.scale.layers):
             nn.init.xavier_uniform_(linear.weight)
 
-    def start(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
         """Content `(n, Q, C)` and reference boxes `(n, Q, 4)`; of the sentences `(n, C)` only the number counts."""
+        if sentence is None:
+            raise ValueError("anchor queries need the sentences, to know their number")
         n = sentence.shape[0]
-        return self.content.weight.expand(n, -1, -1), self.anchors.weight.sigmoid().expand(n, -1, -1)
+        return Start(self.content.weight.expand(n, -1, -1), self.anchors.weight.sigmoid().expand(n, -1, -1))
 
     def references(self, layer: int, references: Tensor, ratios: Tensor) -> Tensor:
         """References of every level for decoder layer `layer`: `(n, Q, L, 4)`."""
@@ -95,7 +156,7 @@ class AnchorQueries(QueryScheme):
             return references[..., None] * ratios.repeat(1, 1, 2)[:, None]
         return scale_references(references, ratios)
 
-    def positions(self, layer: int, content: Tensor, references: Tensor) -> Tensor:
+    def positions(self, layer: int, content: Tensor, references: Tensor, start: Start) -> Tensor:
         """Query positions `(n, Q, C)`: a code of the box on level 0, from layer 1 on scaled by the content."""
         place = self.place(sine_box(references[:, :, 0], content.shape[-1] // 2))
         return place if layer == 0 else place * self.scale(content)

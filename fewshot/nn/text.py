@@ -1,22 +1,26 @@
-"""Text encoders: RoBERTa, and a small one of the same class that needs no download."""
+"""Text encoders: RoBERTa, BERT, and a small one that needs no download."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import RobertaConfig, RobertaModel
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from fewshot.nn.fusion import Words
 from fewshot.nn.positions import sine_1d
 
 START, PAD, END, SPECIAL = 0, 1, 2, 3  # token ids as in RoBERTa; words come after
-TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any of these is enough
+TOKENIZER_FILES = {  # any of these is enough
+    "roberta-base": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "bert-base-uncased": (("tokenizer.json",), ("vocab.txt",)),
+}
+BERT_CONTEXT = 77  # tokens of a text in UniRef, with its start and end
 
 
 class Tokenizer(Protocol):
@@ -50,51 +54,104 @@ class WordHashTokenizer:
         return [SPECIAL + zlib.crc32(word.encode()) % (self.vocabulary - SPECIAL) for word in words]
 
 
+def lower_case(text: str) -> str:
+    """Lower case, white space collapsed."""
+    return " ".join(text.lower().split())
+
+
+def without_punctuation(text: str) -> str:
+    """Lower case without `. , ' ! ? " ( ) * # : ;`, and blanks for hyphens and slashes, as UniRef reads text."""
+    return lower_case(re.sub(r"[-/]", " ", re.sub(r"[.,'!?\"()*#:;]", "", text)))
+
+
 class TextEncoder(nn.Module):
-    """A RoBERTa model and its tokenizer: texts to word states and a pooled state.
+    """A RoBERTa or BERT model and its tokenizer: texts to word states and a pooled state.
 
     Args:
-        encoder: a `RobertaModel` with its pooler.
+        encoder: the model, with its pooler.
         tokenizer: what turns texts into token ids for it.
+        context: number of tokens to which every text is padded and cut; None: the longest text of the batch, cut where
+            the model ends.
+        clean: what is done to a text before it is read.
     """
 
-    def __init__(self, encoder: RobertaModel, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        encoder: RobertaModel | BertModel,
+        tokenizer: Tokenizer,
+        context: int | None = None,
+        clean: Callable[[str], str] = lower_case,
+    ) -> None:
         super().__init__()
-        self.encoder, self.tokenizer = encoder, tokenizer
+        self.encoder, self.tokenizer, self.context, self.clean = encoder, tokenizer, context, clean
 
     @property
     def dim(self) -> int:
         """Width of the states."""
         return self.encoder.config.hidden_size
 
+    @property
+    def limit(self) -> int:
+        """Largest number of tokens of a text, with its start and end."""
+        if self.context is not None:
+            return self.context
+        return self.encoder.config.max_position_embeddings - PAD - 1  # RoBERTa counts from behind the padding token
+
     def forward(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor, Tensor]:
         """Word states `(N, L, D)`, pooled states `(N, D)` and padding `(N, L)` bool of `N` texts.
 
-        Texts are lower-cased and their white space collapsed; None reads as the empty text.
+        Texts are cleaned; None reads as the empty text.
         """
-        clean = [" ".join((text or "").lower().split()) for text in texts]
-        limit = self.encoder.config.max_position_embeddings - PAD - 1
-        tokens = self.tokenizer(clean, padding="longest", truncation=True, max_length=limit, return_tensors="pt")
-        device = self.encoder.embeddings.word_embeddings.weight.device
-        ids, attention = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
+        ids, attention = self.tokens(texts)
         padding = attention != 1
         # a text without any token keeps its first place: attention over nothing is not a number
-        padding = padding & ~(padding.all(1, keepdim=True) & (torch.arange(padding.shape[1], device=device) == 0))
+        first = torch.arange(padding.shape[1], device=padding.device) == 0
+        padding = padding & ~(padding.all(1, keepdim=True) & first)
         states = self.encoder(input_ids=ids, attention_mask=(~padding).long())
         return states.last_hidden_state, states.pooler_output, padding
 
+    def tokens(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask `(N, L)` of `N` texts, on the device of the encoder."""
+        how = "longest" if self.context is None else "max_length"
+        options = dict(padding=how, truncation=True, max_length=self.limit, return_tensors="pt")
+        tokens = self.tokenizer([self.clean(text or "") for text in texts], **options)
+        device = self.encoder.embeddings.word_embeddings.weight.device
+        return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
+
+
+POOLS = ("state", "mean")
+
 
 class TextProjection(nn.Module):
-    """Word states and the pooled state to the model's width, by one shared linear layer and norm."""
+    """Word states to the model's width by a linear layer and a norm, and the sentence in one vector.
 
-    def __init__(self, inputs: int, dim: int, dropout: float) -> None:
+    Args:
+        pool: `state`: the sentence is the pooled state, projected as the words are (ReferFormer); `mean`: the mean of
+            the projected words, start and end included (UniRef).
+    """
+
+    def __init__(self, inputs: int, dim: int, dropout: float, pool: str = "state") -> None:
         super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"unknown pool {pool!r}: choose one of {', '.join(POOLS)}")
         self.linear, self.norm, self.dropout = nn.Linear(inputs, dim), nn.LayerNorm(dim, eps=1e-12), nn.Dropout(dropout)
+        self.pool = pool
 
     def forward(self, states: Tensor, pooled: Tensor, padding: Tensor) -> Words:
         """`(N, L, D), (N, D), (N, L)` to `Words` of width C."""
-        features, sentence = (self.dropout(self.norm(self.linear(x))) for x in (states, pooled))
+        features = self.project(states)
+        sentence = self.project(pooled) if self.pool == "state" else mean_of_words(features, padding)
         return Words(features, padding, sine_1d(padding, features.shape[-1]), sentence)
+
+    def project(self, states: Tensor) -> Tensor:
+        """`(..., D) -> (..., C)`."""
+        return self.dropout(self.norm(self.linear(states)))
+
+
+def mean_of_words(features: Tensor, padding: Tensor) -> Tensor:
+    """Mean over the tokens that are not padding: `(N, L, C), (N, L) -> (N, C)`."""
+    valid = (~padding).to(features.dtype)[..., None]
+    return (features * valid).sum(1) / valid.sum(1)
 
 
 def roberta(config: dict[str, Any] | None = None) -> RobertaModel:
@@ -120,21 +177,53 @@ def small_text_encoder(dim: int = 64, layers: int = 1, dropout: float = 0.1, voc
     return TextEncoder(roberta(sizes), WordHashTokenizer(vocabulary))
 
 
+def bert(config: dict[str, Any] | None = None) -> BertModel:
+    """A BERT-base (uncased) with random weights; `config` overrides single numbers of its configuration."""
+    return BertModel(BertConfig(**(config or {})), add_pooling_layer=True)
+
+
+def check_tokenizer_files(folder: Path, model: str) -> None:
+    """Whether a folder holds the tokenizer of `model`.
+
+    Raises:
+        FileNotFoundError: if not, saying which files are needed.
+    """
+    choices = TOKENIZER_FILES[model]
+    if not any(all((folder / name).is_file() for name in names) for names in choices):
+        files = ", or ".join(" and ".join(names) for names in choices)
+        raise FileNotFoundError(
+            f"{folder} holds no {'RoBERTa' if model.startswith('r') else 'BERT'} tokenizer: put {files}, of {model} "
+            "there, or use system.text=small, which needs no files"
+        )
+
+
 def roberta_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer in a local folder of roberta-base; nothing is ever downloaded.
 
     Raises:
         FileNotFoundError: if the folder has no tokenizer files, saying which are needed.
     """
-    folder = Path(folder)
-    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
-        raise FileNotFoundError(
-            f"{folder} holds no RoBERTa tokenizer: put tokenizer.json, or vocab.json and merges.txt, of roberta-base "
-            "there, or use system.text=small, which needs no files"
-        )
+    check_tokenizer_files(Path(folder), "roberta-base")
     from transformers import RobertaTokenizer  # not AutoTokenizer, which needs config.json beside these files
 
     return RobertaTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def bert_tokenizer(folder: str | Path) -> Tokenizer:
+    """The tokenizer in a local folder of bert-base-uncased; nothing is ever downloaded.
+
+    Raises:
+        FileNotFoundError: if the folder has no tokenizer files, saying which are needed.
+    """
+    check_tokenizer_files(Path(folder), "bert-base-uncased")
+    from transformers import BertTokenizer
+
+    return BertTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def has_weights(folder: str | Path) -> bool:
+    """Whether a folder of transformers' holds weights."""
+    return any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
 
 
 def roberta_from_folder(folder: str | Path) -> TextEncoder:
@@ -143,8 +232,18 @@ def roberta_from_folder(folder: str | Path) -> TextEncoder:
     A CMA checkpoint brings the weights of the text encoder, so that for testing the tokenizer files are enough.
     """
     tokenizer = roberta_tokenizer(folder)
-    if any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin")):
+    if has_weights(folder):
         encoder = RobertaModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=True)
     else:
         encoder = roberta()
     return TextEncoder(encoder, tokenizer)
+
+
+def bert_from_folder(folder: str | Path) -> TextEncoder:
+    """BERT as UniRef reads with it, and its tokenizer, from a local folder; see `roberta_from_folder`."""
+    tokenizer = bert_tokenizer(folder)
+    if has_weights(folder):
+        encoder = BertModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=True)
+    else:
+        encoder = bert()
+    return TextEncoder(encoder, tokenizer, BERT_CONTEXT, without_punctuation)

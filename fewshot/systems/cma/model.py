@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.losses.criterion import SetCriterion
+from fewshot.losses.warmup import prototype_warmup
 from fewshot.nn.affinity import CrossModalAffinity, signed_log_power
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.deformable_transformer import DeformableTransformer
@@ -32,7 +33,7 @@ from fewshot.nn.projection import LevelProjection
 from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.systems.base import Losses, Prediction, System
-from fewshot.systems.cma.recipe import learning_groups, prototype_warmup
+from fewshot.systems.cma.recipe import learning_groups
 from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4

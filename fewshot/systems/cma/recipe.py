@@ -1,17 +1,11 @@
-"""How CMA is trained: which parts learn at which rate, and the warm-up of its features."""
+"""How CMA is trained: which parts learn at which rate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from einops import rearrange
-from torch import Tensor, nn
-
-from episodes.batch import ClipBatch
-from fewshot.losses.masks import clip_mask_loss
-from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.base import Losses
+from torch import nn
 
 RECIPES = ("fixed", "official")
 
@@ -46,26 +40,3 @@ def _group(name: str) -> str:
     if first == "affinity" and ".norm." not in name:
         return "affinity"
     return "offsets" if "sampling_offsets" in name or "reference_points" in name else "main"
-
-
-def prototype_warmup(
-    support: Tensor,
-    query: Tensor,
-    supports: ClipBatch,
-    queries: ClipBatch,
-    shots: int,
-    num_frames: float | None,
-) -> Losses:
-    """Loss of segmenting the queries by cosine to the supports' prototypes.
-
-    Attention to the support does not learn anything before the features are good; this makes them good where the
-    affinity compares them.
-
-    Args:
-        support: `(B * K, S, c, h, w)` embedded support clips, not masked; query: `(N, T, c, h', w')`.
-    """
-    pairs = prototypes(support, mask_weights(supports, (support.shape[-2], support.shape[-1])))
-    pairs = rearrange(pairs, "(b k) s c -> b k s c", k=shots).mean(1)
-    logits = prototype_logits(query, pairs.repeat_interleave(len(queries) // len(pairs), 0))
-    loss = clip_mask_loss(logits, queries, num_frames)
-    return Losses(total=loss, terms={"loss_mask": loss})

@@ -53,7 +53,7 @@ def test_anchors_of_the_first_layer() -> None:
     ratios = torch.ones(2, 4, 2)
     for clean in (False, True):
         queries = AnchorQueries(3, 16, clean_anchors=clean)
-        _, boxes = queries.start(torch.zeros(2, 16))
+        boxes = queries.start(torch.zeros(2, 16)).references
         first, later = (queries.references(layer, boxes, ratios) for layer in (0, 1))
         assert torch.equal(later, boxes[:, :, None].expand(-1, -1, 4, -1))
         assert torch.equal(first, later) if clean else torch.equal(first, boxes[..., None].expand(-1, -1, -1, 4))
@@ -64,9 +64,9 @@ def test_anchors_of_the_first_layer() -> None:
 def test_text_queries_are_the_sentence() -> None:
     queries = TextQueries(3, 16)
     sentence = torch.randn(2, 16)
-    content, points = queries.start(sentence)
+    content, points, places, _ = queries.start(sentence)
     assert torch.equal(content[:, 2], sentence) and points.shape == (2, 3, 2)
-    assert queries.positions(1, content, points).shape == (2, 3, 16)
+    assert places is not None and places.shape == (2, 3, 16)
 
 
 def test_inverse_sigmoid() -> None:

@@ -1,0 +1,37 @@
+"""A start for training from scratch: features by which a prototype of the supports segments the queries.
+
+Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment, ICCV 2019, section 3.3.
+"""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor
+
+from episodes.batch import ClipBatch
+from fewshot.losses.masks import clip_mask_loss
+from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
+from fewshot.systems.base import Losses
+
+
+def prototype_warmup(
+    support: Tensor,
+    query: Tensor,
+    supports: ClipBatch,
+    queries: ClipBatch,
+    shots: int,
+    num_frames: float | None,
+) -> Losses:
+    """Loss of segmenting the queries by cosine to the supports' prototypes.
+
+    Attention to the support does not learn anything before the features are good; this makes them good where a system
+    compares them.
+
+    Args:
+        support: `(B * K, S, c, h, w)` embedded support clips, not masked; query: `(N, T, c, h', w')`.
+    """
+    pairs = prototypes(support, mask_weights(supports, (support.shape[-2], support.shape[-1])))
+    pairs = rearrange(pairs, "(b k) s c -> b k s c", k=shots).mean(1)
+    logits = prototype_logits(query, pairs.repeat_interleave(len(queries) // len(pairs), 0))
+    loss = clip_mask_loss(logits, queries, num_frames)
+    return Losses(total=loss, terms={"loss_mask": loss})
