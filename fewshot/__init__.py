@@ -1,8 +1,9 @@
 """Few-shot and referring segmentation of images and videos.
 
-`load(path)` gives a trained system, `segment(system, episode)` the masks of an episode's queries, `example_episode()`
-an episode to try them on and `save_episode_picture(path, episode, masks)` a look at the result. Nothing is imported
-before it is used: `import fewshot` has no side effects.
+`load(path)` gives a trained system, and its `segment(image_or_video, support=[(image, mask), ...], text="...")` the
+masks and scores of what is asked for (`Support` says more of one support than a pair can). `segment(system, episode)`
+gives the masks of an episode's queries, `example_episode()` an episode to try it on and `save_episode_picture(path,
+episode, masks)` a look at the result. Nothing is imported before it is used: `import fewshot` has no side effects.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from fewshot.loading import load
     from fewshot.pictures import save_episode_picture
     from fewshot.segmentation import segment
+    from fewshot.supports import Support
 
-__all__ = ["example_episode", "load", "save_episode_picture", "segment"]
+__all__ = ["Support", "example_episode", "load", "save_episode_picture", "segment"]
 _HOMES = {
+    "Support": "fewshot.supports",
     "example_episode": "fewshot.examples",
     "load": "fewshot.loading",
     "save_episode_picture": "fewshot.pictures",

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from torch import nn
 
 from fewshot.config import SystemConfig
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
-from fewshot.nn.text import TextEncoder, roberta_from_folder, small_text_encoder
+from fewshot.nn.swin import Swin
+from fewshot.nn.text import TextEncoder, bert_from_folder, roberta_from_folder, small_text_encoder
+from fewshot.nn.value_encoder import TinyValueEncoder, ValueEncoder
 from fewshot.systems.base import System
 from fewshot.systems.cma import CMA, Sizes
 from fewshot.systems.prototype import Prototype
+from fewshot.systems.uniref import UniRef
+from fewshot.systems.uniref import Sizes as UniRefSizes
 from fewshot.weights import official_tensors, read_pickle
+
+
+TEXT_FILES = {
+    "roberta": ("roberta-base", "tokenizer.json, or vocab.json and merges.txt"),
+    "bert": ("bert-base-uncased", "tokenizer.json, or vocab.txt"),
+}
 
 
 def build_system(config: SystemConfig, recipe: str = "fixed") -> System:
@@ -25,14 +38,21 @@ def build_system(config: SystemConfig, recipe: str = "fixed") -> System:
         ValueError: for an unknown name, or sizes that do not fit together.
         FileNotFoundError: for missing weights or tokenizer files.
     """
-    builders: dict[str, Callable[[SystemConfig, str], System]] = {"cma": _cma, "prototype": _prototype}
+    builders: dict[str, Callable[[SystemConfig, str], System]] = {
+        "cma": _cma,
+        "prototype": _prototype,
+        "uniref": _uniref,
+    }
     if config.name not in builders:
         raise ValueError(f"unknown system {config.name!r}: choose one of {', '.join(sorted(builders))}")
-    return builders[config.name](config, recipe)
+    system = builders[config.name](config, recipe)
+    system.built_from = config
+    return system
 
 
 def build_cma(config: SystemConfig, text: TextEncoder, recipe: str = "fixed") -> CMA:
     """A CMA of the configured sizes around a text encoder."""
+    _check_width(config)
     sizes = Sizes(
         hidden_dim=config.hidden_dim,
         heads=config.heads,
@@ -43,8 +63,6 @@ def build_cma(config: SystemConfig, text: TextEncoder, recipe: str = "fixed") ->
         points=config.points,
         dropout=config.dropout,
     )
-    if sizes.hidden_dim % 4 or sizes.hidden_dim % sizes.heads:
-        raise ValueError(f"hidden_dim {sizes.hidden_dim} must be a multiple of 4 and of heads ({sizes.heads})")
     return CMA(
         build_backbone(config),
         text,
@@ -64,12 +82,71 @@ def build_cma(config: SystemConfig, text: TextEncoder, recipe: str = "fixed") ->
 
 
 def _cma(config: SystemConfig, recipe: str) -> System:
-    return build_cma(config, build_text_encoder(config), recipe)
+    text = build_text_encoder(config)
+    if text is None:
+        raise ValueError("system.text=none: cma cannot do without expressions; choose roberta or small")
+    return build_cma(config, text, recipe)
 
 
 def _prototype(config: SystemConfig, recipe: str) -> System:
     backbone = build_backbone(config)
     return Prototype(backbone.freeze() if config.freeze_backbone else backbone)
+
+
+def build_uniref(config: SystemConfig, text: TextEncoder | None, recipe: str = "fixed") -> UniRef:
+    """A UniRef++ of the configured sizes around a text encoder, or without one."""
+    _check_width(config)
+    sizes = UniRefSizes(
+        hidden_dim=config.hidden_dim,
+        heads=config.heads,
+        encoder_layers=config.encoder_layers,
+        decoder_layers=config.decoder_layers,
+        feedforward_dim=config.feedforward_dim,
+        num_queries=config.num_queries,
+        points=config.points,
+        dropout=config.dropout,
+        fusion_heads=config.heads,
+        fusion_head_dim=config.fusion_head_dim,
+        fusion_dropout=config.fusion_dropout,
+        num_classes=config.num_classes,
+    )
+    learns = "stem" if config.backbone.startswith(("resnet", "swin")) else "none"
+    return UniRef(
+        build_backbone(config),
+        text,
+        build_value_encoder(config),
+        sizes,
+        freeze_backbone="all" if config.freeze_backbone else learns,
+        freeze_text=config.freeze_text,
+        text_dropout=recipe == "official",
+        bf16_attention=config.bf16_attention,
+        fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
+        # pretrained parts learn more slowly; parts that start from scratch do not
+        backbone_lr=1.0 if config.backbone == "tiny" else 0.1,
+        text_lr_absolute=None if config.text == "small" else 1e-5,
+        checkpointing=config.activation_checkpointing,
+    )
+
+
+def build_value_encoder(config: SystemConfig) -> nn.Module | None:
+    """What encodes the masked references of UniRef++; None: it takes none."""
+    builders: dict[str, Callable[[], nn.Module | None]] = {
+        "resnet18": lambda: ValueEncoder(config.hidden_dim),
+        "tiny": lambda: TinyValueEncoder(config.hidden_dim),
+        "none": lambda: None,
+    }
+    if config.value_encoder not in builders:
+        raise ValueError(f"unknown value encoder {config.value_encoder!r}: choose one of {', '.join(builders)}")
+    return builders[config.value_encoder]()
+
+
+def _uniref(config: SystemConfig, recipe: str) -> System:
+    return build_uniref(config, build_text_encoder(config), recipe)
+
+
+def _check_width(config: SystemConfig) -> None:
+    if config.hidden_dim % 4 or config.hidden_dim % config.heads:
+        raise ValueError(f"hidden_dim {config.hidden_dim} must be a multiple of 4 and of heads ({config.heads})")
 
 
 def build_backbone(config: SystemConfig) -> Backbone:
@@ -78,6 +155,7 @@ def build_backbone(config: SystemConfig) -> Backbone:
     builders: dict[str, Callable[[], Backbone]] = {
         "resnet50": lambda: ResNet(50, checkpointing),
         "resnet101": lambda: ResNet(101, checkpointing),
+        **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in ("tiny", "small", "base", "large")},
         "mobilenet_v2": lambda: MobileNetV2(checkpointing),
         "tiny": lambda: TinyBackbone(config.backbone_width, checkpointing),
     }
@@ -114,16 +192,20 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     backbone.body.load_state_dict({name: found[name] for name in wanted})
 
 
-def build_text_encoder(config: SystemConfig) -> TextEncoder:
-    """The text encoder with its tokenizer."""
+def build_text_encoder(config: SystemConfig) -> TextEncoder | None:
+    """The text encoder with its tokenizer; None for `none`."""
+    if config.text == "none":
+        return None
     if config.text == "small":
         return small_text_encoder(config.text_dim, config.text_layers, config.dropout)
-    if config.text != "roberta":
-        raise ValueError(f"unknown text encoder {config.text!r}: choose one of roberta, small")
+    readers = {"roberta": roberta_from_folder, "bert": bert_from_folder}
+    if config.text not in readers:
+        raise ValueError(f"unknown text encoder {config.text!r}: choose one of {', '.join(readers)}, small, none")
     if config.text_weights is None:
+        model, files = TEXT_FILES[config.text]
         raise FileNotFoundError(
-            "system.text=roberta needs the files of roberta-base (tokenizer.json, or vocab.json and merges.txt; "
-            "config.json and model.safetensors to start from its weights): put them in a folder and name it with "
-            "system.text_weights=FOLDER, or use system.text=small, which needs no files"
+            f"system.text={config.text} needs the files of {model} ({files}; config.json and model.safetensors to start "
+            "from its weights): put them in a folder and name it with system.text_weights=FOLDER, or use "
+            "system.text=small, which needs no files"
         )
-    return roberta_from_folder(config.text_weights)
+    return readers[config.text](config.text_weights)

@@ -5,15 +5,11 @@ The folder it writes is what `weights=` takes, and loads faster than the origina
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from episodes.cli import did_you_mean
 from fewshot.build import build_cma
@@ -21,7 +17,7 @@ from fewshot.cli import short_errors
 from fewshot.config import SystemConfig
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma import checkpoint as cma
-from fewshot.weights import CONFIG, WEIGHTS, WeightsReport, load_weights, official_tensors, read_pickle
+from fewshot.weights import CONFIG, WEIGHTS, WeightsReport, load_weights, official_tensors, read_pickle, write_converted
 
 KEYS = {
     "system": "the system the checkpoint belongs to: cma",
@@ -58,12 +54,7 @@ def convert(checkpoint: Path, out: Path, variant: str | None = None) -> WeightsR
         text = TextEncoder(roberta(), WordHashTokenizer())  # the tokenizer is not part of the weights
     system = build_cma(config, text.to_empty(device="cpu"))
     report = load_weights(system, checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / (WEIGHTS + ".part")
-    save_file({name: tensor.contiguous() for name, tensor in system.state_dict().items()}, part)
-    content = {"system": "cma", "source": checkpoint.name, "config": dataclasses.asdict(config)}
-    (out / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, out / WEIGHTS)
+    write_converted(out, system, config, source=checkpoint.name)
     return report
 
 

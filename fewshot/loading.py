@@ -14,19 +14,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fewshot.build import build_system
 from fewshot.config import MetaTrainConfig, SystemConfig
+from fewshot.pretrained import TOKENIZER, download, is_hub_name
 from fewshot.systems.base import System
-from fewshot.weights import CONFIG, WEIGHTS, load_trained, system_config
+from fewshot.weights import CONFIG, WEIGHTS, load_trained, read_config, system_config
 
 RUN_CONFIG = "config.yaml"
 
 
 def load(path: str | Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> System:
-    """The trained system in a run folder or a converted folder, in eval mode.
+    """The trained system in a folder or on the Hugging Face Hub, in eval mode.
 
     Args:
-        path: folder of a training run (its best checkpoint is taken), a checkpoint in such a folder, or a folder that
-            `python -m fewshot.convert` wrote.
-        text_weights: folder with the tokenizer of a RoBERTa system, where the stored path is not valid here.
+        path: folder of a training run (its best checkpoint is taken), a checkpoint in such a folder, a folder that
+            `python -m fewshot.convert` or `save_pretrained` wrote, or, where no folder of that name is here, a system
+            on the Hub by its name `user/name`, which is then fetched.
+        text_weights: folder with the tokenizer of a RoBERTa or BERT system, where the stored path is not valid here.
         device: where the system is put.
 
     Raises:
@@ -34,15 +36,36 @@ def load(path: str | Path, *, text_weights: str | Path | None = None, device: to
         ValueError: the folder has no configuration, or one of another version.
         CheckpointError: the weights are damaged or of another system.
     """
-    config = stored_system(Path(path))
+    if not Path(path).expanduser().exists() and is_hub_name(path):
+        return load_folder(download(str(path)), text_weights=text_weights, device=device)
+    return load_folder(Path(path).expanduser(), text_weights=text_weights, device=device)
+
+
+def load_folder(path: Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> System:
+    """`load` for what is on this machine."""
+    config = stored_system(path)
     if config is None:
         raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
     if text_weights is not None:
         config = replace(config, text_weights=str(text_weights))
+    elif (path / TOKENIZER).is_dir():
+        config = replace(config, text_weights=str(path / TOKENIZER))
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(config)
     load_trained(system, path)
+    set_test_size(system, path)
     return system.to(device).eval()
+
+
+def set_test_size(system: System, path: Path) -> None:
+    """The size at which the system in a run folder or converted folder was trained and tested, where it is known."""
+    run = stored_run(path)
+    if run is not None:
+        system.test_size = run.benchmark.test_size
+        return
+    stored = read_config(path if path.is_dir() else path.parent)
+    if "test_size" in stored:
+        system.test_size, system.test_max_size = stored["test_size"], stored.get("test_max_size")
 
 
 def stored_system(path: Path) -> SystemConfig | None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewshot.config import SystemConfig
@@ -125,6 +126,36 @@ def system_config(folder: Path) -> SystemConfig:
     if unknown:
         raise CheckpointError(f"{folder / CONFIG} has unknown keys: {', '.join(unknown)}")
     return SystemConfig(**config)
+
+
+def write_converted(folder: Path, system: System, config: SystemConfig, source: str) -> None:
+    """Write `model.safetensors` and `config.json`, readable for everybody, where `load_weights` finds them.
+
+    Args:
+        folder: made where it does not exist; older files of these names are replaced.
+        config: what `build_system` makes this system from.
+        source: where the weights come from, in a word or two.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = replace(config, backbone_weights=None, text_weights=None)  # both are in the weights
+    content = {"system": system.name, "source": source, "config": asdict(config)}
+    content |= {"test_size": system.test_size, "test_max_size": system.test_max_size}
+    part = folder / (WEIGHTS + ".part")
+    save_file(_separate(system.state_dict()), part)
+    part.chmod(0o644)  # safetensors writes files that only their owner can read
+    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(part, folder / WEIGHTS)
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: contiguous, and no two that share their memory."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone().contiguous() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return result
 
 
 def read_pickle(path: Path) -> Any:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
+from fewshot.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from fewshot.inference import Result
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Losses:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
-class System(nn.Module):
+class System(nn.Module, Pretrained):
     """The two questions every system answers: what do you remember of the reference, and where is it in these frames?
 
     A subclass is built from plain numbers and modules. Nothing is remembered on the module between calls: what is
@@ -107,3 +111,39 @@ class System(nn.Module):
         full = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)[:, 0]
         height, width = (int(v) for v in queries.sizes[n])
         return full[:, :height, :width].sigmoid()
+
+    def segment(
+        self,
+        source: Any,
+        support: Any = None,
+        text: Any = None,
+        *,
+        size: int | None = None,
+        chunk: int = 10,
+        min_score: float = 0.0,
+    ) -> Result:
+        """Find in an image or a video of your own what supports show and words say.
+
+        Args:
+            source: an array `(H, W, 3)` or `(T, H, W, 3)` of uint8 RGB, a tensor `(3, H, W)` or `(T, 3, H, W)` of uint8
+                or floats in 0..1, a PIL image, or the path of an image, of a folder of frames or of a video file.
+            support: `[(image, mask), ...]`, or `{class: [(image, mask), ...]}` for several classes at once. Images are
+                given as `source` is, masks as bool, 0/1 or 0/255 `(H, W)`, PIL images or paths; a support may also be
+                a clip with masks `(T, H, W)`. `fewshot.Support` says more of one, which object of a mask say.
+            text: an expression, several, or `{class: expression}`. A system that cannot do without words reads the
+                supports with these words too, unless `Support.text` has others.
+            size: short side of the frames that the network sees, in pixels; None: `test_size`.
+            chunk: frames of one forward pass.
+            min_score: frames with a lower score get an empty mask, 0..1.
+
+        Returns:
+            A mask for each class or expression at the size of `source`, scores, and a label map.
+
+        Raises:
+            ValueError: what the system cannot take, or what cannot be read; the message names it and what to do.
+            FileNotFoundError: a path with nothing there.
+            TypeError: an image or mask of another kind.
+        """
+        from fewshot.inference import segment_media
+
+        return segment_media(self, source, support, text, size=size, chunk=chunk, min_score=min_score)
