@@ -1,0 +1,331 @@
+"""UniRef++: one network for objects that are referred to by language, by a mask in other images, or by both.
+
+Wu et al., UniRef++: Segment Every Reference Object in Spatial and Temporal Spaces, arXiv 2312.15715, 2023 (UniRef:
+ICCV 2023).
+Deformable DETR with dynamic masks, whose features are fused with the reference before the encoder; read `forward` from
+top to bottom. Frames are seen one by one.
+
+Legend: B episodes, K shots, S support frames, N query clips (B * expressions), T frames, n = N * T, C width, Q queries,
+D decoder layers; levels are (h, w) maps at strides 8, 16, 32 and 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+from fewshot.losses.warmup import prototype_warmup
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.deformable_transformer import Decoded, DeformableTransformer
+from fewshot.nn.fusion import Words
+from fewshot.nn.mask_head import DynamicMaskHead, aligned_bilinear
+from fewshot.nn.masks import padded_masks
+from fewshot.nn.mlp import MLP
+from fewshot.nn.padding import level_paddings
+from fewshot.nn.positions import sine_2d
+from fewshot.nn.projection import LevelProjection
+from fewshot.nn.proposals import ProposalQueries, score_head
+from fewshot.nn.small_fpn import SmallFPN
+from fewshot.nn.text import TextEncoder, TextProjection
+from fewshot.nn.unifusion import FusionReference, UniFusion
+from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.uniref.detection import Detection, best_queries
+from fewshot.systems.uniref.recipe import learning_groups
+from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
+
+LEVELS = 4
+MASK_CHANNELS = 8
+WARMUP_LEVELS = 2  # strides 8 and 16
+FREEZE, FUSION_INITS, STRIDES = ("all", "stem", "none"), ("zero", "similarity"), (4, 1)
+TEXT_DROPOUT = 0.1  # of the projection of the words
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of the network; the defaults are those of the released models."""
+
+    hidden_dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feedforward_dim: int = 2048
+    num_queries: int = 300
+    points: int = 4
+    dropout: float = 0.0
+    fusion_heads: int = 8
+    fusion_head_dim: int = 256
+    fusion_dropout: float = 0.1
+    num_classes: int = 1
+
+
+class UniRef(System):
+    """The main model of UniRef++.
+
+    Args:
+        backbone: four taps at strides 4, 8, 16 and 32.
+        text: text encoder with its tokenizer; None: expressions are refused.
+        value_encoder: encoder of support frames with their masks (`fewshot.nn.value_encoder`); None: supports are
+            refused.
+        sizes: widths and depths.
+        freeze_backbone: `all`, `stem` (the stem and the first stage) or `none`.
+        freeze_text: keep the text encoder as it is.
+        text_dropout: keep the dropout of a frozen text encoder in training, as the official code does.
+        text_projection_dropout: dropout of the projected words in training.
+        bf16_attention: attend in bfloat16 in the fusion, as the released weights were trained.
+        fusion_init: `zero`: the fusion starts as the identity; `similarity`: it starts as attention by feature
+            similarity that lets the retrieved values pass, for training from scratch.
+        mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
+        backbone_lr: factor on the learning rate of the rest.
+        text_lr_absolute: learning rate of the text encoder; None: that of the rest.
+        checkpointing: trade time for memory in training.
+    """
+
+    name = "uniref"
+    accepts = frozenset({"support", "expression"})
+    needs = frozenset()
+    pad_multiple = 32
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        text: TextEncoder | None,
+        value_encoder: nn.Module | None,
+        sizes: Sizes = Sizes(),
+        *,
+        freeze_backbone: str = "all",
+        freeze_text: bool = False,
+        text_dropout: bool = False,
+        text_projection_dropout: float = TEXT_DROPOUT,
+        bf16_attention: bool = False,
+        fusion_init: str = "zero",
+        mask_stride: int = 4,
+        backbone_lr: float = 0.1,
+        text_lr_absolute: float | None = 1e-5,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        choices = ("freeze_backbone", freeze_backbone, FREEZE), ("mask_stride", mask_stride, STRIDES)
+        for name, value, valid in (*choices, ("fusion_init", fusion_init, FUSION_INITS)):
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
+        dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
+        self.mask_stride, self.text_dropout = mask_stride, text_dropout
+        self.backbone_lr, self.text_lr_absolute = backbone_lr, text_lr_absolute
+        self.backbone, self.text, self.value_encoder = backbone, text, value_encoder
+        self.text_projection = text and TextProjection(text.dim, dim, text_projection_dropout, pool="mean")
+        self.level_projection = LevelProjection(backbone.channels[1:], dim)
+        self.fusion = self._fusion(sizes, bf16_attention, fusion_init) if text or value_encoder else None
+        queries = ProposalQueries(sizes.num_queries, dim, classes)
+        widths = (dim, sizes.heads, LEVELS, sizes.points, sizes.encoder_layers, layers, sizes.feedforward_dim)
+        self.transformer = DeformableTransformer(*widths, sizes.dropout, queries, checkpointing, True)
+        self.score_heads = nn.ModuleList(score_head(dim, classes) for _ in range(layers))
+        self.pixel_decoder = SmallFPN(backbone.channels[0], dim, MASK_CHANNELS)
+        self.mask_head = DynamicMaskHead(MASK_CHANNELS, coordinates_first=True)
+        self.controller = MLP(dim, dim, dim, self.mask_head.num_parameters)
+        for linear in self.controller.layers:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
+        self._freeze(freeze_backbone, freeze_text)
+
+    @staticmethod
+    def _fusion(sizes: Sizes, bf16: bool, start: str) -> UniFusion:
+        widths = (sizes.hidden_dim, sizes.fusion_heads, sizes.fusion_head_dim)
+        fusion = UniFusion(*widths, sizes.fusion_dropout, bf16=bf16)
+        if start == "similarity":
+            fusion.start_as_similarity()
+        return fusion
+
+    def _freeze(self, backbone: str, text: bool) -> None:
+        """Freeze what is asked for, and the text encoder's pooler, which has no part in the output."""
+        parts: dict[str, list[nn.Module]] = {"all": [self.backbone], "stem": self.backbone.stages()[:1], "none": []}
+        frozen = parts[backbone]
+        if self.text is not None:
+            frozen.append(self.text if text else self.text.encoder.pooler)
+        for module in frozen:
+            module.requires_grad_(False)
+        self.text_is_frozen = text
+
+    def train(self, mode: bool = True) -> UniRef:
+        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
+        super().train(mode)
+        if self.text is not None and self.text_is_frozen and not self.text_dropout:
+            self.text.eval()
+        return self
+
+    # ------------------------------------------------------------------------------------------------ the two questions
+
+    def encode_reference(self, supports: ClipBatch | None, shots: int) -> UniRefState | None:
+        """Keys and values of `(B * K)` support clips at every level; None where there are no supports.
+
+        All frames of the `K` clips of an episode become one sequence of tokens.
+
+        Raises:
+            ValueError: there are supports and no value encoder, or a support has no mask.
+        """
+        if supports is None:
+            return None
+        if self.value_encoder is None:
+            raise ValueError(
+                "this UniRef was built without a value encoder (value_encoder=None) and takes no supports: give it "
+                "expressions, or build it with one"
+            )
+        masks = padded_masks(supports).flatten(0, 1)
+        keys = self.project(self.see(supports.frames))
+        values = self.value_encoder(supports.frames.flatten(0, 1), masks, keys)
+        paddings = frames_of(level_paddings(supports.padding, [_size(x) for x in keys]), supports.frames.shape[1])
+        references = len(supports) // shots
+        levels = (mask_reference(*level, references) for level in zip(keys, values, paddings, strict=True))
+        return UniRefState(tuple(levels), images=len(masks) // references)
+
+    def forward(self, queries: ClipBatch, state: UniRefState | None) -> Detection:
+        """Find the object of each of `N` query clips, by its expression, by its reference in `state`, or by both.
+
+        With neither, objects are detected without a reference, as in pretraining.
+
+        Raises:
+            ValueError: some clips have an expression and others have not, there is one and no text encoder, there are
+                more query clips than references, or the frames are too small for the number of queries.
+        """
+        check_references(state, len(queries))
+        t = queries.frames.shape[1]
+        maps = self.see(queries.frames)  # strides 4, 8, 16, 32: (n, C_i, h_i, w_i)
+        levels = self.project(maps)  # strides 8 to 64: (n, C, h, w)
+        paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
+        places = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
+        fused = self.fuse(levels, self.read(queries.expressions), state, len(queries))
+        decoded = self.transformer(fused, frames_of(paddings, t), frames_of(places, t), None)
+        features = self.pixel_decoder(maps[0], decoded.memory[:3])
+        return self.detection(decoded, features, queries)
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        """Set losses of all decoder layers and of the proposals, normalised by the number of matched queries."""
+        raise NotImplementedError("the losses of UniRef are not there yet")
+
+    # ------------------------------------------------------------------------------------------------ the steps
+
+    def see(self, frames: Tensor) -> list[Tensor]:
+        """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(n, C_i, h_i, w_i)`."""
+        return self.backbone(frames.flatten(0, 1))
+
+    def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Backbone features to the four levels `(n, C, h, w)`, before any fusion."""
+        return self.level_projection(maps[1:])
+
+    def read(self, expressions: Sequence[str | None]) -> Words | None:
+        """Words of `N` expressions; None where no clip has one."""
+        texts = all_or_none(expressions)
+        if texts is None:
+            return None
+        if self.text is None or self.text_projection is None:
+            raise ValueError(
+                f"this UniRef was built without a text encoder (text=None) and cannot read {texts[0]!r}: give it "
+                "supports, or build it with one"
+            )
+        return self.text_projection(*self.text(texts))
+
+    def fuse(
+        self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, clips: int
+    ) -> list[Tensor]:
+        """Levels `(n, C, h, w)` that know the reference; the same ones where there is none.
+
+        The words serve every level. The frames of a clip share its reference, so that their places are one sequence.
+        """
+        if self.fusion is None or (words is None and state is None):
+            return list(levels)
+        language = words and FusionReference(words.features, words.features, words.padding, words.sentence)
+        fused = []
+        for index, level in enumerate(levels):
+            tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
+            tokens = self.fusion(tokens, language, None if state is None else state.levels[index])
+            h, w = _size(level)
+            fused.append(rearrange(tokens, "n (t h w) c -> (n t) c h w", h=h, w=w))
+        return fused
+
+    def detection(self, decoded: Decoded, features: Tensor, queries: ClipBatch) -> Detection:
+        """Scores and boxes of every decoder layer, and the mask of the best query of the last one."""
+        if decoded.proposals is None:
+            raise TypeError("UniRef decodes from proposals")
+        clips, t = queries.frames.shape[:2]
+        logits = torch.stack([head(x) for head, x in zip(self.score_heads, decoded.states, strict=True)])
+        winner = best_queries(logits[-1])
+        frames = torch.arange(len(winner), device=winner.device)
+        references, sizes = torch.stack(decoded.references), queries.sizes.repeat_interleave(t, 0)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
+            mask = self._masks(features, decoded.states[-1], references[-1], sizes, frames, winner, self.mask_stride)
+        scores, boxes = logits[-1].max(-1).values[frames, winner], decoded.boxes[-1][frames, winner]
+        return Detection(
+            masks=mask.unflatten(0, (clips, t))[:, :, None],
+            scores=scores.view(clips, t, 1),
+            boxes=boxes.view(clips, t, 1, 4),
+            stride=self.mask_stride,
+            class_logits=logits,
+            all_boxes=decoded.boxes,
+            references=references,
+            states=decoded.states,
+            mask_features=features,
+            frame_sizes=sizes,
+            memory=decoded.memory,
+            proposal_logits=decoded.proposals.logits,
+            proposal_boxes=decoded.proposals.boxes.sigmoid(),
+            chosen=decoded.proposals.chosen,
+            winner=winner,
+        )
+
+    def masks_of(
+        self, detection: Detection, layer: int, frame_index: Tensor, query_index: Tensor, stride: int | None = None
+    ) -> Tensor:
+        """Mask logits `(M, h, w)` of chosen queries, with gradient.
+
+        Args:
+            layer: decoder layer, -1 for the last.
+            frame_index: `(M,)` which of the `n` frames; query_index: `(M,)` which of its queries.
+            stride: network pixels per mask cell, 4 or 1; None: `detection.stride`.
+        """
+        at, state = detection.references[layer], detection.states[layer]
+        stride = stride or detection.stride
+        return self._masks(detection.mask_features, state, at, detection.frame_sizes, frame_index, query_index, stride)
+
+    def _masks(
+        self, features: Tensor, states: Tensor, at: Tensor, sizes: Tensor, frames: Tensor, queries: Tensor, stride: int
+    ) -> Tensor:
+        parameters = self.controller(states[frames, queries])[:, None]
+        points = at[frames, queries][:, None, :2]
+        masks = self.mask_head(features[frames], parameters, points, sizes[frames])
+        return aligned_bilinear(masks, self.mask_head.stride // stride)[:, 0]
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
+        """Optimiser groups, see `learning_groups`."""
+        rates = {"backbone": lr * self.backbone_lr, "offsets": lr * 0.1}
+        if self.text_lr_absolute is not None:
+            rates["text"] = self.text_lr_absolute
+        return learning_groups(self.named_parameters(), lr, rates)
+
+    def warmup_losses(
+        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+    ) -> Losses:
+        """Prototype loss on the projected levels at strides 8 and 16, where the fusion compares query and support."""
+        parts = []
+        levels = zip(self.project(self.see(supports.frames)), self.project(self.see(queries.frames)), strict=True)
+        for support, query in list(levels)[:WARMUP_LEVELS]:
+            support, query = support.unflatten(0, (len(supports), -1)), query.unflatten(0, (len(queries), -1))
+            parts.append(prototype_warmup(support, query, supports, queries, shots, num_frames).total)
+        total = torch.stack(parts).mean()
+        return Losses(total=total, terms={"loss_mask": total})
+
+
+def frames_of(clips: Sequence[Tensor], frames: int) -> list[Tensor]:
+    """Maps of `N` clips repeated for their frames: each `(N, ...)` to `(N * frames, ...)`."""
+    return [x.repeat_interleave(frames, 0) for x in clips]
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
