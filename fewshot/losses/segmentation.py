@@ -5,6 +5,7 @@ Focal loss: Lin et al., ICCV 2017; dice: Milletari et al., 3DV 2016. Legend: Q p
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
@@ -21,6 +22,28 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """`1 - (2 sum(p t) + 1) / (sum p + sum t + 1)` over the last axis: `(..., P) -> (...)`."""
     p = logits.sigmoid()
     return 1 - (2 * (p * targets).sum(-1) + 1) / (p.sum(-1) + targets.sum(-1) + 1)
+
+
+def two_way_logits(logits: Tensor) -> Tensor:
+    """Logits of background and foreground for a softmax, from probabilities cut at 1e-7: `(P, x) -> (P, 2, x)`.
+
+    As if one object were aggregated with the background (Cheng et al., STCN, NeurIPS 2021, after STM).
+    """
+    p = logits.sigmoid()
+    return torch.stack([1 - p, p], 1).clamp(1e-7, 1 - 1e-7).logit()
+
+
+def hard_pixel_loss(two_way: Tensor, targets: Tensor, share: float = 0.4) -> Tensor:
+    """Cross entropy of the hardest `share` of each mask's pixels: `(P, 2, x), (P, x) 0 or 1 -> (P,)`."""
+    loss = F.cross_entropy(two_way, targets.long(), reduction="none")
+    return loss.topk(max(1, int(share * loss.shape[-1])), dim=-1, sorted=False).values.mean(-1)
+
+
+def soft_iou_loss(two_way: Tensor, targets: Tensor) -> Tensor:
+    """One minus the soft IoU, `sum min(p, t) / sum max(p, t)`: `(P, 2, x), (P, x) 0 or 1 -> (P,)`."""
+    p = two_way.softmax(1)[:, 1]
+    inter, union = torch.minimum(p, targets).sum(-1), torch.maximum(p, targets).sum(-1)
+    return 1 - (inter + 1e-7) / (union + 1e-7)
 
 
 def focal_cost(logits: Tensor, targets: Tensor) -> Tensor:
