@@ -1,0 +1,109 @@
+"""UniFusion: image tokens take up a reference, in words or in masked images, before any object is looked for.
+
+Wu et al., UniRef++, arXiv 2312.15715, section 3.2. The modulation by the reference's embedding is the adaptive layer
+normalisation of Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023, section 3.2.
+
+Legend: B references, L image tokens, S reference tokens, C width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from fewshot.nn.attention import attention
+
+SHARPNESS = 10.0  # of the attention that starts as similarity: two equal features meet with this logit
+OPEN_GATE = 1.0  # the gate of a module that does not start as the identity
+
+
+@dataclass(frozen=True)
+class FusionReference:
+    """What image tokens can read from a reference. For words, keys and values are the same.
+
+    Attributes:
+        keys: `(B, S, C)` what is compared with the image.
+        values: `(B, S, C)` what is brought back.
+        padding: `(B, S)` bool, True where there is no token.
+        embed: `(B, C)` the reference in one vector.
+    """
+
+    keys: Tensor
+    values: Tensor
+    padding: Tensor
+    embed: Tensor
+
+
+class UniFusion(nn.Module):
+    """One module for all levels and for both kinds of reference; it knows no positions.
+
+    What the tokens read is scaled, shifted and gated as the reference's embedding says, and added. It starts as the
+    identity: the gate is 0.
+
+    Args:
+        dim: width C.
+        heads: attention heads, each of width `head_dim`; together they may be wider than C.
+        dropout: of the attention weights in training.
+        bf16: attend in bfloat16, as the released weights were trained.
+    """
+
+    def __init__(
+        self, dim: int = 256, heads: int = 8, head_dim: int = 256, dropout: float = 0.1, *, bf16: bool = False
+    ) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.heads, self.dropout, self.bf16 = heads, dropout, bf16
+        self.norm_tokens, self.norm_keys = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key, self.value = (nn.Linear(dim, inner) for _ in range(3))
+        self.out = nn.Linear(inner, dim)
+        self.modulation = nn.Linear(dim, 3 * dim)
+        for linear in (self.query, self.key, self.value, self.out):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    @torch.no_grad()
+    def start_as_similarity(self) -> None:
+        """Start as a read-out by feature similarity, for training from scratch; parity needs the default start.
+
+        Gated by 0 the module learns only after its gate has, and attention between random projections finds nothing.
+        So queries and keys of a head start as the same random orthogonal projection: tokens are layer-normed, their
+        product is the cosine of the two features (within the projection), with `SHARPNESS` as its largest logit
+        whatever the width of a head. Values and output start as each other's transpose, so that values come out as
+        they went in, or, where the heads together are narrower than C, projected. The gate's bias starts at
+        `OPEN_GATE`, whatever the embedding.
+        """
+        dim, width = self.query.in_features, self.query.out_features // self.heads
+        scale = (SHARPNESS * width**0.5 / min(dim, width)) ** 0.5
+        alike = torch.cat([nn.init.orthogonal_(torch.empty(width, dim)) for _ in range(self.heads)])
+        through = nn.init.orthogonal_(torch.empty(self.heads * width, dim))
+        self.query.weight.copy_(scale * alike)
+        self.key.weight.copy_(scale * alike)
+        self.value.weight.copy_(through)
+        self.out.weight.copy_(through.T)
+        self.modulation.bias[2 * dim :] = OPEN_GATE
+
+    def forward(self, tokens: Tensor, language: FusionReference | None, mask: FusionReference | None) -> Tensor:
+        """Image tokens `(B, L, C)` that know the reference; both kinds are read by the original tokens, in parallel."""
+        query = self._heads(self.query(self.norm_tokens(tokens)))
+        for reference in (language, mask):
+            if reference is not None:
+                tokens = tokens + self.delta(query, reference)
+        return tokens
+
+    def delta(self, query: Tensor, reference: FusionReference) -> Tensor:
+        """What queries `(B, heads, L, d)` take from a reference: `(B, L, C)`."""
+        key, value = self._heads(self.key(self.norm_keys(reference.keys))), self._heads(self.value(reference.values))
+        dropout = self.dropout if self.training else 0.0
+        read = attention(query, key, value, reference.padding, dropout=dropout, bf16=self.bf16)
+        read = self.out(rearrange(read, "b h l d -> b l (h d)"))
+        shift, scale, gate = self.modulation(F.silu(reference.embed))[:, None].chunk(3, -1)
+        return gate * (read * (1 + scale) + shift)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b l (h d) -> b h l d", h=self.heads)
