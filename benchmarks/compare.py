@@ -1,7 +1,7 @@
 """Paired comparison of two runs on the same episodes: `python -m benchmarks.compare a.json b.json`
 
-Both runs are resampled together (the same query videos in each bootstrap sample), so that what makes a video hard
-for both cancels, and the interval is about the difference.
+Both runs are resampled together (the same query videos, or images, in each bootstrap sample), so that what makes one
+hard for both cancels, and the interval is about the difference.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arguments import count, fail, parse
-from benchmarks.estimates import MEASURES, fold_numbers, mean_numbers
+from benchmarks.estimates import fold_numbers, mean_numbers
 from benchmarks.intervals import percentile_interval
-from benchmarks.protocols import Protocol, get_protocol
-from benchmarks.scores import QueryScore, read_scores
+from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol
+from benchmarks.scores import Score, read_protocol, read_scores
 from benchmarks.tables import group_name, percent, text_table
 
 USAGE = """
@@ -25,12 +25,12 @@ python -m benchmarks.compare A B [key=value ...]
 
   A, B        the JSON or CSV reports of two runs that tested the same episodes (the same manifest, or the same
               benchmark, groups, shots and seeds)
-  protocol    cma (default), cma_per_class or davis
+  protocol    default: the one that the reports name, else cma (videos) or hsnet (images)
   probe       compare a probe instead of the real numbers (default: empty)
   bootstrap   number of bootstrap samples (default 2000)
   seed        of the bootstrap (default 0)
 """
-KEYS = {"protocol": "cma", "probe": "", "bootstrap": "2000", "seed": "0"}
+KEYS = {"protocol": "", "probe": "", "bootstrap": "2000", "seed": "0"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Difference:
     """B minus A of one measure of one group (None: mean over groups), in -1..1, with its 95 % interval.
 
     `p` is the two-sided bootstrap p-value of 'no difference' (twice the smaller share of samples on one side of 0).
-    Interval and p are None with a single query video.
+    Interval and p are None with a single query video or image.
     """
 
     group: int | None
@@ -75,17 +75,20 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[QueryScore],
-    b: Sequence[QueryScore],
-    protocol: str = "cma",
+    a: Sequence[Score],
+    b: Sequence[Score],
+    protocol: str = "",
     probe: str = "",
     bootstrap: int = 2000,
     random_seed: int = 0,
 ) -> Comparison:
-    """Compare two runs query by query, on the queries (same seed, group, episode, class, video, expression) of both.
+    """Compare two runs query by query, on the queries (same seed, group, episode, class, ...) of both.
+
+    Args:
+        protocol: of both runs; '' is `cma` or `hsnet`, by the kind of the scores.
 
     Raises:
-        ValueError: unknown protocol, or the runs have no query in common.
+        ValueError: unknown protocol, one of another kind of scores, or the runs have no query in common.
     """
     of_a, of_b = ({score.key: score for score in scores if score.probe == probe} for scores in (a, b))
     keys = sorted(of_a.keys() & of_b.keys())
@@ -95,14 +98,16 @@ def compare(
             "the same manifest, or the same benchmark, groups, shots and seeds"
         )
     pairs = [(of_a[key], of_b[key]) for key in keys]
-    differences = _differences(pairs, get_protocol(protocol), bootstrap, random_seed)
+    definition = get_protocol(protocol or default_protocol(a))
+    definition.check([*a, *b])
+    differences = _differences(pairs, definition, bootstrap, random_seed)
     return Comparison(tuple(differences), len(keys), len(of_a) - len(keys), len(of_b) - len(keys))
 
 
 def _differences(
-    pairs: Sequence[tuple[QueryScore, QueryScore]], protocol: Protocol, bootstrap: int, random_seed: int
+    pairs: Sequence[tuple[Score, Score]], protocol: BaseProtocol, bootstrap: int, random_seed: int
 ) -> list[Difference]:
-    """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the group and its videos."""
+    """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the group and its units."""
     groups: list[int | None] = sorted({score.group for score, _ in pairs})
     sides = []
     for side in (0, 1):
@@ -113,7 +118,7 @@ def _differences(
     result = []
     for group, a, b in zip([*groups, None], *sides, strict=True):
         draws = None if a.draws is None or b.draws is None else b.draws - a.draws
-        for k, measure in enumerate(MEASURES):
+        for k, measure in enumerate(protocol.measures):
             interval = None if draws is None else percentile_interval(draws[:, k])
             p = None if draws is None else _p_value(draws[:, k])
             result.append(Difference(group, measure, a.values[:, k].mean(), b.values[:, k].mean(), interval, p))
@@ -126,6 +131,14 @@ def _p_value(draws: NDArray[np.float64]) -> float:
     return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
 
 
+def _common_protocol(files: Sequence[str]) -> str:
+    """The protocol that the reports name, '' if none does."""
+    named = {name for name in map(read_protocol, files) if name}
+    if len(named) > 1:
+        raise ValueError(f"the reports are of the protocols {' and '.join(sorted(named))}: say which with protocol=...")
+    return named.pop() if named else ""
+
+
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     files, values = parse(argv, KEYS, USAGE)
@@ -134,7 +147,8 @@ def main(argv: Sequence[str]) -> None:
     try:
         a, b = (read_scores(path) for path in files)
         numbers = count(values["bootstrap"], "bootstrap"), count(values["seed"], "seed", least=0)
-        print(compare(a, b, values["protocol"], values["probe"], *numbers).table())
+        protocol = values["protocol"] or _common_protocol(files)
+        print(compare(a, b, protocol, values["probe"], *numbers).table())
     except ValueError as error:
         fail(str(error))
 

@@ -1,4 +1,4 @@
-"""`Report`: per-fold tables of J and F with intervals and probes side by side, from a list of query scores."""
+"""`Report`: per-fold tables with intervals and probes side by side, from a list of scores of queries or images."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.estimates import MEASURES, Estimate, FoldReport, build_folds
-from benchmarks.protocols import PROTOCOLS, get_protocol
-from benchmarks.scores import QueryScore, scores_to_json, write_scores
-from benchmarks.tables import group_name, percent, text_table
+from benchmarks.estimates import Estimate, FoldReport, build_folds
+from benchmarks.image_scores import ImageScore
+from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol, protocols_served
+from benchmarks.scores import QueryScore, Score, scores_to_json, write_scores
+from benchmarks.tables import group_name, measure_key, percent, text_table
 
-__all__ = ["Estimate", "FoldReport", "QueryScore", "Report"]
+__all__ = ["Estimate", "FoldReport", "ImageScore", "QueryScore", "Report"]
+MOST_CLASSES = 100  # a longer list of classes is left to the JSON file
 
 
 @dataclass(frozen=True)
 class Report:
-    """All numbers of a test, built from one `QueryScore` per query.
+    """All numbers of a test, built from one score per query: `QueryScore`s or `ImageScore`s.
 
     Attributes:
-        scores: queries of all seeds, groups and probes.
-        protocol: name of the protocol of the headline numbers; the others are reported as well.
+        scores: queries of all seeds, groups and probes, all of one kind.
+        protocol: name of the protocol of the headline numbers ('': `cma` or `hsnet`, by the kind of the scores). The
+            other protocols that the scores serve are reported as well.
         card: protocol card, printed above the tables (`Protocol.card`); '' prints the card with what is known here.
         bootstrap: number of bootstrap samples; 0 leaves those intervals out.
         random_seed: of the bootstrap.
+
+    Raises:
+        ValueError: no real score, a query scored twice, an unknown protocol, or one of the other kind of scores.
     """
 
-    scores: tuple[QueryScore, ...]
-    protocol: str = "cma"
+    scores: tuple[Score, ...]
+    protocol: str = ""
     card: str = ""
     bootstrap: int = 2000
     random_seed: int = 0
 
     def __post_init__(self) -> None:
-        get_protocol(self.protocol)
         object.__setattr__(self, "scores", tuple(self.scores))
         if not any(score.probe == "" for score in self.scores):
             raise ValueError("a report needs at least one query score with probe '' (the real numbers)")
+        object.__setattr__(self, "protocol", self.protocol or default_protocol(self.scores))
+        self.definition.check(self.scores)
         seen = set()
         for score in self.scores:
             if score.key in seen:
-                raise ValueError(f"scored twice: (seed, group, probe, episode, class, video, expression) = {score.key}")
+                raise ValueError(f"scored twice: ({score.KEY}) = {score.key}")
             seen.add(score.key)
+
+    @property
+    def definition(self) -> BaseProtocol:
+        """The protocol of the headline numbers."""
+        return get_protocol(self.protocol)
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -58,7 +70,8 @@ class Report:
     @cached_property
     def folds(self) -> tuple[FoldReport, ...]:
         """For each probe one entry per group, then one for the mean over groups (group None)."""
-        reports = (build_folds(self.scores, probe, self.bootstrap, self.random_seed) for probe in self.probes)
+        options = self.bootstrap, self.random_seed
+        reports = (build_folds(self.scores, self.definition, probe, *options) for probe in self.probes)
         return tuple(fold for of_probe in reports for fold in of_probe)
 
     def fold(self, group: int | None = None, probe: str = "") -> FoldReport:
@@ -68,34 +81,38 @@ class Report:
         return found
 
     def value(
-        self, measure: str = "J", probe: str = "", group: int | None = None, protocol: str | None = None
+        self, measure: str | None = None, probe: str = "", group: int | None = None, protocol: str | None = None
     ) -> float:
-        """One number in 0..1: `measure` is J, F or J&F; group None is the mean over groups."""
-        return self.fold(group, probe).estimates[protocol or self.protocol][measure].value
+        """One number in 0..1.
+
+        Args:
+            measure: one of the protocol's (`J`, `F`, `J&F`; `mIoU`, `FB-IoU`); None: the first.
+            group: None is the mean over groups.
+            protocol: None is that of the report.
+        """
+        estimates = self.fold(group, probe).estimates[protocol or self.protocol]
+        if measure is not None and measure not in estimates:
+            raise ValueError(f"unknown measure {measure!r} of protocol {self.protocol!r}: valid are {list(estimates)}")
+        return estimates[measure or self.definition.measures[0]].value
 
     def per_class(self, probe: str = "") -> dict[str, dict[str, float]]:
-        """J and F of each class (headline resolution, frames pooled within the class), with its counts."""
-        j_name, f_name = get_protocol(self.protocol).scores
-        classes: dict[str, list[QueryScore]] = {}
+        """The measures of each class under the headline protocol, with its counts."""
+        classes: dict[str, list[Score]] = {}
         for score in self.scores:
             if score.probe == probe:
                 classes.setdefault(score.class_name, []).append(score)
-        table = {}
-        for name, rows in sorted(classes.items()):
-            frames = sum(row.frames for row in rows)
-            j, f = (sum(row.frames * getattr(row, field) for row in rows) / frames for field in (j_name, f_name))
-            table[name] = {"J": j, "F": f, "queries": len(rows), "frames": frames}
-        return table
+        return {name: self.definition.per_class(rows) for name, rows in sorted(classes.items())}
 
     def summary(self) -> dict[str, float]:
-        """Flat numbers in percent for a tracker: `J`, `group_1/J`, `<probe>/J`, `<other protocol>/J`, ..."""
+        """Flat numbers in percent for a tracker: `J`, `group_1/J`, `<probe>/J`, `<other protocol>/J`, `miou`, ..."""
         flat = {}
-        for measure in MEASURES:
-            flat[measure] = self.value(measure)
-            flat |= {f"group_{group}/{measure}": self.value(measure, group=group) for group in self.groups}
-            flat |= {f"{probe}/{measure}": self.value(measure, probe) for probe in self.probes[1:]}
-            others = (name for name in PROTOCOLS if name != self.protocol)
-            flat |= {f"{name}/{measure}": self.value(measure, protocol=name) for name in others}
+        others = [p.name for p in protocols_served(self.definition) if p.name != self.protocol]
+        for measure in self.definition.measures:
+            key = measure_key(measure)
+            flat[key] = self.value(measure)
+            flat |= {f"group_{group}/{key}": self.value(measure, group=group) for group in self.groups}
+            flat |= {f"{probe}/{key}": self.value(measure, probe) for probe in self.probes[1:]}
+            flat |= {f"{name}/{key}": self.value(measure, protocol=name) for name in others}
         return {key: 100 * value for key, value in flat.items()}
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +120,7 @@ class Report:
         return {
             "protocol": self.protocol,
             "card": self._card().splitlines(),
-            "bootstrap": {"samples": self.bootstrap, "unit": "query video", "seed": self.random_seed},
+            "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},
             "folds": [asdict(fold) for fold in self.folds],
             "classes": {probe or "main": self.per_class(probe) for probe in self.probes},
             "queries": scores_to_json(self.scores),
@@ -119,50 +136,72 @@ class Report:
         write_scores(Path(path), self.scores)
 
     def table(self) -> str:
-        """Plain text: protocol card, folds and their mean with the probes, intervals, and the other averages."""
-        return "\n\n".join([self._card(), self._fold_table(), self._interval_table(), self._protocol_table()])
+        """Plain text: card, folds and their mean with the probes, intervals, classes, and the other averages."""
+        parts = [self._card(), self._fold_table(), self._interval_table()]
+        parts += [self._class_table()] if self.definition.lists_classes else []
+        parts += [self._protocol_table()] if len(self.fold().estimates) > 1 else []
+        return "\n\n".join(parts)
 
     def _card(self) -> str:
-        return self.card or get_protocol(self.protocol).card(seeds=self.fold().seeds)
+        return self.card or self.definition.card(seeds=self.fold().seeds)
 
     def _find(self, group: int | None, probe: str) -> FoldReport | None:
         return next((fold for fold in self.folds if (fold.group, fold.probe) == (group, probe)), None)
 
     def _fold_table(self) -> str:
-        header = ["group", "queries", *MEASURES, *(f"{probe} J / F" for probe in self.probes[1:])]
+        columns, basic = self.definition.columns, self.definition.basic
+        header = ["group", "queries", *columns, *(f"{probe} {' / '.join(basic)}" for probe in self.probes[1:])]
         rows = []
         for group in (*self.groups, None):
             fold = self.fold(group)
-            values = [percent(fold.estimates[self.protocol][measure].value) for measure in MEASURES]
+            values = [percent(fold.estimates[self.protocol][measure].value) for measure in columns]
             probes = [self._probe_cell(group, probe) for probe in self.probes[1:]]
             rows.append([group_name(group), str(fold.queries), *values, *probes])
-        return f"J and F in percent, protocol {self.protocol}\n" + text_table(header, rows) + self._fewer_queries()
+        title = f"{' and '.join(basic)} in percent, protocol {self.protocol}"
+        return "\n".join(filter(None, [title, text_table(header, rows), self.definition.note, self._fewer_queries()]))
 
     def _fewer_queries(self) -> str:
         """Says so where a probe was not tested on all queries: its numbers are then of other queries."""
         counts = {probe: self.fold(None, probe).queries for probe in self.probes}
         fewer = [f"{probe} on {counts[probe]}" for probe in self.probes[1:] if counts[probe] != counts[""]]
-        return f"\nprobes on other queries than the {counts['']}: {', '.join(fewer)}" if fewer else ""
+        return f"probes on other queries than the {counts['']}: {', '.join(fewer)}" if fewer else ""
 
     def _probe_cell(self, group: int | None, probe: str) -> str:
         """`J / F` of a probe, `-` where it was not scored."""
         if (fold := self._find(group, probe)) is None:
             return "-"
-        return " / ".join(percent(fold.estimates[self.protocol][measure].value) for measure in ("J", "F"))
+        return " / ".join(percent(fold.estimates[self.protocol][m].value) for m in self.definition.basic)
 
     def _interval_table(self) -> str:
-        header = ["group", *(f"{measure} over {kind}" for kind in ("episodes", "seeds") for measure in ("J", "F"))]
+        basic = self.definition.basic
+        header = ["group", *(f"{measure} over {kind}" for kind in ("episodes", "seeds") for measure in basic)]
         rows = []
         for group in (*self.groups, None):
-            j, f = (self.fold(group).estimates[self.protocol][measure] for measure in ("J", "F"))
-            rows.append([group_name(group), *map(percent, (j.bootstrap, f.bootstrap, j.over_seeds, f.over_seeds))])
-        title = "intervals (95 %): bootstrap over episodes (query videos), Student's t over seeds\n"
+            found = [self.fold(group).estimates[self.protocol][measure] for measure in basic]
+            intervals = [*(e.bootstrap for e in found), *(e.over_seeds for e in found)]
+            rows.append([group_name(group), *map(percent, intervals)])
+        unit = self.definition.unit
+        title = f"intervals (95 %): bootstrap over episodes ({unit}s), Student's t over seeds\n"
         return title + text_table(header, rows)
 
+    def _class_table(self) -> str:
+        """One row per class, the probes beside the real numbers."""
+        tables = [self.per_class(probe) for probe in self.probes]
+        if len(tables[0]) > MOST_CLASSES:
+            return f"classes: {len(tables[0])}, listed in the JSON file"
+        first = next(iter(next(iter(tables[0].values()))))  # the first column of a row is its measure
+        header = ["class", "queries", first, *(f"{probe} {first}" for probe in self.probes[1:])]
+        rows = []
+        for name, row in tables[0].items():
+            values = [percent(table[name][first]) if name in table else "-" for table in tables]
+            rows.append([name, str(row["queries"]), *values])
+        return "classes, in percent\n" + text_table(header, rows)
+
     def _protocol_table(self) -> str:
-        header = ["protocol (mean over groups)", *MEASURES, "J 95 %", "F 95 %"]
+        basic, columns = self.definition.basic, self.definition.columns
+        header = ["protocol (mean over groups)", *columns, *(f"{measure} 95 %" for measure in basic)]
         rows = []
         for name, of in self.fold().estimates.items():
-            intervals = [percent(of[measure].bootstrap) for measure in ("J", "F")]
-            rows.append([name, *(percent(of[measure].value) for measure in MEASURES), *intervals])
+            intervals = [percent(of[measure].bootstrap) for measure in basic]
+            rows.append([name, *(percent(of[measure].value) for measure in columns), *intervals])
         return "the same predictions under every protocol\n" + text_table(header, rows)

@@ -1,4 +1,4 @@
-"""`QueryScore`: J and F of one query of one episode, and its CSV and JSON forms."""
+"""`QueryScore`: J and F of one query of one episode; and the CSV and JSON forms of all kinds of scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from benchmarks.image_scores import ImageScore
 
 _TYPES = {"int": int, "float": float, "str": str}
 
@@ -28,6 +30,7 @@ class QueryScore:
         j_davis, f_davis: at original resolution, boundary tolerance 0.008.
     """
 
+    KEY: ClassVar[str] = "seed, group, probe, episode, class, video, expression"
     seed: int
     group: int
     probe: str
@@ -55,55 +58,90 @@ class QueryScore:
 
     @property
     def key(self) -> tuple[int, int, str, int, int, str, str]:
-        """What identifies the query: (seed, group, probe, episode, class, video, expression)."""
+        """What identifies the query, see `KEY`."""
         return self.seed, self.group, self.probe, self.episode, self.class_id, self.video, self.expression_id
 
+    @property
+    def unit(self) -> str:
+        """What is resampled in a bootstrap: the query video."""
+        return self.video
 
-COLUMNS = tuple(field.name for field in fields(QueryScore))
+
+Score = QueryScore | ImageScore
+KINDS: tuple[type[QueryScore] | type[ImageScore], ...] = (QueryScore, ImageScore)
 
 
-def write_scores(path: Path, scores: Sequence[QueryScore]) -> None:
-    """Write one CSV line per query, numbers in full precision."""
+def columns_of(kind: type) -> list[str]:
+    """Names of the columns in a file of scores of this kind."""
+    return [field.name for field in fields(kind)]
+
+
+def write_scores(path: Path, scores: Sequence[Score]) -> None:
+    """Write one CSV line per query (at least one, all of one kind), numbers in full precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(columns_of(type(scores[0])))
         writer.writerows(astuple(score) for score in scores)
 
 
-def read_scores(path: Path | str) -> list[QueryScore]:
+def read_scores(path: Path | str) -> list[Any]:
     """Read the scores of a run from its CSV, or from the `queries` entry of its JSON report.
+
+    Returns:
+        `QueryScore`s or `ImageScore`s, as the columns say.
 
     Raises:
         ValueError: the file is missing, or is neither of the two.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file: give the CSV or JSON report that meta_test wrote")
+    path = _file(path)
     if path.suffix == ".json":
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return scores_from_json(content.get("queries") if isinstance(content, dict) else None, path)
+        return scores_from_json(_content(path).get("queries"), path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
 
 
-def scores_to_json(scores: Sequence[QueryScore]) -> dict[str, Any]:
+def read_protocol(path: Path | str) -> str | None:
+    """The protocol that a JSON report names; None for a CSV, which holds scores only."""
+    path = _file(path)
+    return _content(path).get("protocol") if path.suffix == ".json" else None
+
+
+def scores_to_json(scores: Sequence[Score]) -> dict[str, Any]:
     """Column names once, then one list per query."""
-    return {"columns": list(COLUMNS), "rows": [list(astuple(score)) for score in scores]}
+    return {"columns": columns_of(type(scores[0])), "rows": [list(astuple(score)) for score in scores]}
 
 
-def scores_from_json(data: dict[str, Any] | None, path: Path | str = "report") -> list[QueryScore]:
+def scores_from_json(data: dict[str, Any] | None, path: Path | str = "report") -> list[Any]:
     """The inverse of `scores_to_json`; `path` is named in the error."""
     columns = list(data["columns"]) if data else []
-    missing = [name for name in COLUMNS if name not in columns]
+    # The kind whose columns are there; of a file that is no report, the kind that it comes closest to.
+    kind, missing = min(((kind, _missing(kind, columns)) for kind in KINDS), key=lambda pair: len(pair[1]))
     if data is None or missing:
         raise ValueError(f"{path} holds no query scores: missing columns {', '.join(missing)}")
-    types = {field.name: _TYPES[str(field.type)] for field in fields(QueryScore)}
+    types = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
     scores = []
     for number, row in enumerate(data["rows"], start=1):
         if len(row) != len(columns):
             raise ValueError(f"{path}: query {number} has {len(row)} of {len(columns)} values: the file is cut off")
         values = dict(zip(columns, row, strict=True))
-        scores.append(QueryScore(**{name: convert(values[name]) for name, convert in types.items()}))
+        scores.append(kind(**{name: convert(values[name]) for name, convert in types.items()}))
     return scores
+
+
+def _missing(kind: type, columns: Sequence[str]) -> list[str]:
+    return [name for name in columns_of(kind) if name not in columns]
+
+
+def _file(path: Path | str) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: give the CSV or JSON report that meta_test wrote")
+    return path
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if it holds something else."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}

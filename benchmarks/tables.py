@@ -19,6 +19,11 @@ def group_name(group: int | None) -> str:
     return "mean" if group is None else str(group)
 
 
+def measure_key(measure: str) -> str:
+    """Name of a measure in a tracker: `J` -> `J`, `mIoU` -> `miou`, `FB-IoU` -> `fb_iou`."""
+    return measure.lower().replace("-", "_") if "IoU" in measure else measure
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned by width: the first to the left, the others to the right; a rule below the header."""
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]

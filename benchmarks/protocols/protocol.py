@@ -1,13 +1,13 @@
-"""`Protocol`: resolution, threshold, tolerance and averaging order of a J and F number, as data."""
+"""`BaseProtocol`: what the protocols of videos (J and F) and of images (mIoU and FB-IoU) share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Literal
+from typing import Any, ClassVar
 
-from benchmarks.metrics.jf import CMA_TOLERANCE, DAVIS_TOLERANCE
+from benchmarks.sums import Sums
 
 NOT_STATED = "not stated"
 CHECKPOINT_TEXTS = {
@@ -24,35 +24,70 @@ PRETRAINING_CAVEAT = (
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How J and F of a fold come about. Every number in a report belongs to one of these.
+class BaseProtocol(ABC):
+    """How the numbers of a fold come about. Every number in a report belongs to one protocol.
 
     Attributes:
         name: key in `PROTOCOLS`.
         source: where the definition comes from.
-        resolution: `network` (size of the resized frames) or `original` (size on disk).
-        truth: how the ground truth gets to that size.
-        prediction: how mask logits become a mask.
-        bound_th: boundary tolerance as a share of the image diagonal.
-        frames: which frames count.
-        reducer: `frames` (all frames of all queries pooled, long videos weigh more), `classes` (frames pooled within
-            a class, then the mean over classes) or `queries` (mean over a query's frames, then over queries).
+        score_type: class of the scores that it averages.
+        measures: names of the headline numbers.
+        extras: names of further numbers, shown beside them and named as what they are.
+        unit: what a bootstrap resamples, in words.
+        lists_classes: whether a report prints the classes one by one.
+        note: printed below the table of the folds, '' for nothing.
     """
 
     name: str
     source: str
-    resolution: Literal["network", "original"]
-    truth: str
-    prediction: str
-    bound_th: float
-    frames: str
-    reducer: Literal["frames", "classes", "queries"]
+    score_type: ClassVar[type]
+    measures: ClassVar[tuple[str, ...]]
+    unit: ClassVar[str]
+    lists_classes: ClassVar[bool]
 
     @property
-    def scores(self) -> tuple[str, str]:
-        """The two fields of a `QueryScore` that hold J and F at this resolution and tolerance."""
-        suffix = "cma" if self.resolution == "network" else "davis"
-        return f"j_{suffix}", f"f_{suffix}"
+    def extras(self) -> tuple[str, ...]:
+        """None, unless a protocol names some."""
+        return ()
+
+    @property
+    def note(self) -> str:
+        """Nothing, unless a protocol has something to say."""
+        return ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All measures, in the order of `sums(...).averages(...)`."""
+        return (*self.measures, *self.extras)
+
+    @property
+    def basic(self) -> tuple[str, ...]:
+        """The measures that are no mean of others: `J` and `F`, `mIoU` and `FB-IoU`."""
+        return tuple(measure for measure in self.measures if "&" not in measure)
+
+    @abstractmethod
+    def sums(self, scores: Sequence[Any]) -> Sums:
+        """What every average of the scores of one fold and probe (at least one score) is made of."""
+
+    @abstractmethod
+    def per_class(self, scores: Sequence[Any]) -> dict[str, float]:
+        """The row of one class: its measures and counts."""
+
+    @abstractmethod
+    def serves(self, other: BaseProtocol) -> bool:
+        """Whether scores that were made for this protocol also give the numbers of `other`."""
+
+    @abstractmethod
+    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+        """The lines of the card between `checkpoint` and `start weights`."""
+
+    def check(self, scores: Sequence[Any]) -> None:
+        """Raise ValueError unless all scores are of the kind that this protocol averages."""
+        if wrong := {type(score).__name__ for score in scores if not isinstance(score, self.score_type)}:
+            raise ValueError(
+                f"protocol {self.name!r} averages {self.score_type.__name__}, got {', '.join(sorted(wrong))}: "
+                "choose a protocol of the kind of the scores"
+            )
 
     def card(
         self,
@@ -61,7 +96,7 @@ class Protocol:
         size: str | None = None,
         checkpoint: str = NOT_STATED,
         shots: int | None = None,
-        supports: str = "drawn once per class and seed, used for all queries of the class",
+        supports: str | None = None,
         seeds: Sequence[int] = (),
         start_weights: str | None = NOT_STATED,
     ) -> str:
@@ -72,32 +107,25 @@ class Protocol:
             size: network resolution in words (for instance `short side 360`).
             checkpoint: `val`, `test`, `last` or `given`: on what the checkpoint was chosen.
             shots: supports per episode.
-            supports: how they were chosen.
+            supports: how they were chosen; None for the usual way.
             seeds: seeds of the support draws.
             start_weights: pre-trained weights the model started from, None for training from scratch. A caveat
                 about class overlap is printed with them.
         """
-        resolution = self.resolution + (f" ({size})" if size and self.resolution == "network" else "")
+        drawn = ", ".join(str(seed) for seed in seeds) or NOT_STATED
         lines = {
             "protocol": f"{self.name} ({self.source})",
             "benchmark": benchmark,
             "checkpoint": _checkpoint_line(checkpoint),
-            "supports": (f"{shots} per episode, " if shots is not None else "") + supports,
-            "seeds": ", ".join(str(seed) for seed in seeds) or NOT_STATED,
-            "resolution": f"{resolution}; truth: {self.truth}; prediction: {self.prediction}",
-            "boundary": f"tolerance {self.bound_th:.3f} of the image diagonal, rounded up to pixels",
-            "frames": self.frames,
-            "averaging": AVERAGING_TEXTS[self.reducer],
+            **self.card_lines(size=size, shots=shots, supports=supports, seeds=drawn),
             "start weights": _start_weights_line(start_weights),
         }
         return "\n".join(f"{key:<13}: {value}" for key, value in lines.items())
 
 
-AVERAGING_TEXTS = {
-    "frames": "all frames of all queries and expressions of the fold pooled (long videos weigh more)",
-    "classes": "frames pooled within each class, then the plain mean over the classes of the fold",
-    "queries": "mean over the frames of a query (object), then the plain mean over all queries of the fold",
-}
+def supports_line(shots: int | None, supports: str) -> str:
+    """How many supports an episode has, and how they were chosen."""
+    return (f"{shots} per episode, " if shots is not None else "") + supports
 
 
 def _checkpoint_line(choice: str) -> str:
@@ -112,42 +140,3 @@ def _start_weights_line(start_weights: str | None) -> str:
     if start_weights is None:
         return "none (from scratch)"
     return start_weights if start_weights == NOT_STATED else f"{start_weights}; {PRETRAINING_CAVEAT}"
-
-
-def _network(name: str, source: str, reducer: Literal["frames", "classes", "queries"]) -> Protocol:
-    return Protocol(
-        name=name,
-        source=source,
-        resolution="network",
-        truth="bilinearly resized as float, > 0.5",
-        prediction="sigmoid of the bilinearly resized logits > 0.5",
-        bound_th=CMA_TOLERANCE,
-        frames="all annotated frames of the query video, first and last included, no void",
-        reducer=reducer,
-    )
-
-
-_ALL = (
-    _network("cma", "Li et al., ICCV 2023, as its evaluation averages", "frames"),
-    _network("cma_per_class", "Li et al., ICCV 2023, with the class list of its training-time evaluation", "classes"),
-    Protocol(
-        name="davis",
-        source="Perazzi et al., CVPR 2016; Pont-Tuset et al., 2017",
-        resolution="original",
-        truth="as annotated",
-        prediction="probabilities bilinearly resized to the original size, >= 0.5",
-        bound_th=DAVIS_TOLERANCE,
-        frames="all annotated frames of the query video, first and last included, no void",
-        reducer="queries",
-    ),
-)
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
-
-
-def get_protocol(name: str) -> Protocol:
-    """`PROTOCOLS[name]`; an unknown name raises ValueError with the valid ones and the closest."""
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    close = get_close_matches(name, PROTOCOLS, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown protocol {name!r}{hint} (valid: {', '.join(PROTOCOLS)})")

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.intervals import t_interval
 from benchmarks.metrics.cma import CmaAccumulator, frame_scores
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols import VIDEO_PROTOCOLS as PROTOCOLS
 from benchmarks.report import QueryScore, Report
 from benchmarks.scores import read_scores
 

@@ -1,0 +1,215 @@
+"""`ImageProtocol`: episodes, resizing, ignored pixels and averaging order of an mIoU and FB-IoU number, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from benchmarks.image_scores import ImageScore
+from benchmarks.protocols.protocol import BaseProtocol, supports_line
+from benchmarks.sums import Ratios, Sums, Units
+
+Queries = Literal["list", "uniform", "each", "first"]
+EPISODE_IOU = "mean episode IoU"
+QUERY_TEXTS = {
+    "list": "query i of the fold's list of images and classes (from the start again after the last)",
+    "uniform": "class, then query image, drawn uniformly",
+    "each": "every image of every test class once",
+    "first": "every image of every test class once, supports are the first other images of the class by name",
+}
+INPUT_TEXTS = {
+    "square": "squashed to a square",
+    "pad": "long side resized, short side padded to a square",
+    "short": "short side resized, long side limited",
+}
+RESOLUTION_TEXTS = {
+    "network": "truth nearest-resized to the network input, prediction = larger of the two logits there",
+    "square": "truth as annotated; logits resized bilinearly (corners aligned) to a square of the image's longer side, "
+    "padding cut off",
+    "original": "truth as annotated; binary prediction nearest-resized to the size of the image",
+}
+SHOT_TEXTS = {
+    "votes": "K one-shot masks are summed and divided by the largest sum in the image (at least 1), >= 0.5",
+    "joint": "the network is given the K supports at once",
+}
+IGNORE_TEXTS = {
+    "left out": "pixels whose truth is not known (label 255) are left out of prediction and truth",
+    "background": "none: pixels whose truth is not known count as background",
+}
+AVERAGING_TEXTS = {
+    "classes": "pixel counts added over the episodes of a class; mIoU = mean of the foreground ratios of the classes; "
+    "FB-IoU = mean of the background and foreground ratios of all episodes pooled; classes without an episode are left "
+    "out",
+    "images": "mIoU = mean over query images of the foreground IoU (no ratio of sums, no classes); FB-IoU = mean of "
+    "the background and foreground ratios of all episodes pooled",
+}
+
+
+@dataclass(frozen=True)
+class EpisodeRule:
+    """How the query images of a test come about, and how many episodes (None: each entry of the list once)."""
+
+    queries: Queries
+    count: int | None
+
+
+@dataclass(frozen=True)
+class ImageProtocol(BaseProtocol):
+    """How mIoU and FB-IoU of a fold come about.
+
+    Attributes:
+        rules: `EpisodeRule` by name of benchmark; '' is for every other benchmark.
+        seeds: of the official episodes.
+        min_area: a class is listed for an image if it has at least this many pixels there.
+        drop_novel: training images that show a held-out class are not used (else that class is background in them).
+        input_rule: `square` (squashed to size x size), `pad` (long side to size, padded to a square) or `short` (short
+            side to size, long side limited).
+        resolution: of the counts: `network` (size of the input), `square` (original, padded to its longer side) or
+            `original`.
+        k_shot: `votes` (K one-shot predictions vote) or `joint` (the network sees K supports).
+        averaging: `classes` (sums per class) or `images` (mean over query images).
+        ignore: pixels whose truth is not known are `left out` or count as `background`.
+        empty: IoU where prediction and truth are both empty.
+    """
+
+    rules: Mapping[str, EpisodeRule]
+    seeds: tuple[int, ...]
+    min_area: int
+    drop_novel: bool
+    input_rule: Literal["square", "pad", "short"]
+    resolution: Literal["network", "square", "original"]
+    k_shot: Literal["votes", "joint"]
+    averaging: Literal["classes", "images"]
+    ignore: Literal["left out", "background"] = "left out"
+    empty: float = 0.0
+    score_type: ClassVar[type] = ImageScore
+    measures: ClassVar[tuple[str, ...]] = ("mIoU", "FB-IoU")
+    unit: ClassVar[str] = "query image"
+    lists_classes: ClassVar[bool] = True
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Where mIoU is a ratio of sums: the mean of the IoUs of the episodes, another statistic."""
+        return (EPISODE_IOU,) if self.averaging == "classes" else ()
+
+    @property
+    def note(self) -> str:
+        """Says what the extra number is not."""
+        return f"{EPISODE_IOU} is another statistic than mIoU (a ratio of sums per class)" if self.extras else ""
+
+    def rule(self, benchmark: str) -> EpisodeRule:
+        """The episodes of `benchmark` (a name as in `FOLDS`)."""
+        return self.rules.get(benchmark, self.rules[""])
+
+    def sums(self, scores: Sequence[ImageScore]) -> Sums:
+        """Pixel counts per query image: foreground within its class, and all classes pooled."""
+        units = Units.of(scores)
+        inter, union = (units.add_up(scores, _counts(scores, name)) for name in ("inter", "union"))
+        number = units.add_up(scores, np.ones((len(scores), 1)))
+        iou = units.add_up(scores, np.array([[score.iou if score.union_fg else self.empty] for score in scores]))
+        seen, pooled = number[..., 0], units.pooled()
+        both = Ratios(inter, union, seen, pooled)
+        per_image = Ratios(iou, number, seen, pooled)
+        if self.averaging == "images":
+            return Sums((per_image, both), np.array([[1, 0], [0, 0.5], [0, 0.5]]), pooled)
+        per_class = Ratios(inter[..., 1:], union[..., 1:], seen, units.by_class())
+        mix = np.array([[1, 0, 0], [0, 0.5, 0], [0, 0.5, 0], [0, 0, 1]])
+        return Sums((per_class, both, per_image), mix, units.by_class())
+
+    def per_class(self, scores: Sequence[ImageScore]) -> dict[str, float]:
+        """Foreground IoU (mean over seeds, as averaged by this protocol) and the numbers of queries and images."""
+        sums = self.sums(scores)
+        miou = sums.averages(np.ones((1, sums.units)))[0, :, 0].mean()
+        return {"IoU": float(miou), "queries": len(scores), "images": len({score.image for score in scores})}
+
+    def serves(self, other: BaseProtocol) -> bool:
+        """Counts are at one resolution and of one list of episodes: they give the numbers of this protocol only."""
+        return other == self
+
+    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+        """Episodes, supports, training images, resizing, ignored pixels, and averaging."""
+        training = "dropped if they show" if self.drop_novel else "kept, as background, if they show"
+        area = f"; a class is listed for an image from {self.min_area} pixels on" if self.min_area else ""
+        drawn = (
+            "named by the list, the same for every seed" if self.rules[""].queries == "first" else "drawn per episode"
+        )
+        joint = f"; {SHOT_TEXTS[self.k_shot]}" if shots is None or shots > 1 else ""
+        return {
+            "supports": supports_line(shots, supports or drawn) + joint,
+            "seeds": seeds,
+            "training": f"images are {training} a held-out class{area}",
+            "input": INPUT_TEXTS[self.input_rule] + (f" ({size})" if size else ""),
+            "resolution": f"{self.resolution}; {RESOLUTION_TEXTS[self.resolution]}",
+            "ignored": IGNORE_TEXTS[self.ignore],
+            "averaging": f"{AVERAGING_TEXTS[self.averaging]}; 0 / 0 is {self.empty:g}",
+        }
+
+
+def _counts(scores: Sequence[ImageScore], what: str) -> np.ndarray:
+    """Background and foreground counts: `(scores, 2)`."""
+    return np.array([[getattr(score, f"{what}_bg"), getattr(score, f"{what}_fg")] for score in scores], np.float64)
+
+
+def _rules(pascal: EpisodeRule, coco: EpisodeRule, other: EpisodeRule) -> Mapping[str, EpisodeRule]:
+    """`coco2pascal` tests on PASCAL images."""
+    return {"pascal5i": pascal, "coco2pascal": pascal, "coco20i": coco, "coco20i_contiguous": coco, "": other}
+
+
+_EACH = EpisodeRule("each", None)
+MIN_LISTED_AREA = 2 * 32 * 32
+
+_ALL = (
+    ImageProtocol(
+        name="hsnet",
+        source="Min et al., Hypercorrelation Squeeze, ICCV 2021",
+        rules=_rules(EpisodeRule("list", 1000), EpisodeRule("uniform", 1000), _EACH),
+        seeds=(0,),
+        min_area=0,
+        drop_novel=False,
+        input_rule="square",
+        resolution="network",
+        k_shot="votes",
+        averaging="classes",
+    ),
+    ImageProtocol(
+        name="pfenet",
+        source="Tian et al., Prior Guided Feature Enrichment, TPAMI 2020",
+        rules=_rules(EpisodeRule("list", 5000), EpisodeRule("list", 20000), _EACH),
+        seeds=(321,),
+        min_area=MIN_LISTED_AREA,
+        drop_novel=False,
+        input_rule="pad",
+        resolution="square",
+        k_shot="joint",
+        averaging="classes",
+    ),
+    ImageProtocol(
+        name="bam",
+        source="Lang et al., Learning What Not to Segment, CVPR 2022, which counts as PFENet",
+        rules=_rules(EpisodeRule("list", 1000), EpisodeRule("list", 1000), _EACH),
+        seeds=(0, 1, 2, 3, 4),
+        min_area=MIN_LISTED_AREA,
+        drop_novel=True,
+        input_rule="pad",
+        resolution="square",
+        k_shot="joint",
+        averaging="classes",
+    ),
+    ImageProtocol(
+        name="uniref",
+        source="Wu et al., UniRef++, 2023, as its FSS-1000 evaluation averages",
+        rules={"": EpisodeRule("first", None)},
+        seeds=(0,),
+        min_area=0,
+        drop_novel=False,
+        input_rule="short",
+        resolution="original",
+        k_shot="joint",
+        averaging="images",
+        ignore="background",
+    ),
+)
+IMAGE_PROTOCOLS: dict[str, ImageProtocol] = {protocol.name: protocol for protocol in _ALL}

@@ -1,0 +1,117 @@
+"""`Protocol`: resolution, threshold, tolerance and averaging order of a J and F number, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from benchmarks.metrics.jf import CMA_TOLERANCE, DAVIS_TOLERANCE
+from benchmarks.protocols.protocol import BaseProtocol, supports_line
+from benchmarks.scores import QueryScore
+from benchmarks.sums import Ratios, Sums, Units
+
+Reducer = Literal["frames", "classes", "queries"]
+AVERAGING_TEXTS = {
+    "frames": "all frames of all queries and expressions of the fold pooled (long videos weigh more)",
+    "classes": "frames pooled within each class, then the plain mean over the classes of the fold",
+    "queries": "mean over the frames of a query (object), then the plain mean over all queries of the fold",
+}
+FRAMES = "all annotated frames of the query video, first and last included, no void"
+
+
+@dataclass(frozen=True)
+class Protocol(BaseProtocol):
+    """How J and F of a fold come about.
+
+    Attributes:
+        resolution: `network` (size of the resized frames) or `original` (size on disk).
+        truth: how the ground truth gets to that size.
+        prediction: how mask logits become a mask.
+        bound_th: boundary tolerance as a share of the image diagonal.
+        frames: which frames count.
+        reducer: `frames` (all frames of all queries pooled, long videos weigh more), `classes` (frames pooled within
+            a class, then the mean over classes) or `queries` (mean over a query's frames, then over queries).
+    """
+
+    resolution: Literal["network", "original"]
+    truth: str
+    prediction: str
+    bound_th: float
+    frames: str
+    reducer: Reducer
+    score_type: ClassVar[type] = QueryScore
+    measures: ClassVar[tuple[str, ...]] = ("J", "F", "J&F")
+    unit: ClassVar[str] = "query video"
+    lists_classes: ClassVar[bool] = False
+
+    @property
+    def scores(self) -> tuple[str, str]:
+        """The two fields of a `QueryScore` that hold J and F at this resolution and tolerance."""
+        suffix = "cma" if self.resolution == "network" else "davis"
+        return f"j_{suffix}", f"f_{suffix}"
+
+    def sums(self, scores: Sequence[QueryScore]) -> Sums:
+        """Weighted sums of J and F per query video; J&F is their mean."""
+        units = Units.of(scores)
+        weight = np.array([1.0 if self.reducer == "queries" else float(score.frames) for score in scores])[:, None]
+        values = np.array([[getattr(score, name) for name in self.scores] for score in scores])
+        strata = units.by_class() if self.reducer == "classes" else units.pooled()
+        whole = units.add_up(scores, weight)
+        ratios = Ratios(units.add_up(scores, weight * values), whole, whole[..., 0], strata)
+        return Sums((ratios,), np.array([[1, 0, 0.5], [0, 1, 0.5]]), strata)
+
+    def per_class(self, scores: Sequence[QueryScore]) -> dict[str, float]:
+        """J and F (at the resolution of this protocol, frames pooled) and the numbers of queries and frames."""
+        frames = sum(score.frames for score in scores)
+        j, f = (sum(score.frames * getattr(score, name) for score in scores) / frames for name in self.scores)
+        return {"J": j, "F": f, "queries": len(scores), "frames": frames}
+
+    def serves(self, other: BaseProtocol) -> bool:
+        """A query score holds J and F of both resolutions, so it serves every protocol of J and F."""
+        return isinstance(other, Protocol)
+
+    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+        """Supports, resolution, boundary, frames and averaging."""
+        resolution = self.resolution + (f" ({size})" if size and self.resolution == "network" else "")
+        drawn = "drawn once per class and seed, used for all queries of the class"
+        return {
+            "supports": supports_line(shots, supports or drawn),
+            "seeds": seeds,
+            "resolution": f"{resolution}; truth: {self.truth}; prediction: {self.prediction}",
+            "boundary": f"tolerance {self.bound_th:.3f} of the image diagonal, rounded up to pixels",
+            "frames": self.frames,
+            "averaging": AVERAGING_TEXTS[self.reducer],
+        }
+
+
+def _network(name: str, source: str, reducer: Reducer) -> Protocol:
+    return Protocol(
+        name=name,
+        source=source,
+        resolution="network",
+        truth="bilinearly resized as float, > 0.5",
+        prediction="sigmoid of the bilinearly resized logits > 0.5",
+        bound_th=CMA_TOLERANCE,
+        frames=FRAMES,
+        reducer=reducer,
+    )
+
+
+_ALL = (
+    _network("cma", "Li et al., ICCV 2023, as its evaluation averages", "frames"),
+    _network("cma_per_class", "Li et al., ICCV 2023, with the class list of its training-time evaluation", "classes"),
+    Protocol(
+        name="davis",
+        source="Perazzi et al., CVPR 2016; Pont-Tuset et al., 2017",
+        resolution="original",
+        truth="as annotated",
+        prediction="probabilities bilinearly resized to the original size, >= 0.5",
+        bound_th=DAVIS_TOLERANCE,
+        frames=FRAMES,
+        reducer="queries",
+    ),
+)
+VIDEO_PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}

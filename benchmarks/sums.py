@@ -1,0 +1,108 @@
+"""Sums of scores per resampling unit, from which every average of a fold, and its bootstrap, follows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a fold's scores: a unit is a query video, or a query image, of a class.
+
+    Attributes:
+        seeds: sorted.
+        keys: `(class id, name)` of each unit, sorted.
+    """
+
+    seeds: tuple[int, ...]
+    keys: tuple[tuple[int, str], ...]
+
+    @staticmethod
+    def of(scores: Sequence[Any]) -> Units:
+        """The seeds and units that `scores` (at least one; with `seed`, `class_id` and `unit`) hold."""
+        seeds = sorted({score.seed for score in scores})
+        return Units(tuple(seeds), tuple(sorted({(score.class_id, score.unit) for score in scores})))
+
+    def add_up(self, scores: Sequence[Any], values: NDArray) -> Floats:
+        """Sums over the scores of each seed and unit: `(scores, columns)` -> `(seeds, units, columns)`."""
+        rows, columns = _positions(self.seeds), _positions(self.keys)
+        at = [rows[s.seed] for s in scores], [columns[s.class_id, s.unit] for s in scores]
+        sums = np.zeros((len(self.seeds), len(self.keys), values.shape[1]))
+        np.add.at(sums, at, values)
+        return sums
+
+    def by_class(self) -> NDArray[np.bool_]:
+        """Membership of the units in their class: `(classes, units)`."""
+        classes = np.array([class_id for class_id, _ in self.keys])
+        return classes == np.unique(classes)[:, None]
+
+    def pooled(self) -> NDArray[np.bool_]:
+        """All units in one stratum: `(1, units)`."""
+        return np.ones((1, len(self.keys)), bool)
+
+
+def _positions(keys: Sequence[Hashable]) -> dict[Any, int]:
+    return {key: position for position, key in enumerate(keys)}
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Ratios of sums: taken within each stratum, then averaged over the strata.
+
+    Attributes:
+        part, whole: `(seeds, units, columns)` numerators and denominators. 0 / 0 is 0.
+        scores: `(seeds, units)` how many scores a unit has. A stratum of which a seed has no score is left out.
+        strata: `(strata, units)` membership; each unit belongs to one.
+    """
+
+    part: Floats
+    whole: Floats
+    scores: Floats
+    strata: NDArray[np.bool_]
+
+    def averages(self, counts: Floats) -> Floats:
+        """Values per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, columns)`.
+
+        NaN for a seed without any counted score.
+        """
+        shape = len(counts), self.part.shape[0], self.part.shape[2]
+        total, present = np.zeros(shape), np.zeros((*shape[:2], 1))
+        for stratum in self.strata:
+            members = np.flatnonzero(stratum)
+            part, whole = (
+                np.tensordot(counts[:, members], sums[:, members], (1, 1)) for sums in (self.part, self.whole)
+            )
+            total += np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
+            present += (counts[:, members] @ self.scores[:, members].T > 0)[..., None]
+        return np.divide(total, present, out=np.full(shape, np.nan), where=present > 0)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Everything that the measures of a protocol need of one fold.
+
+    Attributes:
+        parts: their columns, one after the other, are mixed into the measures.
+        mix: `(columns, measures)`.
+        strata: `(strata, units)` the units that are resampled among themselves.
+    """
+
+    parts: tuple[Ratios, ...]
+    mix: Floats
+    strata: NDArray[np.bool_]
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return self.strata.shape[1]
+
+    def averages(self, counts: Floats) -> Floats:
+        """Measures per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, measures)`."""
+        return np.concatenate([part.averages(counts) for part in self.parts], axis=-1) @ self.mix
