@@ -7,7 +7,7 @@ Legend: N classes or expressions, T frames, (Ho, Wo) original size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
@@ -17,9 +17,9 @@ from torch import Tensor
 from episodes.clip import Clip
 from episodes.collate import collate_clips
 from episodes.transforms import normalise_frames, resize_clip, short_side_size
-from fewshot.media import Media, MediaSource, open_media
+from fewshot.media import MediaSource, open_media
 from fewshot.segmentation import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
-from fewshot.supports import SupportList, frame_names, read_supports
+from fewshot.supports import SupportList, read_supports
 from fewshot.systems.base import Prediction, System
 
 MOST_NAMES = 255  # ids of a label map
@@ -87,8 +87,8 @@ def segment_media(
 ) -> Result:
     """Find in an image or a video what supports show and words say. See `System.segment`, which is the public way."""
     media = open_media(source)
-    targets = name_targets(system, support, text)
-    return join(list(segment_chunks(system, media, targets, size=size, chunk=chunk, min_score=min_score)))
+    segmenter = Segmenter(system, name_targets(system, support, text), size=size, min_score=min_score)
+    return join([segmenter(frames, names) for names, frames in media.chunks(chunk)])
 
 
 def name_targets(
@@ -161,32 +161,61 @@ def _words_of_classes(text: Text | None, words: dict[str, str] | None, classes: 
     return {name: words[name] for name in classes}
 
 
-def segment_chunks(
-    system: System,
-    media: Media,
-    targets: Sequence[Target],
-    *,
-    size: int | None = None,
-    chunk: int = DEFAULT_CHUNK,
-    min_score: float = 0.0,
-) -> Iterator[Result]:
-    """A result for every `chunk` consecutive frames, as they are read: long videos in little memory.
+class Segmenter:
+    """Targets encoded once, to be found in any number of frames.
+
+    Args:
+        system: any system, on any device; it is used in eval mode and left as it was.
+        targets: what to look for.
+        size: short side of the frames that the network sees, in pixels; None: the size that the system brings.
+        min_score: frames with a lower score get an empty mask, 0..1.
 
     Raises:
-        ValueError: a size, chunk or score that is none, or a frame that cannot be read.
+        ValueError: a size or score that is none.
     """
-    for name, value in (("size", size), ("chunk", chunk)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= min_score <= 1:
-        raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
-    fit = network_size(system, size)
-    states = encode_targets(system, targets, fit)
-    start = 0
-    for frames in media.chunks(chunk):
-        clip = Clip(frames=frames, video=media.name, frame_names=frame_names(media, start, start + len(frames)))
-        yield _segment_clip(system, clip, targets, states, fit, min_score)
-        start += len(frames)
+
+    def __init__(
+        self, system: System, targets: Sequence[Target], *, size: int | None = None, min_score: float = 0.0
+    ) -> None:
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
+        self.system, self.targets, self.min_score = system, tuple(targets), min_score
+        self.fit = network_size(system, size)
+        self.states = encode_targets(system, targets, self.fit)
+
+    def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
+        """Find the targets in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each target."""
+        clip = Clip(frames=frames, frame_names=names)
+        network_clip = self.fit(clip)
+        masks, scores = [], []
+        labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
+        highest = torch.zeros(labels.shape)
+        for k, (target, state) in enumerate(zip(self.targets, self.states, strict=True), 1):
+            found, score = self._find(replace(network_clip, expression=target.expression), state)
+            seen = (score >= self.min_score)[:, None, None]
+            probabilities = resize(found, clip.size)
+            masks.append(masks_at(found, clip.size) & seen)
+            scores.append(score)
+            wins = masks[-1] & (probabilities > highest)
+            labels[wins], highest[wins] = k, probabilities[wins]
+        things = tuple(target.name for target in self.targets)
+        return Result(things, torch.stack(masks), torch.stack(scores), labels, names)
+
+    def _find(self, clip: Clip, state: Any) -> tuple[Tensor, Tensor]:
+        """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
+        with evaluating(self.system):
+            queries = collate_clips([clip], self.system.pad_multiple).to(device_of(self.system))
+            prediction = self.system(queries, state)
+            probabilities = self.system.probabilities(prediction, queries, 0).float().cpu()
+            scores = confidence(prediction, probabilities)
+        return probabilities.clone(), scores.clone()  # outside of inference mode these are plain tensors
+
+
+def device_of(system: System) -> torch.device:
+    """Where the weights of a system are."""
+    return next(system.parameters()).device
 
 
 def network_size(system: System, size: int | None) -> NetworkSize:
@@ -199,7 +228,6 @@ def network_size(system: System, size: int | None) -> NetworkSize:
 
 def encode_targets(system: System, targets: Sequence[Target], fit: NetworkSize) -> list[Any]:
     """The state of each target; targets that share supports (and the words on them) share it."""
-    device = next(system.parameters()).device
     known: dict[Any, Any] = {}
     states = []
     with evaluating(system):
@@ -209,38 +237,9 @@ def encode_targets(system: System, targets: Sequence[Target], fit: NetworkSize) 
             clips = [replace(clip, expression=clip.expression or default) for clip in target.supports]
             key = tuple((id(clip.frames), clip.expression) for clip in clips)
             if key not in known:
-                known[key] = encode_supports(system, [fit(clip) for clip in clips], device)
+                known[key] = encode_supports(system, [fit(clip) for clip in clips], device_of(system))
             states.append(known[key])
     return states
-
-
-def _segment_clip(
-    system: System, clip: Clip, targets: Sequence[Target], states: Sequence[Any], fit: NetworkSize, min_score: float
-) -> Result:
-    network_clip = fit(clip)
-    masks, scores = [], []
-    labels = torch.zeros(len(clip.frames), *clip.size, dtype=torch.uint8)
-    highest = torch.full(labels.shape, 0.5)
-    for k, (target, state) in enumerate(zip(targets, states, strict=True), 1):
-        found, score = _segment_target(system, replace(network_clip, expression=target.expression), state)
-        seen = score >= min_score
-        probabilities = resize(found, clip.size) * seen[:, None, None]
-        masks.append(masks_at(found, clip.size) & seen[:, None, None])
-        scores.append(score)
-        wins = masks[-1] & ((probabilities > highest) | (labels == 0))
-        labels[wins], highest[wins] = k, probabilities[wins]
-    names = tuple(target.name for target in targets)
-    return Result(names, torch.stack(masks), torch.stack(scores), labels, clip.frame_names)
-
-
-def _segment_target(system: System, clip: Clip, state: Any) -> tuple[Tensor, Tensor]:
-    """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
-    with evaluating(system):
-        queries = collate_clips([clip], system.pad_multiple).to(next(system.parameters()).device)
-        prediction = system(queries, state)
-        probabilities = system.probabilities(prediction, queries, 0).float().cpu()
-        scores = confidence(prediction, probabilities)
-    return probabilities.clone(), scores.clone()  # outside of inference mode these are plain tensors
 
 
 def confidence(prediction: Prediction, probabilities: Tensor) -> Tensor:

@@ -52,15 +52,17 @@ class Media:
     frame_names: tuple[str, ...] = ()
     frames_per_second: float = FRAMES_PER_SECOND
 
-    def chunks(self, count: int) -> Iterator[Tensor]:
-        """`(T, 3, H, W)` uint8 for every `count` consecutive frames; the last may be shorter.
+    def chunks(self, count: int) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+        """Names and frames `(T, 3, H, W)` uint8 of every `count` consecutive frames; the last may be fewer.
 
         Raises:
-            ValueError: a frame cannot be read, or has another size than the first.
+            ValueError: a frame cannot be read, or has another size than the first; or `count` is none.
         """
-        frames = self._checked()
+        if count < 1:
+            raise ValueError(f"a chunk needs at least 1 frame, got {count}")
+        frames = enumerate(self._checked())
         while some := list(islice(frames, count)):
-            yield torch.stack(some)
+            yield tuple(self.frame_name(index) for index, _ in some), torch.stack([frame for _, frame in some])
 
     def frames(self) -> Tensor:
         """All frames, `(T, 3, H, W)` uint8. Raises ValueError as `chunks`."""

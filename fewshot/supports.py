@@ -11,7 +11,7 @@ from torch import Tensor
 
 from episodes.clip import Clip
 from fewshot.masks import Masks, MaskSource, read_masks
-from fewshot.media import Media, MediaSource, open_media, width_by_height
+from fewshot.media import MediaSource, open_media, width_by_height
 
 PAIRS = "support=[(image, mask), ...]"
 
@@ -95,7 +95,7 @@ def _read(entry: Support, k: int, whose: str) -> Clip:
         ignore=found.ignore,
         expression=entry.text,
         video=media.name,
-        frame_names=frame_names(media, 0, len(frames)),
+        frame_names=tuple(media.frame_name(index) for index in range(len(frames))),
     )
 
 
@@ -113,8 +113,3 @@ def _check_fit(found: Masks, frames: Tensor, where: str) -> None:
             f"{where} is {width_by_height(size)}, its mask {width_by_height(mask_size)} (width x height): a mask has "
             f"the size of its image (as it is shown: photos of a turned camera are turned)"
         )
-
-
-def frame_names(media: Media, start: int, stop: int) -> tuple[str, ...]:
-    """Names of the frames `start..stop-1`."""
-    return tuple(media.frame_name(index) for index in range(start, stop))
