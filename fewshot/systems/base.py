@@ -60,6 +60,10 @@ class Losses:
     total: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
 
+    def times(self, factor: float) -> Losses:
+        """All of them times a number."""
+        return Losses(self.total * factor, {name: term * factor for name, term in self.terms.items()})
+
 
 class System(nn.Module, Pretrained):
     """The two questions every system answers: what do you remember of the reference, and where is it in these frames?

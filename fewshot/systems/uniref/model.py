@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
+from fewshot.losses.masks import visible_frames
 from fewshot.losses.warmup import prototype_warmup
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.deformable_transformer import Decoded, DeformableTransformer
@@ -36,8 +38,10 @@ from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.systems.base import Losses, Prediction, System
 from fewshot.systems.uniref.detection import Detection, best_queries
+from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.recipe import learning_groups
 from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
+from fewshot.systems.uniref.targets import targets_of
 
 LEVELS = 4
 MASK_CHANNELS = 8
@@ -81,6 +85,7 @@ class UniRef(System):
         fusion_init: `zero`: the fusion starts as the identity; `similarity`: it starts as attention by feature
             similarity that lets the retrieved values pass, for training from scratch.
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
+        mask_aux: add the auxiliary mask losses of the video stage.
         backbone_lr: factor on the learning rate of the rest.
         text_lr_absolute: learning rate of the text encoder; None: that of the rest.
         checkpointing: trade time for memory in training.
@@ -105,6 +110,7 @@ class UniRef(System):
         bf16_attention: bool = False,
         fusion_init: str = "zero",
         mask_stride: int = 4,
+        mask_aux: bool = False,
         backbone_lr: float = 0.1,
         text_lr_absolute: float | None = 1e-5,
         checkpointing: bool = False,
@@ -131,6 +137,7 @@ class UniRef(System):
         for linear in self.controller.layers:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
+        self.criterion = UniRefCriterion(mask_aux)
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
         self._freeze(freeze_backbone, freeze_text)
 
@@ -205,8 +212,22 @@ class UniRef(System):
         return self.detection(decoded, features, queries)
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
-        """Set losses of all decoder layers and of the proposals, normalised by the number of matched queries."""
-        raise NotImplementedError("the losses of UniRef are not there yet")
+        """Set losses of all decoder layers and of the proposals, each divided by the number of its own matched pairs.
+
+        Masks that words refer to are learnt at stride 4, the others at `mask_stride`. `num_frames` weighs the batch
+        among those of its step, by the frames that show the object.
+        """
+        if not isinstance(prediction, Detection):
+            raise TypeError(f"the losses of UniRef are those of its own predictions, got {type(prediction).__name__}")
+        stride = self.mask_stride if all_or_none(queries.expressions) is None else self.mask_head.stride
+        losses = self.criterion(
+            list(zip(prediction.class_logits, prediction.all_boxes, strict=True)),
+            (prediction.proposal_logits, prediction.proposal_boxes),
+            targets_of(queries),
+            partial(self.masks_of, prediction, stride=stride),
+            stride,
+        )
+        return losses if num_frames is None else losses.times(visible_frames(queries) / num_frames)
 
     # ------------------------------------------------------------------------------------------------ the steps
 

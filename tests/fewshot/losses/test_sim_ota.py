@@ -98,7 +98,7 @@ def test_matching_is_that_of_the_loops(objects: int, spread: float) -> None:
 def test_an_object_without_queries_is_repaired() -> None:
     ious = torch.zeros(4, 2)
     cost = torch.tensor([[1.0, 1.5], [2.0, 9.0], [7.0, 8.0], [9.0, 9.5]])
-    claims = dynamic_claims(cost, ious)  # both want query 0, object 0 gets it; object 1 then takes the cheapest free one
+    claims = dynamic_claims(cost, ious)  # both want query 0, object 0 gets it; object 1 takes a free one
     assert claims.nonzero().tolist() == [[0, 0], [2, 1]]
 
 
