@@ -32,20 +32,16 @@ class MaskedResNet18(nn.Module):
     def __init__(self, stages: int = 3) -> None:
         super().__init__()
         body = resnet18(weights=None)
-        body.conv1 = nn.Conv2d(4, 64, 7, stride=2, padding=3, bias=False)
-        layers = [getattr(body, f"layer{i}") for i in range(1, stages + 2)]
-        self.conv1, self.bn1, self.layers = _biased(body.conv1), body.bn1, nn.ModuleList(layers)
-        for layer in layers:
-            for module in layer.modules():
-                for name, child in module.named_children():
-                    if isinstance(child, nn.Conv2d):
-                        setattr(module, name, _biased(child))
-        self._start_mask_channel()
-
-    @torch.no_grad()
-    def _start_mask_channel(self) -> None:
-        weight = self.conv1.weight
-        weight[:, 3:] = nn.init.orthogonal_(torch.empty_like(weight[:, 3:]))
+        self.conv1, self.bn1 = nn.Conv2d(4, 64, 7, stride=2, padding=3), body.bn1
+        self.names = [f"layer{i}" for i in range(1, stages + 2)]
+        for name in self.names:
+            self.add_module(name, getattr(body, name))
+        with torch.no_grad():
+            self.conv1.weight[:, :3] = body.conv1.weight
+            self.conv1.weight[:, 3:] = nn.init.orthogonal_(torch.empty(64, 1, 7, 7))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.bias = nn.Parameter(torch.zeros(module.out_channels))
 
     def start_from_image_weights(self, state: Mapping[str, Tensor]) -> None:
         """Take over torchvision's ResNet-18: convolutions and norms; the mask channel and the biases stay.
@@ -54,15 +50,15 @@ class MaskedResNet18(nn.Module):
             ValueError: a tensor is missing or has another shape.
         """
         own = self.state_dict()
+        biases = {f"{name}.bias" for name, module in self.named_modules() if isinstance(module, nn.Conv2d)}
         for name in own:
-            source = _torchvision_name(name)
-            if name.endswith("num_batches_tracked") or (source not in state and name.endswith("bias")):
+            if name in biases or name.endswith("num_batches_tracked"):
                 continue
             want = (64, 3, 7, 7) if name == "conv1.weight" else tuple(own[name].shape)
-            found = tuple(state[source].shape) if source in state else None
+            found = tuple(state[name].shape) if name in state else None
             if found != want:
-                raise ValueError(f"not the weights of torchvision's ResNet-18: {source} is {found}, expected {want}")
-            own[name] = torch.cat([state[source], own[name][:, 3:]], 1) if name == "conv1.weight" else state[source]
+                raise ValueError(f"not the weights of torchvision's ResNet-18: {name} is {found}, expected {want}")
+            own[name] = torch.cat([state[name], own[name][:, 3:]], 1) if name == "conv1.weight" else state[name]
         self.load_state_dict(own)
 
     def forward(self, images: Tensor, masks: Tensor) -> list[Tensor]:
@@ -70,21 +66,10 @@ class MaskedResNet18(nn.Module):
         x = torch.cat([images, masks[:, None].to(images.dtype)], 1)
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
         features = []
-        for layer in self.layers:
-            x = layer(x)
+        for name in self.names:
+            x = self.get_submodule(name)(x)
             features.append(x)
         return features[1:]
-
-
-def _biased(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution with a bias of 0."""
-    conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
-    return conv
-
-
-def _torchvision_name(name: str) -> str:
-    first, *rest = name.split(".")
-    return ".".join([f"layer{int(rest[0]) + 1}", *rest[1:]]) if first == "layers" else name
 
 
 class ResidualBlock(nn.Module):
