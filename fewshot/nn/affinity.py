@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fewshot.nn.attention import attention
+
 VARIANTS = ("cma", "base", "self")
 INITIALISATIONS = ("default", "similarity")
 
@@ -124,11 +126,11 @@ class CrossModalAffinity(nn.Module):
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Single-head attention, `softmax(q k / sqrt(d)) v`: `(N, L_q, d), (N, L_k, d), (N, L_k, d) -> (N, L_q, d)`.
+    """Attention with a single head: `(N, L_q, d), (N, L_k, d), (N, L_k, d) -> (N, L_q, d)`.
 
-    PyTorch's fused attention works in blocks, so the `L_q x L_k` matrix is never in memory.
+    Fused attention works in blocks, so the `L_q x L_k` matrix is never in memory.
     """
-    return F.scaled_dot_product_attention(queries[:, None], keys[:, None], values[:, None])[:, 0]
+    return attention(queries[:, None], keys[:, None], values[:, None])[:, 0]
 
 
 def signed_log_power(x: Tensor, exponent: float = 1.3) -> Tensor:

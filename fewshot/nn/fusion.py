@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fewshot.nn.attention import MultiheadAttention
+
 
 @dataclass(frozen=True)
 class Words:
@@ -32,7 +34,7 @@ class VisionLanguageFusion(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(dim, heads, dropout=0.0, batch_first=True)
+        self.attention = MultiheadAttention(dim, heads)
 
     def start_near_identity(self) -> None:
         """Begin with what is read being about 1, so that the visual features pass, for training from scratch."""
@@ -41,11 +43,4 @@ class VisionLanguageFusion(nn.Module):
 
     def forward(self, tokens: Tensor, words: Words) -> Tensor:
         """`(N, L_v, C)` visual tokens to the same shape."""
-        read, _ = self.attention(
-            tokens,
-            words.features + words.positions,
-            words.features,
-            key_padding_mask=words.padding,
-            need_weights=False,
-        )
-        return tokens * read
+        return tokens * self.attention(tokens, words.features + words.positions, words.features, words.padding)
