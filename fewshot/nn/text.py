@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,12 +113,33 @@ class TextEncoder(nn.Module):
         return states.last_hidden_state, states.pooler_output, padding
 
     def tokens(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask `(N, L)` of `N` texts, on the device of the encoder."""
+        """Token ids and attention mask `(N, L)` of `N` texts, on the device of the encoder.
+
+        A text that is too long is cut, with a warning that names the words which are not read.
+        """
         how = "longest" if self.context is None else "max_length"
         options = dict(padding=how, truncation=True, max_length=self.limit, return_tensors="pt")
         tokens = self.tokenizer([self.clean(text or "") for text in texts], **options)
+        for text, count in zip(texts, tokens["attention_mask"].sum(1).tolist(), strict=True):
+            cut = self.words_cut(text or "") if count == self.limit else []
+            if cut:
+                warnings.warn(
+                    f"an expression is longer than the {self.limit} tokens that are read, these words are cut: "
+                    f"{' '.join(cut)!r} (of {text!r})",
+                    stacklevel=3,
+                )
         device = self.encoder.embeddings.word_embeddings.weight.device
         return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
+
+    def words_cut(self, text: str) -> list[str]:
+        """The words of a text, cleaned, that are not read to their end because it has more than `limit` tokens."""
+        words = self.clean(text).split()
+
+        def too_long(count: int) -> bool:
+            options = dict(truncation=True, max_length=self.limit + 1, return_tensors="pt")
+            return int(self.tokenizer([" ".join(words[:count])], **options)["attention_mask"].sum()) > self.limit
+
+        return words[bisect(range(1, len(words) + 1), False, key=too_long) :]
 
 
 POOLS = ("state", "mean")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,19 @@ def test_words_are_hashed_the_same_everywhere() -> None:
 
 def test_long_texts_are_cut() -> None:
     assert WordHashTokenizer()(["word " * 200], max_length=10)["input_ids"].shape == (1, 10)
-    with torch.no_grad():
+    with torch.no_grad(), pytest.warns(UserWarning, match="longer than the 64 tokens that are read"):
         states, _, _ = small(dim=16, layers=1).eval()(["word " * 200])
     assert states.shape == (1, 64, 16)
+
+
+def test_the_words_that_are_cut_are_named() -> None:
+    encoder, words = small(dim=16), [f"word{k}" for k in range(65)]
+    assert encoder.words_cut(" ".join(words)) == ["word62", "word63", "word64"]
+    with pytest.warns(UserWarning, match="these words are cut: 'word62 word63 word64'"):
+        encoder.tokens(["short", " ".join(words)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.tokens(["short", " ".join(words[:62])])  # exactly as long as is read
 
 
 def test_case_and_white_space_do_not_matter() -> None:
