@@ -110,6 +110,14 @@ def list_frames(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
     return {path.stem: path for path in sorted(files, key=lambda path: in_time(path.stem))}
 
 
+def follow(folder: Path) -> Path:
+    """The folder, or the one that it names where a link was unpacked as a text file (as on systems without links)."""
+    if not folder.is_file() or folder.stat().st_size > 1000:
+        return folder
+    target = folder.parent / folder.read_text(encoding="utf-8", errors="replace").strip()
+    return target if target.is_dir() else folder
+
+
 def in_time(name: str) -> tuple:
     """Sort key of frame names: `frame2` before `frame10`."""
     return (*(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)), name)

@@ -1,0 +1,101 @@
+"""Referring video segmentation on disk: Ref-YouTube-VOS and Ref-DAVIS17. Images are read when they are asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from episodes.sources.base import Expression
+from episodes.sources.problems import missing_files
+from episodes.sources.ref_index import RefLayout, RefVideo
+from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
+from episodes.sources.video_files import VideoFiles
+from episodes.task_items import RVOSItem
+
+log = logging.getLogger(__name__)
+
+
+class RefVideoSource(VideoFiles, TaskSource):
+    """Videos with expressions for their objects.
+
+    Args:
+        name: the benchmark.
+        root: the folder that the user gave, for messages.
+        split: for messages.
+        layout: the lists and where the files are.
+        cache_frames: bytes of decoded frames and masks to keep in memory; 0 keeps none.
+    """
+
+    task = "rvos"
+
+    def __init__(self, name: str, root: Path, split: str, layout: RefLayout, *, cache_frames: int = 0) -> None:
+        super().__init__(cache_frames=cache_frames)
+        self.name, self.root, self.split, self.layout = name, root, split, layout
+        for remark in layout.remarks:
+            log.warning("%s: %s", name, remark)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.layout.videos)
+
+    def frames(self, video: str) -> tuple[str, ...]:
+        """The frames that the lists name: those that are answered and, where there is truth, annotated."""
+        return self._entry(video).frames
+
+    def expressions(self, video: str) -> tuple[Expression, ...]:
+        """The expressions whose object is known, in file order: none in the validation set of Ref-YouTube-VOS."""
+        rows = self._sound(video).items
+        return tuple(Expression(i.expression_id, i.text, i.object_id, OBJECT) for i in rows if i.object_id is not None)
+
+    def items(self) -> Iterator[RVOSItem]:
+        for video in self.names():
+            yield from self._sound(video).items
+
+    def image_path(self, video: str, frame: str) -> Path:
+        return self.layout.images / video / f"{frame}.jpg"
+
+    def mask_path(self, video: str, frame: str) -> Path:
+        return self.layout.masks / video / f"{frame}.png"
+
+    def problems(self) -> list[str]:
+        entries = self.layout.videos.values()
+        found = [*self.layout.remarks, *(line for entry in entries for line in (*entry.errors, *entry.remarks))]
+        return (
+            found
+            + self._missing(self.layout.images, "frame", ".jpg")
+            + self._missing(self.layout.masks, "mask", ".png")
+        )
+
+    def content(self) -> Any:
+        rows = self.layout.videos.items()
+        return [
+            [name, video.frames, [[i.expression_id, i.text, i.object_id, i.annotator] for i in video.items]]
+            for name, video in rows
+        ]
+
+    def _missing(self, folder: Path, what: str, suffix: str) -> list[str]:
+        """Files that are listed and not there. Masks are expected where the lists tell the objects."""
+        wanted = {
+            name: video
+            for name, video in self.layout.videos.items()
+            if what == "frame" or any(item.object_id is not None for item in video.items)
+        }
+        if wanted and not folder.is_dir():
+            return [f"folder {folder} is missing: it must hold the {what}s of {len(wanted)} videos; restore it"]
+        return [
+            line
+            for name, video in wanted.items()
+            for line in missing_files(folder / name, what, [f"{frame}{suffix}" for frame in video.frames])
+        ]
+
+    def _sound(self, video: str) -> RefVideo:
+        entry = self._entry(video)
+        if entry.errors:
+            raise ValueError(f"{self.name} in {self.root}: " + "; ".join(entry.errors))
+        return entry
+
+    def _entry(self, video: str) -> RefVideo:
+        if video not in self.layout.videos:
+            raise unknown_name(self, video)
+        return self.layout.videos[video]

@@ -1,0 +1,156 @@
+"""Referring image segmentation on disk: RefCOCO, RefCOCO+ and RefCOCOg over the images of COCO train2014.
+
+Each object that expressions refer to is an entry of its own, and stands for its image: a clip of one frame "0" with
+one object, 1. Several entries may share an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from episodes.sources.base import Expression
+from episodes.sources.files import ArrayCache, read_image
+from episodes.sources.refcoco_index import RefObject, find_images, find_lists
+from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
+from episodes.task_items import RISItem
+
+FRAME = ("0",)
+REFERRED = 1  # the object id of an entry's one object
+
+
+class RefCOCOSource(TaskSource):
+    """Objects of COCO images with expressions that refer to them.
+
+    Args:
+        name: the benchmark.
+        root: the folder that the user gave, for messages.
+        split: for messages.
+        images: folder of the image files.
+        entries: the objects by name, see `refcoco_index`.
+        cache_frames: bytes of decoded images to keep in memory; 0 keeps none.
+    """
+
+    task = "ris"
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        split: str,
+        images: Path,
+        entries: dict[str, RefObject],
+        *,
+        cache_frames: int = 0,
+    ) -> None:
+        self.name, self.root, self.split = name, root, split
+        self.images, self.entries = images, entries
+        self._cache = ArrayCache(cache_frames)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.entries)
+
+    def frames(self, video: str) -> tuple[str, ...]:
+        self._entry(video)
+        return FRAME
+
+    def expressions(self, video: str) -> tuple[Expression, ...]:
+        texts = self._sound(video).expressions
+        return tuple(Expression(str(k), text, REFERRED, OBJECT) for k, text in enumerate(texts))
+
+    def items(self) -> Iterator[RISItem]:
+        for name in self.names():
+            for said in self.expressions(name):
+                yield RISItem(name, said.id, said.text, REFERRED)
+
+    def image_path(self, video: str) -> Path:
+        """File of an entry's image; `train2014/` may stand before the name in the lists."""
+        name = Path(self._entry(video).file)
+        return self.images / name if (self.images / name).is_file() else self.images / name.name
+
+    def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        pixels = self._cache.get(self.image_path(video), read_image)
+        return torch.from_numpy(np.stack([pixels] * len(frames))).permute(0, 3, 1, 2).contiguous()
+
+    def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        if object_id != REFERRED:
+            raise ValueError(f"{self.where(video, FRAME[0])} has the one object {REFERRED}, not {object_id}")
+        mask = self._mask(video)
+        if not mask.any():
+            raise ValueError(f"{self.where(video, FRAME[0])} has an empty mask: correct its segmentation, or remove it")
+        return torch.from_numpy(np.stack([mask] * len(frames)))
+
+    def visible(self, video: str, frame: str, object_id: int) -> bool:
+        return object_id == REFERRED and bool(self._mask(video).any())
+
+    def where(self, video: str, frame: str) -> str:
+        return self._entry(video).where
+
+    def problems(self) -> list[str]:
+        found = [line for entry in self.entries.values() for line in entry.errors]
+        if not self.images.is_dir():
+            return [*found, f"folder {self.images} is missing: it must hold the images of COCO train2014"]
+        there = {path.name for path in self.images.rglob("*.jpg")}
+        absent = sorted({name for entry in self.entries.values() if (name := Path(entry.file).name) not in there})
+        if absent:
+            shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+            found.append(f"image {shown} missing in {self.images}: restore the file, or remove it from the lists")
+        return found
+
+    def content(self) -> Any:
+        return [[name, e.file, e.size, e.segmentation, e.expressions] for name, e in self.entries.items()]
+
+    def _mask(self, video: str) -> np.ndarray:
+        entry = self._sound(video)
+        try:
+            return decode(entry.segmentation, *entry.size)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ValueError(f"{entry.where}: its segmentation cannot be read ({error}): correct it") from error
+
+    def _sound(self, video: str) -> RefObject:
+        entry = self._entry(video)
+        if entry.errors:
+            raise ValueError("; ".join(entry.errors))
+        return entry
+
+    def _entry(self, video: str) -> RefObject:
+        if video not in self.entries:
+            raise unknown_name(self, video)
+        return self.entries[video]
+
+
+def open_refcoco(name: str, root: Path, split: str, *, cache_frames: int = 0) -> RefCOCOSource:
+    """RefCOCO, RefCOCO+ or RefCOCOg under `root`, see `find_lists`. Raises FileNotFoundError or ValueError."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data set")
+    return RefCOCOSource(name, root, split, find_images(root), find_lists(name, root, split), cache_frames=cache_frames)
+
+
+def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """The mask `(H, W)` bool of a COCO segmentation: polygons, or run lengths as numbers or as a string.
+
+    Raises ValueError for anything else, a polygon of less than three corners, or run lengths of another size.
+    """
+    if isinstance(segmentation, dict):
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"run lengths of size {segmentation['size']} in an image of {[height, width]}")
+        runs = segmentation if isinstance(segmentation["counts"], (str, bytes)) else _compress(segmentation)
+        return coco_mask.decode(runs).astype(bool)
+    if not isinstance(segmentation, list) or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+        raise ValueError("neither run lengths nor polygons of at least three corners")
+    if not segmentation:
+        return np.zeros((height, width), dtype=bool)
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))).astype(bool)
+
+
+def _compress(runs: dict[str, Any]) -> dict[str, Any]:
+    height, width = runs["size"]
+    if sum(runs["counts"]) != height * width:
+        raise ValueError(f"run lengths of {sum(runs['counts'])} pixels in an image of {height * width}")
+    return coco_mask.frPyObjects(runs, height, width)
