@@ -122,6 +122,7 @@ FOLDS: dict[str, Folds] = {
         Folds("folder", (), ()),
     )
 }
+IMAGE_BENCHMARKS = tuple(name for name in FOLDS if name not in ("invented", "mini_ref_ytvos", "mini_ref_sailvos"))
 
 
 def fss_folds(name: str, train: Sequence[str], val: Sequence[str], test: Sequence[str]) -> Folds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from episodes.clip import Clip
 from episodes.colour import distort
+from episodes.instances import Instances
 from episodes.sources.base import clean_boxes
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet
@@ -74,6 +76,9 @@ class TrainTransform:
         return _apply(clip, F.crop, top=top, left=left, height=size[0], width=size[1])
 
     def _validate(self, clip: Clip) -> Clip:
+        if clip.instances is not None:
+            instances = clip.instances.visible()
+            return replace(clip, instances=instances, valid=torch.tensor([len(instances) > 0]))
         if clip.boxes is None:
             return clip
         boxes, valid = clean_boxes(clip.boxes)
@@ -82,21 +87,59 @@ class TrainTransform:
         return replace(clip, boxes=boxes * valid[:, None], valid=valid)
 
 
-class TestTransform:
-    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
+class _ImageTransform(ABC):
+    """A test transform: frames resized to `target(size)` and normalised; masks keep their resolution."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"test_size must be at least 1, got {size}")
+        self.size = size
 
-    def __init__(self, short_side: int) -> None:
-        if short_side < 1:
-            raise ValueError(f"test_size must be at least 1, got {short_side}")
-        self.short_side = short_side
+    @abstractmethod
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Network height and width of frames of `size`."""
 
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
         """Transform a clip of uint8 frames; nothing is drawn."""
-        size = short_side_size(clip.size, self.short_side)
-        resized = resize_clip(replace(clip, masks=None, ignore=None), size)
+        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
         return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
+
+
+class TestTransform(_ImageTransform):
+    """CMA's test transform: the short side becomes `size`."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        return short_side_size(size, self.size)
+
+
+class SquareTransform(_ImageTransform):
+    """Squashed to `size` x `size`, whatever the aspect ratio (HSNet, ICCV 2021)."""
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        return self.size, self.size
+
+
+class PadTransform(_ImageTransform):
+    """The long side becomes `size` (PFENet, TPAMI 2020); the square is filled up when images are batched."""
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (max(1, round(side * self.size / max(size))) for side in size)
+        return height, width
+
+
+class ShortLongTransform(_ImageTransform):
+    """The short side becomes `size`, less if the long side would pass `limit` (DETR's rule, UniRef++)."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size)
+        if limit < size:
+            raise ValueError(f"the limit of the long side, {limit}, must be at least the short side, {size}")
+        self.limit = limit
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        return short_side_size(size, self.size, self.limit)
 
 
 def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
@@ -151,7 +194,19 @@ def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
         wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=clip.size)
         boxes = _plain(kernel(wrapped, **arguments))
     frames = _plain(kernel(tv_tensors.Image(clip.frames), **arguments))
-    return replace(clip, frames=frames, masks=masks, ignore=ignore, boxes=boxes)
+    instances = None if clip.instances is None else _apply_to_all(clip.instances, clip.size, kernel, **arguments)
+    return replace(clip, frames=frames, masks=masks, ignore=ignore, boxes=boxes, instances=instances)
+
+
+def _apply_to_all(
+    instances: Instances, size: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
+) -> Instances:
+    """The same functional on boxes and masks of all objects of a frame of `size`."""
+    wrapped = tv_tensors.BoundingBoxes(instances.boxes, format="XYXY", canvas_size=size)
+    masks = instances.masks
+    if masks is not None:
+        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    return replace(instances, boxes=_plain(kernel(wrapped, **arguments)), masks=masks)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ import math
 import re
 from typing import Any
 
+from benchmarks.protocols import PROTOCOLS, get_protocol
+from benchmarks.protocols.images import ImageProtocol
 from episodes.cli import did_you_mean
-from episodes.folds import FOLDS
+from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.keys import Key, schema_keys, value_of
 
@@ -23,10 +25,11 @@ def check(config: MetaTrainConfig | MetaTestConfig) -> None:
     check_group(config)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
         raise ValueError(f"device={config.device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
-    if config.benchmark.name != "invented" and config.data.root is None:
+    if not config.benchmark.name.startswith("invented") and config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
         )
+    check_protocol(config)
     if config.system.hidden_dim % config.system.heads:
         raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
     if isinstance(config, MetaTrainConfig):
@@ -52,6 +55,8 @@ def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
     folds = FOLDS[config.benchmark.name]
     if isinstance(config, MetaTestConfig) and config.group == "all":
         return
+    if not folds.classes:  # known when the data are opened
+        return
     if config.group not in folds.groups:
         valid = [str(group) for group in folds.groups] + ["all"] * isinstance(config, MetaTestConfig)
         raise ValueError(f"group={config.group}: benchmark {folds.name} has the groups {', '.join(valid)}")
@@ -60,6 +65,25 @@ def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
             f"benchmark {folds.name} only tests: all of its classes are held out; train on another benchmark and run "
             f"python -m fewshot.meta_test benchmark={folds.name} weights=<run folder>"
         )
+
+
+def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """Protocols of images count pixels, those of videos measure J and F; and some things only videos have."""
+    images = isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
+    of_images = config.benchmark.name in IMAGE_BENCHMARKS
+    if images != of_images:
+        valid = [name for name, protocol in PROTOCOLS.items() if isinstance(protocol, ImageProtocol) == of_images]
+        raise ValueError(
+            f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
+            f"{', '.join(valid)}"
+        )
+    if of_images and config.system.name == "cma":
+        raise ValueError(
+            f"system.name=cma needs an expression with every support, and benchmark {config.benchmark.name} has none: "
+            "take system=uniref_tiny or system=prototype"
+        )
+    if of_images and isinstance(config, MetaTrainConfig) and config.recipe == "official":
+        raise ValueError("recipe=official is CMA's training on videos: take recipe=fixed for images")
 
 
 def check_training(config: MetaTrainConfig) -> None:

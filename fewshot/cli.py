@@ -107,6 +107,8 @@ def checked(config: DictConfig) -> Any:
     except MissingMandatoryValue as error:
         name = error.full_key or "a mandatory key"
         raise ValueError(f"{name} has no value: give {name}=<value>") from error
+    if getattr(built, "protocol", None) is not None:
+        built.benchmark.protocol = built.protocol
     check(built)
     return built
 

@@ -22,22 +22,42 @@ def key(default: Any, meaning: str, *, choices: tuple[str, ...] = (), minimum: f
     return field(default=default, metadata=metadata)
 
 
+BACKBONES = ("resnet50", "resnet101", "swin_tiny", "swin_small", "swin_base", "swin_large", "mobilenet_v2", "tiny")
+TEXTS = ("roberta", "bert", "small", "none")
+BENCHMARKS = (
+    "invented",
+    "mini_ref_ytvos",
+    "mini_ref_sailvos",
+    "invented_images",
+    "pascal5i",
+    "coco20i",
+    "coco20i_contiguous",
+    "coco2pascal",
+    "fss1000",
+    "fss1000_val",
+    "folder",
+)
+PROTOCOLS = ("cma", "cma_per_class", "davis", "hsnet", "pfenet", "bam", "uniref")
+
+
 @dataclass
 class SystemConfig:
     """A system and its sizes. `experiments/system/*.yaml` fill it."""
 
-    name: str = key(MISSING, "the system", choices=("cma", "prototype"))
+    name: str = key(MISSING, "the system", choices=("cma", "prototype", "uniref"))
     variant: str = key(
         "cma",
-        "affinity: that of the CMA paper, its baseline without any, or self affinity alone",
+        "cma only: affinity: that of the CMA paper, its baseline without any, or self affinity alone",
         choices=("cma", "base", "self"),
     )
-    backbone: str = key("resnet50", "image encoder", choices=("resnet50", "resnet101", "mobilenet_v2", "tiny"))
+    backbone: str = key("resnet50", "image encoder", choices=BACKBONES)
     backbone_weights: Optional[str] = key(None, "file with backbone weights (torchvision state dict); null: random")
-    freeze_backbone: bool = key(True, "keep the image encoder as it starts")
+    freeze_backbone: bool = key(True, "keep the image encoder as it starts; false in uniref: all but stem and stride 4")
     backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1)
-    text: str = key("roberta", "text encoder", choices=("roberta", "small"))
-    text_weights: Optional[str] = key(None, "local folder of roberta-base: config, weights and tokenizer files")
+    text: str = key("roberta", "text encoder; none (uniref only): no expressions", choices=TEXTS)
+    text_weights: Optional[str] = key(
+        None, "local folder of roberta-base or bert-base-uncased: config, weights and tokenizer files"
+    )
     freeze_text: bool = key(True, "keep the text encoder as it starts")
     text_dim: int = key(768, "width of the text encoder (small only)", minimum=1)
     text_layers: int = key(12, "layers of the text encoder (small only)", minimum=1)
@@ -55,9 +75,18 @@ class SystemConfig:
     )
     affinity_init: str = key(
         "default",
-        "start of the affinity convolutions: random, or so that the affinity is feature similarity",
+        "start of what relates query and supports (affinity, UniFusion): as released, or as feature similarity",
         choices=("default", "similarity"),
     )
+    value_encoder: str = key(
+        "resnet18",
+        "uniref only: what encodes masked references; none: no supports",
+        choices=("resnet18", "tiny", "none"),
+    )
+    fusion_head_dim: int = key(256, "uniref only: width of each head of UniFusion", minimum=1)
+    fusion_dropout: float = key(0.1, "uniref only: dropout of UniFusion's attention, 0 to 1", minimum=0)
+    bf16_attention: bool = key(False, "uniref only: bfloat16 in UniFusion's attention, as the released models on a GPU")
+    num_classes: int = key(1, "uniref only: classes of the score head; 365 for the Objects365 pre-training", minimum=1)
     activation_checkpointing: bool = key(False, "trade time for memory in training")
 
 
@@ -65,7 +94,7 @@ class SystemConfig:
 class BenchmarkConfig:
     """A data set with folds and the way its episodes are read. `experiments/benchmark/*.yaml` fill it."""
 
-    name: str = key(MISSING, "the data set", choices=("invented", "mini_ref_ytvos", "mini_ref_sailvos"))
+    name: str = key(MISSING, "the data set", choices=BENCHMARKS)
     query_frames: int = key(5, "frames of a training query clip", minimum=1)
     support_frames: int = key(5, "frames of a support clip", minimum=1)
     test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1)
@@ -79,15 +108,15 @@ class BenchmarkConfig:
     episode_hue: float = key(
         0.0, "largest turn of the hue of a whole training episode, 0 to 0.5 of the wheel", minimum=0
     )
-    test_size: int = key(360, "short side at test time, in pixels", minimum=1)
+    test_size: int = key(360, "side at test time, in pixels: the short one, or as the protocol says", minimum=1)
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
-    world_seed: int = key(0, "seed of the generated world (invented only)")
-    world_videos: int = key(24, "videos per class of the generated world (invented only)", minimum=2)
-    test_episodes: Optional[int] = key(None, "test episodes, drawn by the seed; null: all of the fold", minimum=1)
-    val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
-    protocol: str = key(
-        "cma", "averaging of the headline number (both are reported)", choices=("cma", "cma_per_class", "davis")
+    world_seed: int = key(0, "seed of the generated world (invented ones only)")
+    world_videos: int = key(24, "videos per class of the generated world (invented ones only)", minimum=2)
+    test_episodes: Optional[int] = key(
+        None, "test episodes, drawn by the seed; null: as many as the protocol says, else all", minimum=1
     )
+    val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
+    protocol: str = key("cma", "protocol of the headline numbers", choices=PROTOCOLS)
 
 
 @dataclass
@@ -96,6 +125,7 @@ class DataConfig:
 
     root: Optional[str] = key(None, "folder of the data set; null: the invented world, generated into the cache")
     cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
+    lists: Optional[str] = key(None, "folder of the field's image lists of the folds; null: the folds from the masks")
     workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)
 
 
@@ -180,9 +210,14 @@ class TrackingConfig:
 class MetaTrainConfig:
     """`python -m fewshot.meta_train`"""
 
-    group: int = key(1, "evaluation fold: its classes are held out of training and tested; 1 to 4", minimum=1)
+    group: int = key(
+        1,
+        "evaluation fold: its classes are held out of training and tested; 1 to 4, images 0 to 3",
+        minimum=0,
+    )
     shots: int = key(1, "support clips per episode", minimum=1)
     seed: int = key(0, "fixes initial weights, episodes and augmentation", minimum=0)
+    protocol: Optional[str] = key(None, "protocol of the numbers; null: the benchmark's own", choices=PROTOCOLS)
     recipe: str = key(
         "fixed",
         "official: all of the official training behaviour at once, its faults included (experiments/recipe)",
@@ -206,12 +241,15 @@ class MetaTrainConfig:
 class MetaTestConfig:
     """`python -m fewshot.meta_test`"""
 
-    group: Union[int, str] = key(1, "evaluation fold whose held-out classes are tested, 1 to 4, or `all`", minimum=1)
+    group: Union[int, str] = key(
+        1, "evaluation fold whose classes are tested: 1 to 4 (images 0 to 3) or `all`", minimum=0
+    )
     shots: int = key(1, "support clips per episode", minimum=1)
     seed: int = key(0, "fixes the episodes; with test.seeds=n also seed+1 .. seed+n-1", minimum=0)
     weights: Optional[str] = key(
         None, "run folder, converted folder or official checkpoint; `{group}` is filled in; null: untrained"
     )
+    protocol: Optional[str] = key(None, "protocol of the numbers; null: the benchmark's own", choices=PROTOCOLS)
     manifest: Optional[str] = key(None, "episode list written by episodes.freeze; null: drawn by the seed")
     system: SystemConfig = field(default_factory=SystemConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)

@@ -1,8 +1,8 @@
 """Testing: every query of a list of episodes is segmented and scored, with each set of supports encoded once.
 
-The protocol is that of CMA (Li et al., ICCV 2023): chunks of consecutive frames with the same supports, the best
-candidate of each chunk, J and F of every frame at network resolution; and the DAVIS numbers of the same predictions
-at the original resolution beside them.
+Clips are cut into chunks of consecutive frames that see the same supports, and each chunk takes its best candidate, as
+CMA is tested (Li et al., ICCV 2023). An image is a clip of one frame. What a segmented query is scored as is not
+decided here: `work` makes a score of it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.scores import QueryScore
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.seeding import generator
 from episodes.sources.base import Source
 from fewshot.probes import probe_specs, probe_supports
-from fewshot.scoring import mask_pairs, query_score
 from fewshot.segmentation import encode_supports, evaluating, masks_at, segment_clips
 from fewshot.systems.base import System
 
 logger = logging.getLogger(__name__)
 
 Transform = Callable[[Clip, torch.Generator], Clip]
+Score = TypeVar("Score")
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
 WAITING = 32  # queries whose scores may be outstanding in the pool
 SECONDS_PER_LINE = 20  # of progress where there is no terminal
@@ -46,19 +45,34 @@ class QueryResult:
         spec: its episode, as the probe changed it.
         query: index of the query in `spec.queries`.
         clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
-        probabilities: `(T, H, W)` float32 at network size.
+        maps: mask probabilities `(T, H, W)` float32 at network size: one map, or one for each support where the
+            supports are given one by one.
         probe: '' or the probe.
     """
 
     spec: EpisodeSpec
     query: int
     clip: Clip
-    probabilities: Tensor
+    maps: tuple[Tensor, ...]
     probe: str = ""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`(T, H, W)` float32 at network size; the share of the votes where the supports vote."""
+        return self.maps[0] if len(self.maps) == 1 else votes([m > 0.5 for m in self.maps])
 
     def masks(self) -> Tensor:
         """The prediction at the original size, `(T, Ho, Wo)` bool."""
         return masks_at(self.probabilities, self.clip.original_size or self.clip.size)
+
+
+def votes(masks: Sequence[Tensor]) -> Tensor:
+    """Votes of masks `(T, H, W)` bool, as a share of the highest count of the image (at least 1), float32 in 0..1.
+
+    HSNet (Min et al., ICCV 2021) takes a share of 0.5 and above as the object.
+    """
+    count = torch.stack(tuple(masks)).sum(0).float()
+    return count / count.amax((-2, -1), keepdim=True).clamp(min=1)
 
 
 def read_supports(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
@@ -92,21 +106,25 @@ def evaluate(
     transform: Transform,
     chunk: int,
     device: torch.device | str,
+    work: Callable[[QueryResult], Callable[[], Score]],
+    vote: bool = False,
     probe: str = "",
     pool: Executor | None = None,
     on_query: Callable[[QueryResult], None] | None = None,
     progress: bool = True,
     rank: int = 0,
     world: int = 1,
-) -> list[QueryScore]:
+) -> list[Score]:
     """Segment and score every query of `specs`, in their order.
 
     Args:
         transform: of the test (`TestTransform`); masks keep the original resolution.
         chunk: frames of one forward pass.
         device: where the system lies.
+        work: makes the scoring of a segmented query, which may run in another process.
+        vote: give several supports one by one; their masks vote.
         probe: '' or a name from `fewshot.probes.PROBES`.
-        pool: computes J and F beside the segmentation (any executor, also of processes); None: in this thread.
+        pool: computes scores beside the segmentation (any executor, also of processes); None: in this thread.
         on_query: is shown every segmented query (masks and pictures are written there).
         progress: a bar on a terminal, lines elsewhere; False: silence.
         rank, world: test only this process's share of the list. The probe changes the whole list first, so the
@@ -118,28 +136,22 @@ def evaluate(
     """
     mine = share_of(probe_specs(specs, probe), rank, world)
     states = _SupportStates(system, source, transform, device, probe)
-    scores: list[Future[QueryScore] | QueryScore] = []
+    scores: list[Future[Score] | Score] = []
     with evaluating(system):
         for spec, clips in _read_ahead(source, transform, _shown(mine, probe, progress)):
-            found = segment_clips(system, clips, states.of(spec), chunk=chunk, device=device)
-            for n, (clip, probabilities) in enumerate(zip(clips, found, strict=True)):
-                result = QueryResult(spec, n, clip, probabilities, probe)
+            passes = [replace(spec, supports=(s,)) for s in spec.supports] if vote else [spec]
+            found = [segment_clips(system, clips, states.of(one), chunk=chunk, device=device) for one in passes]
+            for n, (clip, *maps) in enumerate(zip(clips, *found, strict=True)):
+                result = QueryResult(spec, n, clip, tuple(maps), probe)
                 if on_query is not None:
                     on_query(result)
-                scores.append(_submit(result, pool))
+                task = work(result)
+                scores.append(task() if pool is None else pool.submit(task))
             _settle(scores, waiting=WAITING)
     return _settle(scores, waiting=0)
 
 
-def _submit(result: QueryResult, pool: Executor | None) -> Future[QueryScore] | QueryScore:
-    if result.clip.masks is None:
-        raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
-    pairs = mask_pairs(result.probabilities, result.clip.masks)
-    work = (result.spec, result.query, result.probe, pairs)
-    return query_score(*work) if pool is None else pool.submit(query_score, *work)
-
-
-def _settle(scores: list[Future[QueryScore] | QueryScore], waiting: int) -> list[QueryScore]:
+def _settle(scores: list[Future[Score] | Score], waiting: int) -> list[Score]:
     """Waits until at most the last `waiting` scores are outstanding (their masks lie in memory); the finished ones."""
     for k in range(len(scores) - waiting - 1, -1, -1):
         score = scores[k]

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.protocols import get_protocol
 from episodes.episode import EpisodeSpec
-from episodes.folds import FOLDS, Folds
+from episodes.folds import Folds
 from episodes.seeding import derive
 from episodes.sources import open_source
 from episodes.sources.base import Source
@@ -23,6 +23,7 @@ from fewshot.cli import Command
 from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
 from fewshot.console import device_line, parameter_line, run_log, versions
 from fewshot.folders import folder_path, git_commit, open_folder
+from fewshot.kinds import kind_of
 from fewshot.outcome import Origin
 from fewshot.systems.base import System
 from fewshot.tracking import Tracker
@@ -103,7 +104,7 @@ def open_data(config: Config, folder: Path) -> tuple[Source, Folds]:
     source = source or open_benchmark(config)
     if distribution.is_main():
         tell_problems(source.problems(), folder)
-    return source, FOLDS[config.benchmark.name]
+    return source, source.folds
 
 
 def tell_problems(problems: Sequence[str], folder: Path) -> None:
@@ -120,7 +121,13 @@ def open_benchmark(config: Config, official: bool = False) -> Source:
     """The data set; `official` reads it with the faults of the official code."""
     benchmark, data = config.benchmark, config.data
     return open_source(
-        benchmark.name, data.root, data.cache, benchmark.world_seed, benchmark.world_videos, official=official
+        benchmark.name,
+        data.root,
+        data.cache,
+        benchmark.world_seed,
+        benchmark.world_videos,
+        official=official,
+        lists=data.lists,
     )
 
 
@@ -137,7 +144,7 @@ def announce(config: Config, system: System, device: torch.device, origin: Origi
     logger.info("device: %s, %d process(es)", device_line(device), distribution.world_size())
     card = get_protocol(config.benchmark.protocol).card(
         benchmark=config.benchmark.name,
-        size=f"short side {config.benchmark.test_size}",
+        size=kind_of(config).size_text,
         checkpoint=origin.checkpoint,
         shots=config.shots,
         seeds=range(config.seed, config.seed + config.test.seeds),

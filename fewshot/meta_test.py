@@ -9,12 +9,13 @@ from pathlib import Path
 
 from episodes.episode import EpisodeSpec
 from episodes.folds import FOLDS, Folds
-from episodes.sampler import NotFeasible
+from episodes.pools import NotFeasible
 from episodes.sources.base import Source
 from fewshot.checks import check
 from fewshot.cli import Command, Program
 from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
 from fewshot.experiment import announce, count, make_system, open_data, session
+from fewshot.kinds import kind_of
 from fewshot.loading import stored_run, stored_system
 from fewshot.outcome import Origin, Outcome, build_report, tell, write_report
 from fewshot.systems.base import System
@@ -28,7 +29,7 @@ PLACES = ("text_weights", "backbone_weights")
 
 
 def run(config: MetaTestConfig, command: Command) -> float:
-    """Test every group that is asked for and report on all of them together. Returns J in percent.
+    """Test every group that is asked for and report on all of them together. Returns J or mIoU in percent.
 
     Raises:
         ValueError: a system that needs training has no weights, or the weights were trained on the tested classes.
@@ -50,7 +51,7 @@ def run(config: MetaTestConfig, command: Command) -> float:
             write_report(report, here.folder)  # after each group, so that a run that is stopped keeps what it has
         tell(report, outcome, config, here.folder, here.tracker)
         logger.info("folder: %s", here.folder)
-        return 100 * report.value("J")
+        return 100 * report.value(kind_of(config).headline)
 
 
 def feasible_tests(

@@ -11,12 +11,12 @@ import torch
 from episodes.dataset import EpisodeDataset
 from episodes.folds import Folds
 from episodes.official import OfficialTrainEpisodes
-from episodes.sampler import TrainEpisodes
 from episodes.sources.base import Source
 from episodes.transforms import TrainTransform
 from fewshot.cli import Command
 from fewshot.config import MetaTrainConfig
 from fewshot.experiment import announce, count, make_system, open_benchmark, open_data, session
+from fewshot.kinds import kind_of
 from fewshot.outcome import Origin
 from fewshot.systems.base import System
 from fewshot.testing import run_test, test_specs
@@ -36,7 +36,7 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
     """Train, then test the chosen checkpoint on the held-out classes.
 
     Returns what a search may optimise, in percent: the score that chose the checkpoint, so that no setting is chosen
-    on the held-out classes behind one's back. Without such a choice (`select_on=last`) it is J of the test.
+    on the held-out classes behind one's back. Without such a choice (`select_on=last`) it is J (or mIoU) of the test.
 
     Raises:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
@@ -60,7 +60,7 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
             draw_learning_curve(here.folder / "learning_curve.png", here.tracker.rows())
         system.load_state_dict(load_checkpoint(result.best)["model"])
         report = run_test(system, config, source, folds, config.group, here.folder, here.tracker)
-        optimized = 100 * report.value("J") if result.best_score is None else result.best_score
+        optimized = 100 * report.value(kind_of(config).headline) if result.best_score is None else result.best_score
         here.tracker.summary({"optimized_metric": optimized})
         logger.info("folder: %s", here.folder)
         return optimized
@@ -77,15 +77,15 @@ def start_system(config: MetaTrainConfig, device: torch.device) -> System:
 def training_episodes(config: MetaTrainConfig, source: Source, folds: Folds) -> EpisodeDataset:
     """The endless training episodes of the fold, loaded and augmented."""
     benchmark, official = config.benchmark, config.recipe == "official"
-    frames = {"query_frames": benchmark.query_frames, "support_frames": benchmark.support_frames}
-    specs: TrainEpisodes | OfficialTrainEpisodes
+    kind = kind_of(config)
     if official:
+        frames = {"query_frames": benchmark.query_frames, "support_frames": benchmark.support_frames}
         source = open_benchmark(config, official=True)
         specs = OfficialTrainEpisodes(source, folds, config.group, seed=config.seed, **frames)
     else:
-        specs = TrainEpisodes(source, folds, config.group, "train", shots=config.shots, seed=config.seed, **frames)
-    videos = len({video for pool in specs.pools.values() for video in pool})
-    logger.info("training: %d classes, %d videos", len(specs.classes), videos)
+        specs = kind.training(source, folds)
+    members = len({video for pool in specs.pools.values() for video in pool})
+    logger.info("training: %d classes, %d %s", len(specs.classes), members, kind.members)
     transform = TrainTransform(
         benchmark.train_sizes,
         benchmark.train_max_size,
@@ -107,7 +107,7 @@ def validation(config: MetaTrainConfig, source: Source, folds: Folds, device: to
     return Validation(
         source,
         specs,
-        size=benchmark.test_size,
+        kind=kind_of(config),
         chunk=benchmark.test_chunk,
         device=device,
         protocol=benchmark.protocol,

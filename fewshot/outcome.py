@@ -10,9 +10,9 @@ from pathlib import Path
 from benchmarks.protocols import get_protocol
 from benchmarks.protocols.protocol import NOT_STATED
 from benchmarks.report import Report
-from benchmarks.scores import QueryScore
 from episodes.episode import EpisodeSpec
 from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
+from fewshot.kinds import Score, kind_of
 from fewshot.probes import PROBES
 from fewshot.tracking import Tracker
 from fewshot.training import distribution
@@ -62,7 +62,7 @@ class Outcome:
         shots: support clips per episode.
     """
 
-    scores: list[QueryScore] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     shown: list[EpisodeSpec] = field(default_factory=list)
@@ -96,7 +96,7 @@ def tell(report: Report, outcome: Outcome, config: Config, folder: Path, tracker
     if tracker is not None:
         tracker.summary({f"test/{name}": value for name, value in report.summary().items()})
         if outcome.pictures:
-            _tabulate(tracker, outcome, config.tracking.pictures)
+            _tabulate(tracker, outcome, config)
 
 
 def card(outcome: Outcome, config: Config, origin: Origin) -> str:
@@ -104,7 +104,7 @@ def card(outcome: Outcome, config: Config, origin: Origin) -> str:
     seeds = sorted({score.seed for score in outcome.scores})
     text = get_protocol(config.benchmark.protocol).card(
         benchmark=config.benchmark.name,
-        size=f"short side {config.benchmark.test_size}",
+        size=kind_of(config).size_text,
         checkpoint=origin.checkpoint,
         shots=outcome.shots,
         seeds=seeds,
@@ -118,14 +118,17 @@ def legend(probes: Sequence[str]) -> str:
     return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
 
 
-def _tabulate(tracker: Tracker, outcome: Outcome, number: int) -> None:
+def _tabulate(tracker: Tracker, outcome: Outcome, config: Config) -> None:
     """A fixed handful of episodes with their scores and pictures."""
-    columns = ("group", "seed", "class", "video", "expressions", "J", "F", "picture")
+    protocol = config.benchmark.protocol
+    measures = get_protocol(protocol).measures[:2]
+    columns = ("group", "seed", "class", "query", "expressions", *measures, "picture")
     rows = []
-    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[:number]:
+    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[: config.tracking.pictures]:
         place = (spec.group, spec.seed, "", spec.index)
-        scores = [s for s in outcome.scores if (s.group, s.seed, s.probe, s.episode) == place]
-        j, f = (100 * sum(values) / len(scores) for values in zip(*((s.j_cma, s.f_cma) for s in scores), strict=True))
-        said = "; ".join(score.expression for score in scores)
-        rows.append((spec.group, spec.seed, spec.class_name, scores[0].video, said, j, f, picture))
+        scores = tuple(s for s in outcome.scores if (s.group, s.seed, s.probe, s.episode) == place)
+        report = Report(scores, protocol, bootstrap=0)
+        said = "; ".join(query.expression or "" for query in spec.queries)
+        values = (100 * report.value(measure) for measure in measures)
+        rows.append((spec.group, spec.seed, spec.class_name, spec.queries[0].video, said, *values, picture))
     tracker.table("test_episodes", columns, rows)

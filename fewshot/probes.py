@@ -86,6 +86,8 @@ def shuffled_text(specs: Sequence[EpisodeSpec]) -> list[EpisodeSpec]:
     A permutation: every expression is used exactly once. Only the words change, the ids stay those of the target.
     """
     queries = [(spec.class_id, query) for spec in specs for query in spec.queries]
+    if all(query.expression is None for _, query in queries):
+        raise ValueError("shuffled_text needs expressions: these episodes have none")
     by_class = [class_id for class_id, _ in queries]
     by_object = [(query.video, query.object_id) for _, query in queries]
     seed = specs[0].seed if specs else 0

@@ -1,4 +1,4 @@
-"""J and F of one segmented query under two protocols: CMA's at network size, DAVIS' at the original size.
+"""J and F of one segmented clip under two protocols: CMA's at network size, DAVIS' at the original size.
 
 Both see the same probabilities; resolution, thresholds and boundary tolerance differ (Li et al., ICCV 2023; Perazzi et
 al., CVPR 2016). All frames count, first and last included.
@@ -6,7 +6,9 @@ al., CVPR 2016). All frames count, first and last included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from benchmarks.metrics import j_and_f
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.scores import QueryScore
 from episodes.episode import EpisodeSpec
+from fewshot.evaluation import QueryResult
 from fewshot.segmentation import masks_at, resize
 
 
@@ -49,6 +52,19 @@ def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: f
     frames = [j_and_f(p, g, bound_th=bound_th) for p, g in zip(pred, truth, strict=True)]
     j, f = np.mean(frames, axis=0)
     return float(j), float(f)
+
+
+def clip_scoring(result: QueryResult) -> Callable[[], QueryScore]:
+    """The scoring of a segmented clip, for this process or another one.
+
+    Raises:
+        ValueError: the clip has no true masks.
+    """
+    if result.clip.masks is None:
+        raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
+    return partial(
+        query_score, result.spec, result.query, result.probe, mask_pairs(result.probabilities, result.clip.masks)
+    )
 
 
 def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs) -> QueryScore:

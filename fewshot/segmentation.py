@@ -94,6 +94,13 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks `(T, h, w)` bool at another size, `(T, *size)` bool, the value of the nearest pixel."""
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    return F.interpolate(masks[:, None].float(), size=size, mode="nearest")[:, 0].bool()
+
+
 def masks_at(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks `(T, Ho, Wo)` bool at the original size: probabilities resized bilinearly, 0.5 and above is the object."""
     return resize(probabilities, size) >= 0.5

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from benchmarks.submission import write_masks
 from episodes.episode import Episode, EpisodeSpec
 from episodes.folds import Folds
 from episodes.manifest import read_manifest
-from episodes.sampler import test_episodes
 from episodes.sources.base import Source
-from episodes.transforms import TestTransform
 from fewshot.config import MetaTrainConfig
 from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports
+from fewshot.kinds import Score, kind_of
 from fewshot.outcome import SHEET, Config, Origin, Outcome, build_report, tell, write_report
 from fewshot.pictures import contact_sheet, save_episode_picture
 from fewshot.probes import probe_specs
@@ -100,18 +100,9 @@ def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list
     """
     manifest = getattr(config, "manifest", None)
     if manifest is None:
-        return [
-            test_episodes(
-                source,
-                folds,
-                group,
-                shots=config.shots,
-                seed=seed,
-                support_frames=config.benchmark.support_frames,
-                limit=config.benchmark.test_episodes,
-            )
-            for seed in range(config.seed, config.seed + config.test.seeds)
-        ]
+        kind, limit = kind_of(config), config.benchmark.test_episodes
+        seeds = range(config.seed, config.seed + config.test.seeds)
+        return [kind.test(source, folds, group, seed, limit) for seed in seeds]
     manifest = manifest.replace("{group}", str(group))
     specs = [spec for spec in read_manifest(manifest, source) if spec.group == group]
     if not specs:
@@ -162,14 +153,16 @@ def _test_list(
             logger.warning("probe left out: %s", reason)
             outcome.notes.append(f"group {specs[0].group}, seed {specs[0].seed}: probe left out, {reason}")
             return
-    started = time.perf_counter()
+    started, kind = time.perf_counter(), kind_of(config)
     scores = evaluate(
         system,
         source,
         specs,
-        transform=TestTransform(config.benchmark.test_size),
+        transform=kind.test_transform(),
         chunk=config.benchmark.test_chunk,
         device=next(system.parameters()).device,
+        work=kind.work,
+        vote=kind.votes,
         probe=probe,
         pool=pool,
         on_query=partial(save_masks, folder / MASKS) if config.test.save_masks and not probe else None,
@@ -179,10 +172,16 @@ def _test_list(
     )
     scores = [score for part in distribution.gather(scores) for score in part]
     outcome.scores += scores
-    frames = sum(score.frames for score in scores)
-    j = 100 * sum(score.frames * score.j_cma for score in scores) / frames
+    headline = 100 * headline_of(scores, config.benchmark.protocol, kind.headline)
     where = f"group {specs[0].group}, seed {specs[0].seed}, {probe or 'test'}"
-    logger.info("%s: J %.1f (%d queries, %.1f s)", where, j, len(scores), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    logger.info("%s: %s %.1f (%d queries, %.1f s)", where, kind.headline, headline, len(scores), seconds)
+
+
+def headline_of(scores: Sequence[Score], protocol: str, measure: str) -> float:
+    """One measure of the scores of one probe, in 0..1."""
+    plain = tuple(replace(score, probe="") for score in scores)
+    return Report(plain, protocol, bootstrap=0).value(measure)
 
 
 def impossible(specs: Sequence[EpisodeSpec], probe: str) -> str | None:
@@ -204,7 +203,7 @@ def save_masks(folder: Path, result: QueryResult) -> None:
 
 def draw(system: System, source: Source, specs: Sequence[EpisodeSpec], config: Config, folder: Path) -> list[Path]:
     """A picture of each episode, and `overview_group<g>.png` with one query of each below the other."""
-    transform, chunk = TestTransform(config.benchmark.test_size), config.benchmark.test_chunk
+    transform, chunk = kind_of(config).test_transform(), config.benchmark.test_chunk
     episodes, found, paths = [], [], []
     for spec in specs:
         clips = read_queries(source, spec, transform)[:QUERIES_DRAWN]

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import torch
 
+from benchmarks.protocols import get_protocol
 from benchmarks.report import Report
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampler import TrainEpisodes, test_episodes
 from episodes.sources.base import Source
-from episodes.transforms import TestTransform
 from fewshot.config import MetaTrainConfig
 from fewshot.evaluation import evaluate
+from fewshot.kinds import Kind, Score, kind_of
 from fewshot.systems.base import System
 
 
 class Validation:
-    """`validation(system, step)` gives J and F in percent, for the log and for the choice of the best checkpoint.
+    """`validation(system, step)` gives the measures in percent, for the log and for the choice of the best checkpoint.
 
     Args:
         source: where the episodes are read.
         specs: the episodes, at least one.
-        size: short side of the frames, in pixels.
+        kind: of the benchmark: how frames are resized and queries scored.
         chunk: frames of one forward pass.
         device: where the system lies.
         protocol: of the averages.
@@ -34,34 +34,39 @@ class Validation:
         source: Source,
         specs: Sequence[EpisodeSpec],
         *,
-        size: int,
+        kind: Kind,
         chunk: int,
         device: torch.device,
         protocol: str,
     ) -> None:
         self.source, self.specs = source, list(specs)
-        self.transform, self.chunk, self.device, self.protocol = TestTransform(size), chunk, device, protocol
+        self.kind, self.chunk, self.device, self.protocol = kind, chunk, device, protocol
         # Supports of a wrong class can be had only where there is another class.
         self.probes = ("", "wrong_support") if len({spec.class_id for spec in specs}) > 1 else ("",)
 
     def __call__(self, system: System, step: int) -> dict[str, float]:
-        """`J`, `F` and `score` (which is J) with the right supports, `J_wrong_support` with those of a wrong class."""
+        """Two measures (`J` and `F`, or `mIoU` and `FB-IoU`) and `score` (the first of them) with the right supports,
+        `J_wrong_support` or `mIoU_wrong_support` with those of a wrong class."""
         report = Report(
             tuple(score for probe in self.probes for score in self._scores(system, probe)), self.protocol, bootstrap=0
         )
-        row = {"J": 100 * report.value("J"), "F": 100 * report.value("F"), "score": 100 * report.value("J")}
+        headline = self.kind.headline
+        row = {measure: 100 * report.value(measure) for measure in get_protocol(self.protocol).measures[:2]}
+        row["score"] = row[headline]
         if "wrong_support" in self.probes:
-            row["J_wrong_support"] = 100 * report.value("J", "wrong_support")
+            row[f"{headline}_wrong_support"] = 100 * report.value(headline, "wrong_support")
         return row
 
-    def _scores(self, system: System, probe: str) -> list:
+    def _scores(self, system: System, probe: str) -> list[Score]:
         return evaluate(
             system,
             self.source,
             self.specs,
-            transform=self.transform,
+            transform=self.kind.test_transform(),
             chunk=self.chunk,
             device=self.device,
+            work=self.kind.work,
+            vote=self.kind.votes,
             probe=probe,
             progress=False,
         )
@@ -70,11 +75,10 @@ class Validation:
 def validation_specs(config: MetaTrainConfig, source: Source, folds: Folds) -> list[EpisodeSpec]:
     """The episodes that choose the checkpoint: of the training classes, videos kept apart, or (`select_on=test`) of
     the held-out classes. None where nothing is kept apart (the official recipe with `select_on=last`)."""
-    benchmark, count = config.benchmark, config.benchmark.val_episodes
-    options = {"shots": config.shots, "seed": config.seed, "support_frames": benchmark.support_frames}
+    kind, count = kind_of(config), config.benchmark.val_episodes
     if config.train.select_on == "test":
-        return test_episodes(source, folds, config.group, limit=count, **options)
+        return kind.test(source, folds, config.group, config.seed, count)
     if config.recipe == "official":
         return []
-    episodes = TrainEpisodes(source, folds, config.group, "val", query_frames=benchmark.query_frames, **options)
+    episodes = kind.training(source, folds, "val")
     return [episodes[i] for i in range(count)]

@@ -12,13 +12,14 @@ from benchmarks.scores import QueryScore
 from episodes.episode import Episode
 from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports, share_of
 from fewshot.probes import probe_specs
-from fewshot.scoring import mask_pairs, score_masks
+from fewshot.scoring import clip_scoring, mask_pairs, score_masks
 from fewshot.segmentation import segment
 from tests.fewshot.oracle import MemorySource, Oracle, halve, memory_specs
 
 
 def run(system: Oracle, source: MemorySource, specs, chunk: int = 2, **options) -> list[QueryScore]:
-    return evaluate(system, source, specs, transform=halve, chunk=chunk, device="cpu", **{"progress": False, **options})
+    options = {"work": clip_scoring, "progress": False, **options}
+    return evaluate(system, source, specs, transform=halve, chunk=chunk, device="cpu", **options)
 
 
 def test_whole_object_under_both_protocols() -> None:

@@ -1,0 +1,189 @@
+"""The two kinds of benchmark: videos with expressions (J and F) and images of a class (mIoU and FB-IoU).
+
+They differ in how episodes are drawn, how frames are resized, and what a segmented query is scored as. Everything
+else, from the training loop to the report, is the same code; it asks the kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+
+from benchmarks.image_scores import ImageScore
+from benchmarks.protocols import get_protocol
+from benchmarks.protocols.images import ImageProtocol
+from benchmarks.scores import QueryScore
+from episodes.clip import Clip
+from episodes.episode import EpisodeSpec
+from episodes.folds import Folds
+from episodes.image_sampler import ImageEpisodes, image_test_episodes
+from episodes.lists import read_lists
+from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sources.base import Source
+from episodes.sources.images import ImageSource
+from episodes.transforms import PadTransform, ShortLongTransform, SquareTransform, TestTransform
+from fewshot.config import MetaTestConfig, MetaTrainConfig
+from fewshot.evaluation import QueryResult
+from fewshot.image_scoring import image_score
+from fewshot.scoring import clip_scoring
+
+Config = MetaTrainConfig | MetaTestConfig
+Score = QueryScore | ImageScore
+Transform = Callable[[Clip, torch.Generator], Clip]
+# PFENet's and UniRef++'s test: the long side is at most so many times the short one
+LONG_SHARE = 1.6
+
+
+class Kind(ABC):
+    """What depends on the kind of benchmark. `headline` is the measure that chooses checkpoints, `members` what a class
+    has many of."""
+
+    headline: str
+    members: str
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.benchmark = config, config.benchmark
+
+    @abstractmethod
+    def training(self, source: Source, folds: Folds, split: str = "train") -> TrainEpisodes | ImageEpisodes:
+        """Endless episodes of the training classes, `split` train or val. Raises ValueError if there are none."""
+
+    @abstractmethod
+    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        """The test episodes of a fold for one seed. Raises NotFeasible or ValueError."""
+
+    @abstractmethod
+    def test_transform(self) -> Transform:
+        """From frames as read to network input; masks keep their resolution."""
+
+    @abstractmethod
+    def work(self, result: QueryResult) -> Callable[[], Score]:
+        """The scoring of a segmented query, as something that another process can run."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether several supports are given one by one and their masks vote."""
+        return False
+
+    @property
+    def size_text(self) -> str:
+        """The network resolution in words, for the protocol card."""
+        return f"short side {self.benchmark.test_size}"
+
+
+class VideoKind(Kind):
+    """Few-shot referring video segmentation, as CMA samples and tests it (Li et al., ICCV 2023)."""
+
+    headline, members = "J", "videos"
+
+    def training(self, source: Source, folds: Folds, split: str = "train") -> TrainEpisodes:
+        config = self.config
+        return TrainEpisodes(
+            source,
+            folds,
+            int(config.group),
+            split,
+            shots=config.shots,
+            seed=config.seed,
+            query_frames=self.benchmark.query_frames,
+            support_frames=self.benchmark.support_frames,
+        )
+
+    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        frames = self.benchmark.support_frames
+        return test_episodes(
+            source, folds, group, shots=self.config.shots, seed=seed, support_frames=frames, limit=limit
+        )
+
+    def test_transform(self) -> Transform:
+        return TestTransform(self.benchmark.test_size)
+
+    def work(self, result: QueryResult) -> Callable[[], QueryScore]:
+        return clip_scoring(result)
+
+
+class ImageKind(Kind):
+    """Few-shot segmentation of images, by one of the field's named protocols."""
+
+    headline, members = "mIoU", "images"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        protocol = get_protocol(self.benchmark.protocol)
+        assert isinstance(protocol, ImageProtocol)
+        self.protocol = protocol
+
+    def training(self, source: Source, folds: Folds, split: str = "train") -> ImageEpisodes:
+        config = self.config
+        assert isinstance(source, ImageSource)
+        return ImageEpisodes(
+            source,
+            folds,
+            int(config.group),
+            split,
+            shots=config.shots,
+            seed=config.seed,
+            min_area=self.protocol.min_area,
+            drop_novel=self.protocol.drop_novel,
+            lists=self.lists(int(config.group), "train"),
+        )
+
+    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        assert isinstance(source, ImageSource)
+        rule = self.protocol.rule(self.benchmark.name)
+        return image_test_episodes(
+            source,
+            folds,
+            group,
+            shots=self.config.shots,
+            seed=seed,
+            count=rule.count if limit is None else limit,
+            queries=rule.queries,
+            min_area=self.protocol.min_area,
+            images=self.lists(group, "test"),
+        )
+
+    def lists(self, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
+        """The images of each class from the list files of `data.lists`; None: from the masks."""
+        folder = self.config.data.lists
+        return None if folder is None else read_lists(folder, self.benchmark.name, group, split)
+
+    def test_transform(self) -> Transform:
+        size = self.benchmark.test_size
+        builders: dict[str, Callable[[], Transform]] = {
+            "square": lambda: SquareTransform(size),
+            "pad": lambda: PadTransform(size),
+            "short": lambda: ShortLongTransform(size, round(LONG_SHARE * size)),
+        }
+        return builders[self.protocol.input_rule]()
+
+    def work(self, result: QueryResult) -> Callable[[], ImageScore]:
+        return partial(_same, image_score(result, self.protocol))
+
+    @property
+    def votes(self) -> bool:
+        return self.protocol.k_shot == "votes"
+
+    @property
+    def size_text(self) -> str:
+        size = self.benchmark.test_size
+        words = {"square": f"{size}x{size}", "pad": f"long side {size}", "short": f"short side {size}"}
+        return words[self.protocol.input_rule]
+
+
+def _same(score: ImageScore) -> ImageScore:
+    """Counting pixels is too little work to be sent to another process."""
+    return score
+
+
+def is_image_benchmark(config: Config) -> bool:
+    """Whether the protocol counts pixels of images."""
+    return isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
+
+
+def kind_of(config: Config) -> Kind:
+    """The kind of the configured benchmark."""
+    return ImageKind(config) if is_image_benchmark(config) else VideoKind(config)
