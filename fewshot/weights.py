@@ -25,11 +25,13 @@ from fewshot.config import SystemConfig
 from fewshot.key_table import Plan, WeightsReport, check_fit, convert
 from fewshot.systems.base import System
 from fewshot.systems.cma import checkpoint as cma
+from fewshot.systems.uniref import checkpoint as uniref
 from fewshot.training.checkpoint import BEST, FOLDER, CheckpointError, check_system, load_checkpoint
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PLANS: dict[str, Callable[[Mapping[str, Tensor], System], Plan]] = {
     "cma": lambda tensors, system: cma.plan(tensors, system.variant),
+    "uniref": uniref.plan,
 }
 # what training scripts leave in a checkpoint beside tensors and plain types
 HARMLESS = [

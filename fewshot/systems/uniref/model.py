@@ -121,7 +121,7 @@ class UniRef(System):
             if value not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
-        self.mask_stride, self.text_dropout = mask_stride, text_dropout
+        self.num_classes, self.mask_stride, self.text_dropout = classes, mask_stride, text_dropout
         self.backbone_lr, self.text_lr_absolute = backbone_lr, text_lr_absolute
         self.backbone, self.text, self.value_encoder = backbone, text, value_encoder
         self.text_projection = text and TextProjection(text.dim, dim, text_projection_dropout, pool="mean")
