@@ -13,9 +13,7 @@ The class lists of FSS-1000 (`trn.txt`, `val.txt`, `test.txt`, or the official `
 from __future__ import annotations
 
 import ast
-import io
 import logging
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 from episodes.folds import FOLDS, Folds
 from episodes.sources.images import ImageSource
+from episodes.sources.plain_pickle import load_plain
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ def _hsnet_text(path: Path) -> Pairs:
 
 
 def _hsnet_pickle(path: Path) -> Pairs:
-    for index, images in _table(path, _unpickle(path)):
+    for index, images in _table(path, load_plain(path)):
         yield from ((index + 1, Path(image).stem) for image in images)
 
 
@@ -182,20 +181,6 @@ def _table(path: Path, table: Any) -> Iterable[tuple[int, Sequence[Any]]]:
     if not all(isinstance(key, int) and isinstance(images, (list, tuple)) for key, images in rows):
         raise ValueError(f"{path} is not a table of class number -> list of images")
     return table.items()
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Tables, lists, texts and numbers only: an object of any class is refused, since making one may run anything."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it holds an object {module}.{name}")
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not a pickled table of plain lists ({error})") from error
 
 
 def _existing(path: Path) -> Path:

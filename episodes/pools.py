@@ -14,6 +14,7 @@ from episodes.seeding import derive
 log = logging.getLogger(__name__)
 
 VAL_SHARE = 5  # one in so many videos of a training class is set apart for validation
+SHOWN = 20  # names in a message before the others are counted only
 
 Pools = Mapping[int, Sequence[str]]
 
@@ -55,17 +56,24 @@ def held_apart(name: str, pools: Pools, shots: int) -> frozenset[str]:
 
 def feasible(pools: Pools, shots: int, folds: Folds, what: str, noun: str = "video") -> tuple[int, ...]:
     """The classes with enough videos for an episode. Warns of the others; raises NotFeasible if there is none."""
+    if not pools:
+        raise NotFeasible(f"{what}: {folds.name} has no class for them; complete the lists of its classes")
     short: dict[int, list[str]] = {}
     for class_id, videos in pools.items():
         if len(videos) <= shots:
             short.setdefault(len(videos), []).append(folds.class_name(class_id))
-    counts = "; ".join(f"{n} {noun}{'s' * (n != 1)}: {', '.join(short[n])}" for n in sorted(short, reverse=True))
+    counts = "; ".join(f"{n} {noun}{'s' * (n != 1)}: {_some(short[n])}" for n in sorted(short, reverse=True))
     rule = f"{what} with {shots} shot{'s' * (shots > 1)} need {shots + 1} {noun}s of a class"
     if all(len(videos) <= shots for videos in pools.values()):
         raise NotFeasible(f"{rule}, and no class has them ({counts}): use fewer shots, another group, or more data")
     if short:
         log.warning("%s; left out: %s", rule, counts)
     return tuple(c for c in pools if len(pools[c]) > shots)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def spread(specs: Sequence[EpisodeSpec], limit: int, seed: int) -> list[EpisodeSpec]:

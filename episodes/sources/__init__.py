@@ -66,8 +66,21 @@ def _open_images(
     benchmark: str, root: Path | str, cache: Path | str | None, cache_frames: int, lists: Path | str | None
 ) -> ImageSource:
     from episodes.folds import FOLDS
+    from episodes.sources.coco import COCOSource
+    from episodes.sources.folder import FolderSource
+    from episodes.sources.fss1000 import FSS1000Source
+    from episodes.sources.invented_images import InventedImageSource
     from episodes.sources.voc import VOCSource
 
-    if benchmark in ("pascal5i", "coco2pascal"):
-        return VOCSource(root, FOLDS[benchmark], cache=cache, cache_frames=cache_frames)
-    raise ValueError(f"benchmark {benchmark} cannot be opened yet")
+    if benchmark == "folder":
+        return FolderSource(root, cache=cache, cache_frames=cache_frames)
+    if benchmark in ("fss1000", "fss1000_val"):
+        return FSS1000Source(root, benchmark, lists=lists, cache=cache, cache_frames=cache_frames)
+    layouts: dict[str, type[VOCSource | COCOSource | InventedImageSource]] = {
+        "pascal5i": VOCSource,
+        "coco2pascal": VOCSource,
+        "coco20i": COCOSource,
+        "coco20i_contiguous": COCOSource,
+        "invented_images": InventedImageSource,
+    }
+    return layouts[benchmark](root, FOLDS[benchmark], cache=cache, cache_frames=cache_frames)

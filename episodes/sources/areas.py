@@ -49,49 +49,49 @@ def count_labels(labels: np.ndarray) -> dict[int, int]:
 
 
 def scan(
-    name: str, files: Mapping[str, Sequence[Path]], count: Count, cache: Path | str | None, *, rule: str
+    name: str, images: Sequence[str], sources: Sequence[Path], count: Count, cache: Path | str | None, *, rule: str
 ) -> dict[str, MaskCounts]:
     """The counts of all images, from memory or from a file under `cache` if nothing has changed since.
 
     Args:
         name: of the benchmark, for the file's name and messages.
-        files: image -> the files that its mask is made of.
-        count: counts the mask of one image; may run in several threads.
+        images: their names.
+        sources: the files that the masks are made of.
+        count: counts the mask of one image; runs in several threads.
         cache: folder of the file; None is the default of `cache_folder`. Fewer than 2000 images are counted anew.
         rule: how labels are made of the files: another rule gives another file.
 
-    The file is keyed by name, size and time of change of every mask, and by `rule`: a data set that has changed, or is
-    read in another way, is counted again.
+    The file is keyed by the names of the images, by name, size and time of change of `sources`, and by `rule`: a data
+    set that has changed, or is read in another way, is counted again.
     """
-    if len(files) < KEEP:
-        return _count_all(files, count)
-    path = cache_folder(cache) / f"areas-{name}-{_key(files, rule)}.json"
+    if len(images) < KEEP:
+        return _count_all(images, count)
+    path = cache_folder(cache) / f"areas-{name}-{_key(images, sources, rule)}.json"
     if path.is_file():
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
             return {image: _from_row(row) for image, row in rows.items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("%s is damaged (%r): the masks are counted again", path, error)
-    log.info("counting the pixels of %d masks of %s, once; kept in %s", len(files), name, path)
-    counts = _count_all(files, count)
+    log.info("counting the pixels of %d masks of %s, once; kept in %s", len(images), name, path)
+    counts = _count_all(images, count)
     _write(path, {image: [found.size, found.areas, found.error, found.remark] for image, found in counts.items()})
     return counts
 
 
-def _count_all(files: Mapping[str, Sequence[Path]], count: Count) -> dict[str, MaskCounts]:
-    if len(files) < 2 * THREADS:
-        return {image: count(image) for image in files}
+def _count_all(images: Sequence[str], count: Count) -> dict[str, MaskCounts]:
+    if len(images) < 2 * THREADS:
+        return {image: count(image) for image in images}
     with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(files, pool.map(count, files), strict=True))
+        return dict(zip(images, pool.map(count, images), strict=True))
 
 
-def _key(files: Mapping[str, Sequence[Path]], rule: str) -> str:
-    digest = hashlib.sha256(f"{FORMAT}\n{rule}\n".encode())
-    for image, paths in files.items():
-        for path in paths:
-            there = path.stat() if path.is_file() else None
-            age = (there.st_size, there.st_mtime_ns) if there else ("missing",)
-            digest.update(json.dumps([image, str(path), *age]).encode())
+def _key(images: Sequence[str], sources: Sequence[Path], rule: str) -> str:
+    digest = hashlib.sha256(json.dumps([FORMAT, rule, list(images)]).encode())
+    for path in sources:
+        there = path.stat() if path.is_file() else None
+        age = (there.st_size, there.st_mtime_ns) if there else ("missing",)
+        digest.update(json.dumps([str(path.resolve()), *age]).encode())
     return digest.hexdigest()[:24]
 
 

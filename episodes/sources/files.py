@@ -56,6 +56,22 @@ def read_labels(path: Path) -> np.ndarray:
     return _decode(path, "mask", labels)
 
 
+def read_grey(path: Path, *, palette: bool = False) -> np.ndarray:
+    """Grey levels `(H, W)` uint8 of a mask of any mode. Raises FileNotFoundError or ValueError.
+
+    `palette` True takes every colour of a palette but number 0 as 255; False its brightness, like everything else.
+    """
+
+    def grey(image: Image.Image) -> np.ndarray:
+        if image.mode.startswith("I") or image.mode == "F":
+            raise ValueError(f"it has mode {image.mode} instead of 8 bits")
+        if palette and image.mode in ("P", "1"):
+            return np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
+        return np.asarray(image.convert("L"))
+
+    return _decode(path, "mask", grey)
+
+
 def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
         with Image.open(path) as image:

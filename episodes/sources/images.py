@@ -92,8 +92,12 @@ class ImageSource(Source):
     @cached_property
     def counts(self) -> dict[str, MaskCounts]:
         """Image name -> what was counted in its mask."""
-        masks = {image: (mask,) for image, (_, mask) in self.files.items()}
-        return scan(self.name, masks, self._count, self.cache, rule=f"{type(self).__name__} {self.rule}")
+        rule = f"{type(self).__name__} {self.rule} {self.folds.classes}"
+        return scan(self.name, list(self.files), self.mask_sources(), self._count, self.cache, rule=rule)
+
+    def mask_sources(self) -> Sequence[Path]:
+        """The files that the masks are made of, for the cache of pixel counts."""
+        return [mask for _, mask in self.files.values()]
 
     @cached_property
     def _by_class(self) -> dict[int, tuple[str, ...]]:
