@@ -16,6 +16,7 @@ from fewshot.media import frame_files, open_picture, width_by_height
 MaskSource = Union[str, Path, np.ndarray, Tensor, Image.Image]
 VOID = 255  # label of a palette image where nobody knows (PASCAL VOC, DAVIS)
 SHOWN = 8  # values that a message lists
+WHICH = "Support(image, mask, object_id=...), or image:mask#id in the shell"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def read_masks(source: MaskSource, name: str, object_id: int | None = None) -> M
         if set(found.tolist()) <= {0, high}:
             return Masks(torch.from_numpy(labels.values == high))
     raise ValueError(
-        f"{name} holds the values {listed(found)}: a mask is bool, 0 and 1, or 0 and 255. Several objects: say which "
-        f"with Support(image, mask, object_id=...). Soft edges: cut it, mask > 127"
+        f"{name} holds the values {listed(found)}: a mask is bool, 0 and 1, or 0 and 255. Several objects: say which is "
+        f"meant, {WHICH}. Soft edges: cut it, mask > 127"
     )
 
 
@@ -70,10 +71,7 @@ def _only_id(found: np.ndarray, name: str) -> int:
     """The one id of a palette image (1 where there is none: its mask is empty)."""
     ids = [int(value) for value in found if value not in (0, VOID)] or [VOID if VOID in found else 1]
     if len(ids) > 1:
-        raise ValueError(
-            f"{name} holds several objects, the ids {listed(np.array(ids))}: say which is meant with "
-            f"Support(image, mask, object_id=...), or image:mask#id in the shell"
-        )
+        raise ValueError(f"{name} holds several objects, the ids {listed(np.array(ids))}: say which is meant, {WHICH}")
     return ids[0]
 
 
