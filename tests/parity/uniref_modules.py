@@ -15,22 +15,17 @@ from fewshot.key_table import KeyTable, check_fit, convert
 from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref.part_keys import FUSION, VALUE_ENCODER
-from tests.parity.reference import filled, given
-
-OFFICIAL_NAMES = {"UniFusion": "UniFusion", "ValueEncoderSO (eval mode)": "ValueEncoder"}
-
-
-def handles(case: Mapping[str, Any]) -> bool:
-    """Whether this file knows the module of a case."""
-    return case.get("module") in OFFICIAL_NAMES
+from tests.parity.reference import filled
+from tests.parity.uniref_reference import array_of, mismatches
 
 
-def run(case: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
-    """Complete arrays of a module case by their names without slices (`level0_delta`, `value0`, ...)."""
-    runners = {"UniFusion": run_unifusion, "ValueEncoder": run_value_encoder}
+@torch.no_grad()
+def run(case: dict[str, Any], folder: Path) -> list[str]:
+    """What differs in a case of UniFusion or of the value encoder."""
+    runner = run_unifusion if case["module"].startswith("UniFusion") else run_value_encoder
     keys = json.loads((folder / "keys.json").read_text())
-    with torch.no_grad():
-        return runners[OFFICIAL_NAMES[case["module"]]](case, filled(keys))
+    arrays = runner(case, filled(keys))
+    return mismatches(case["expected"], {name: [value] for name, value in arrays.items()})
 
 
 def load(module: nn.Module, official: Mapping[str, Tensor], rows: Iterable[tuple[str, str]]) -> nn.Module:
@@ -48,7 +43,7 @@ def run_unifusion(case: Mapping[str, Any], official: Mapping[str, Tensor]) -> di
     fusion = load(UniFusion(case["hidden_dim"], case["nheads"], case["head_dim"]), official, FUSION)
     out = {}
     for level, ((h, w), recipe) in enumerate(zip(case["level_shapes"], case["srcs"], strict=True)):
-        tokens = rearrange(given_as(recipe), "b c h w -> b (h w) c")
+        tokens = rearrange(array_of(recipe), "b c h w -> b (h w) c")
         language = language_reference(case["lang"]) if "lang_dict_features" in case["uses"] else None
         mask = mask_reference(case["mask"], level, (h, w)) if "mask_dict_features" in case["uses"] else None
         delta = fusion(tokens, language, mask) - tokens
@@ -57,9 +52,9 @@ def run_unifusion(case: Mapping[str, Any], official: Mapping[str, Tensor]) -> di
 
 
 def language_reference(spec: Mapping[str, Any]) -> FusionReference:
-    words = given_as(spec["refs_and_values"])
+    words = array_of(spec["refs_and_values"])
     padding = torch.arange(words.shape[1])[None] >= torch.tensor(spec["valid_lengths"])[:, None]
-    return FusionReference(words, words, padding, given_as(spec["embed"]))
+    return FusionReference(words, words, padding, array_of(spec["embed"]))
 
 
 def mask_reference(spec: Mapping[str, Any], level: int, size: tuple[int, int]) -> FusionReference:
@@ -67,21 +62,15 @@ def mask_reference(spec: Mapping[str, Any], level: int, size: tuple[int, int]) -
     h, w = size
     padding = torch.zeros(2, 2, h, w, dtype=torch.bool)
     padding[0, :, :, max(1, int(0.75 * w)) :] = True
-    keys, values, embed = (given_as(spec[name][level]) for name in ("refs", "values", "embed"))
+    keys, values, embed = (array_of(spec[name][level]) for name in ("refs", "values", "embed"))
     return FusionReference(keys, values, padding.flatten(1), embed)
 
 
 def run_value_encoder(case: Mapping[str, Any], official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Values of all levels."""
-    image, levels = given_as(case["image"]), [given_as(recipe) for recipe in case["srcs"]]
+    image, levels = array_of(case["image"]), [array_of(recipe) for recipe in case["srcs"]]
     masks = torch.zeros(len(image), *image.shape[-2:])
     for mask, (x0, y0, x1, y1) in zip(masks, case["mask_rects_xyxy"], strict=True):
         mask[y0:y1, x0:x1] = 1
     values = load(ValueEncoder(levels[0].shape[1]), official, VALUE_ENCODER)(image, masks, levels)
     return {f"value{level}": value for level, value in enumerate(values)}
-
-
-def given_as(recipe: Mapping[str, Any]) -> Tensor:
-    """An input of the recipe `array`."""
-    assert recipe["recipe"] == "array", f"unknown recipe {recipe['recipe']}"
-    return given({**recipe, "array": recipe["name"]})
