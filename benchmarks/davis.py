@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,8 @@ python -m benchmarks.davis results=FOLDER annotations=FOLDER [key=value ...]
 
   results         folder with one folder of PNGs per sequence; the value of a pixel is the object id
   annotations     the same for the truth (for instance DAVIS/Annotations/480p)
-  task            semi-supervised (default) or unsupervised (annotations from DAVIS/Annotations_unsupervised)
+  task            semi-supervised (default), unsupervised (annotations from DAVIS/Annotations_unsupervised), or
+                  referring (Ref-DAVIS17: the mean of anno_0 to anno_3 in results, each scored as unsupervised)
   sequences       text file with one sequence name per line (default: every folder of the annotations)
   binary          true: a pixel above 0 is object 1, in truth and result (DAVIS 2016) (default false)
   processes       sequences scored at a time (default 1)
@@ -39,6 +40,10 @@ KEYS = {
 }
 
 
+ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
+TASKS = ("semi-supervised", "unsupervised")
+
+
 @dataclass(frozen=True)
 class Folders:
     """Where results and truth of each sequence lie, and how they are read and scored."""
@@ -49,8 +54,8 @@ class Folders:
     binary: bool = False
 
     def __post_init__(self) -> None:
-        if self.task not in ("semi-supervised", "unsupervised"):
-            raise ValueError(f"unknown task {self.task!r}: valid are semi-supervised and unsupervised")
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}: valid are {', '.join((*TASKS, 'referring'))}")
         for folder in (self.results, self.annotations):
             if not folder.is_dir():
                 raise ValueError(f"{folder} is not a folder")
@@ -106,6 +111,43 @@ def evaluate(folders: Folders, sequences: Sequence[str] | None = None, processes
         return DavisAccumulator(pool.map(partial(score_sequence, folders), longest_first))
 
 
+def evaluate_referring(
+    results: Path, annotations: Path, sequences: Sequence[str] | None = None, processes: int = 1
+) -> dict[str, DavisAccumulator]:
+    """Score the four runs of Ref-DAVIS17, one for each annotator's expressions, with the unsupervised protocol.
+
+    Args:
+        results: holds the folders anno_0 to anno_3, each with a folder of PNGs per sequence.
+        annotations: the truth, a folder of PNGs per sequence.
+
+    Raises:
+        ValueError: a run is missing, and what `evaluate` raises.
+    """
+    if absent := [name for name in ANNOTATORS if not (results / name).is_dir()]:
+        raise ValueError(
+            f"{results} has no {', '.join(absent)}: Ref-DAVIS17 is the mean over the expressions of four annotators, "
+            f"write a folder of results for each"
+        )
+    runs = {name: Folders(results / name, annotations, "unsupervised") for name in ANNOTATORS}
+    return {name: evaluate(folders, sequences, processes) for name, folders in runs.items()}
+
+
+def mean_of_runs(runs: Iterable[DavisAccumulator], wrapped_ids: bool = False) -> dict[str, float]:
+    """The plain mean over runs of each column of the official table, in 0..1 (Ref-DAVIS17's number)."""
+    rows = [run.compute(wrapped_ids) for run in runs]
+    if not rows:
+        raise ValueError("no run was given: there is nothing to average")
+    return {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
+
+
+def referring_table(runs: Mapping[str, DavisAccumulator], wrapped_ids: bool = False) -> str:
+    """The mean over the runs and the row of each run, as fractions with three decimals."""
+    rows = {"mean": mean_of_runs(runs.values(), wrapped_ids)}
+    rows.update((name, run.compute(wrapped_ids)) for name, run in runs.items())
+    cells = [[name, *(f"{value:.3f}" for value in row.values())] for name, row in rows.items()]
+    return text_table(["Annotator", *rows["mean"]], cells)
+
+
 def table(accumulator: DavisAccumulator, wrapped_ids: bool = False) -> str:
     """The official global row and the row of each object, as fractions with three decimals."""
     columns = accumulator.compute(wrapped_ids)
@@ -114,16 +156,27 @@ def table(accumulator: DavisAccumulator, wrapped_ids: bool = False) -> str:
     return "\n\n".join([text_table(list(columns), [first]), text_table(["Sequence", "J-Mean", "F-Mean"], rows)])
 
 
+def _scored(values: Mapping[str, str]) -> str:
+    """The table that the command line asks for."""
+    binary, wrapped = (flag(values[key], key) for key in ("binary", "official_decay"))
+    results, annotations = Path(values["results"]), Path(values["annotations"])
+    sequences = Path(values["sequences"]).read_text().split() if values["sequences"] else None
+    processes = count(values["processes"], "processes")
+    if values["task"] != "referring":
+        folders = Folders(results, annotations, values["task"], binary)
+        return table(evaluate(folders, sequences, processes), wrapped)
+    if binary:
+        raise ValueError("binary=true is for DAVIS 2016; the results of task=referring hold object ids")
+    return referring_table(evaluate_referring(results, annotations, sequences, processes), wrapped)
+
+
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     plain, values = parse(argv, KEYS, USAGE)
     if plain:
         fail(f"{plain[0]!r} is not a key=value pair", USAGE)
     try:
-        binary, wrapped = (flag(values[key], key) for key in ("binary", "official_decay"))
-        folders = Folders(Path(values["results"]), Path(values["annotations"]), values["task"], binary)
-        sequences = Path(values["sequences"]).read_text().split() if values["sequences"] else None
-        print(table(evaluate(folders, sequences, count(values["processes"], "processes")), wrapped))
+        print(_scored(values))
     except (ValueError, OSError) as error:
         fail(str(error))
 

@@ -67,7 +67,7 @@ def test_results_are_needed_for_scored_frames_only(tmp_path: Path, masks: dict, 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("task=semi", "valid are semi-supervised and unsupervised"),
+        ("task=semi", "valid are semi-supervised, unsupervised, referring"),
         ("tsk=unsupervised", "Did you mean 'task'?"),
         ("binary=yes", "binary must be true or false"),
         ("processes=0", "processes must be a whole number of at least 1"),
