@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import EpisodeSpec
+from episodes.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ClipBatch:
         ignore: `N` tensors like `masks`, True where nobody knows, None where all is known; empty: all of all clips.
         boxes: `(N, T, 4)` float32 `cx, cy, w, h` as fractions of the unpadded frame, zeros where absent; or None.
         valid: `(N, T)` bool, True where the object is visible; or None.
+        instances: all objects of `N` images in which no single one is meant; empty: this is not the task.
     """
 
     frames: Tensor
@@ -33,6 +35,7 @@ class ClipBatch:
     boxes: Tensor | None = None
     valid: Tensor | None = None
     ignore: tuple[Tensor | None, ...] = ()
+    instances: tuple[Instances, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -52,6 +55,7 @@ class ClipBatch:
             boxes=move(self.boxes),
             valid=move(self.valid),
             ignore=tuple(move(x) for x in self.ignore),
+            instances=tuple(x.to(device) for x in self.instances),
         )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from episodes.instances import Instances
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -22,6 +24,7 @@ class Clip:
         expression: the words that refer to the object, or None.
         video: name of the video (or image) on disk; `frame_names` the `T` names of its frames.
         original_size: `(height, width)` of the frames on disk, before any transform.
+        instances: of an image in which no single object is meant, all of its objects; None otherwise.
     """
 
     frames: Tensor
@@ -33,6 +36,7 @@ class Clip:
     frame_names: tuple[str, ...] = ()
     original_size: tuple[int, int] | None = None
     ignore: Tensor | None = None
+    instances: Instances | None = None
 
     def __post_init__(self) -> None:
         t = self.frames.shape[0] if self.frames.ndim == 4 else 0
@@ -51,6 +55,8 @@ class Clip:
             raise ValueError(f"Clip {self.video!r}: boxes must be ({t}, 4), got {tuple(self.boxes.shape)}")
         if self.valid is not None and tuple(self.valid.shape) != (t,):
             raise ValueError(f"Clip {self.video!r}: valid must be ({t},), got {tuple(self.valid.shape)}")
+        if self.instances is not None and t != 1:
+            raise ValueError(f"Clip {self.video!r}: instances are those of one image, got {t} frames")
         if self.frame_names and len(self.frame_names) != t:
             raise ValueError(f"Clip {self.video!r}: {len(self.frame_names)} frame names for {t} frames")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from episodes.batch import ClipBatch, EpisodeBatch
 from episodes.clip import Clip
 from episodes.episode import Episode
+from episodes.instances import Instances
 
 
 def collate(episodes: Sequence[Episode], pad_multiple: int = 1) -> EpisodeBatch:
@@ -56,6 +57,7 @@ def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
         boxes=_stack([None if c.boxes is None else box_fractions(c.boxes, c.size) for c in clips]),
         valid=_stack([c.valid for c in clips]),
         ignore=tuple(c.ignore for c in clips) if any(c.ignore is not None for c in clips) else (),
+        instances=_instances(clips),
     )
 
 
@@ -64,6 +66,13 @@ def box_fractions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     x0, y0, x1, y1 = boxes.unbind(-1)
     height, width = size
     return torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], -1)
+
+
+def _instances(clips: Sequence[Clip]) -> tuple[Instances, ...]:
+    there = tuple(c.instances for c in clips if c.instances is not None)
+    if there and len(there) < len(clips):
+        raise ValueError("some clips of a batch mean one object, the others all of theirs: keep the tasks apart")
+    return there
 
 
 def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:

@@ -101,5 +101,10 @@ class Episode:
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """One reference per query: the shared supports and that query's expression."""
+        """One reference per query: the shared supports and that query's expression.
+
+        There are none where no single object is meant, but all that are annotated (`Clip.instances`).
+        """
+        if any(query.instances is not None for query in self.queries):
+            return ()
         return tuple(Reference(query.expression, self.supports) for query in self.queries)

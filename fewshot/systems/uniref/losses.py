@@ -19,7 +19,6 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou, generalized_box_iou_loss
 
 from fewshot.losses.boxes import to_corners
-from fewshot.losses.boxinst import pairwise_loss, projection_loss
 from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import (
     dice_loss,
@@ -32,6 +31,7 @@ from fewshot.losses.segmentation import (
 from fewshot.losses.sim_ota import sim_ota
 from fewshot.systems.base import Losses
 from fewshot.systems.uniref.targets import ImageTargets, at_stride
+from fewshot.systems.uniref.weak_masks import WeakMasks
 
 WEIGHTS = {
     "loss_ce": 2.0,
@@ -50,23 +50,6 @@ TERM = re.compile(r"_(\d+|enc)$")  # the layer at the end of a name
 
 Pairs = tuple[Tensor, Tensor, Tensor]  # image, query and object of each matched pair, three int64 tensors `(P,)`
 MasksOf = Callable[[int, Tensor, Tensor], Tensor]  # layer, images `(P,)`, queries `(P,)` -> mask logits `(P, h, w)`
-
-
-@dataclass(frozen=True)
-class WeakMasks:
-    """What takes the place of masks where only boxes are known (BoxInst).
-
-    Attributes:
-        similarity: `(n, 8, h, w)`, see `colour_similarity`.
-        calls: mask losses computed so far in the training; the pairwise term grows over the first `warmup` of them.
-        warmup: calls until it has its full weight.
-        most: matched pairs of a layer that are used, drawn at random if there are more.
-    """
-
-    similarity: Tensor
-    calls: int = 0
-    warmup: int = 10_000
-    most: int = 64
 
 
 @dataclass(frozen=True)
@@ -105,11 +88,11 @@ class UniRefCriterion:
         for call, index in enumerate((last, *range(last)), start=1):  # the order counts for the warm-up of `weak`
             pairs = match_layer(*layers[index], targets)
             found = score_and_box_terms(*layers[index], targets, pairs)
-            logits = masks_of(index, *pairs[:2])
+            logits, truth = masks_of(index, *pairs[:2]), at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
             if weak is None:
-                found.update(mask_terms(logits, targets, pairs, stride, self.mask_aux))
+                found.update(mask_terms(logits, truth, self.mask_aux))
             else:
-                found.update(weak_mask_terms(logits, targets, pairs, stride, weak, call))
+                found.update(weak.terms(logits, truth, pairs[0], call))
             ending = "" if index == last else f"_{index}"
             terms.update({name + ending: value for name, value in found.items()})
         objects = [ImageTargets(torch.zeros_like(t.labels), t.boxes, t.masks) for t in targets]
@@ -169,38 +152,17 @@ def score_and_box_terms(
     }
 
 
-def mask_terms(
-    logits: Tensor, targets: Sequence[ImageTargets], pairs: Pairs, stride: int, auxiliary: bool
-) -> dict[str, Tensor]:
-    """Focal and dice loss of the masks `(P, h, w)` of matched pairs, and the two auxiliary ones where asked for."""
+def mask_terms(logits: Tensor, truth: Tensor, auxiliary: bool) -> dict[str, Tensor]:
+    """Focal and dice loss of masks of matched pairs, both `(P, h, w)`, and the two auxiliary ones where asked for."""
     names = ("loss_mask", "loss_dice", "loss_mask_cls", "loss_mask_iou")[: 4 if auxiliary else 2]
     if len(logits) == 0:
         return {name: logits.sum() * 0.0 for name in names}
-    truth = at_stride(_of_pairs([t.masks for t in targets], pairs), stride).flatten(1)
-    logits = logits.flatten(1)
+    logits, truth = logits.flatten(1), truth.flatten(1)
     terms = [focal_loss(logits, truth).mean(1), dice_loss(logits, truth)]
     if auxiliary:
         two_way = two_way_logits(logits)
         terms += [hard_pixel_loss(two_way, truth), soft_iou_loss(two_way, truth)]
     return {name: term.sum() / len(logits) for name, term in zip(names, terms, strict=True)}
-
-
-def weak_mask_terms(
-    logits: Tensor, targets: Sequence[ImageTargets], pairs: Pairs, stride: int, weak: WeakMasks, call: int
-) -> dict[str, Tensor]:
-    """Projection and pairwise loss of the masks `(P, h, w)` of matched pairs; `call` counts the layers of the batch."""
-    if len(logits) == 0:
-        return {name: logits.sum() * 0.0 for name in ("loss_prj", "loss_pairwise")}
-    boxes = at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
-    similarity = weak.similarity[pairs[0]]
-    if len(logits) > weak.most:
-        drawn = torch.randperm(len(logits), device=logits.device)[: weak.most]
-        logits, boxes, similarity = logits[drawn], boxes[drawn], similarity[drawn]
-    ripe = min((weak.calls + call) / weak.warmup, 1.0)
-    return {
-        "loss_prj": projection_loss(logits, boxes).mean(),
-        "loss_pairwise": pairwise_loss(logits, similarity, boxes) * ripe,
-    }
 
 
 def _of_pairs(parts: Sequence[Tensor], pairs: Pairs) -> Tensor:

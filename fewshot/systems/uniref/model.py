@@ -42,11 +42,13 @@ from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.recipe import learning_groups
 from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
 from fewshot.systems.uniref.targets import targets_of
+from fewshot.systems.uniref.weak_masks import WeakMasks, similarity_of
 
 LEVELS = 4
 MASK_CHANNELS = 8
 WARMUP_LEVELS = 2  # strides 8 and 16
 FREEZE, FUSION_INITS, STRIDES = ("all", "stem", "none"), ("zero", "similarity"), (4, 1)
+BOX_SUPERVISION = ("none", "fixed", "official")
 TEXT_DROPOUT = 0.1  # of the projection of the words
 
 
@@ -86,6 +88,8 @@ class UniRef(System):
             similarity that lets the retrieved values pass, for training from scratch.
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
         mask_aux: add the auxiliary mask losses of the video stage.
+        box_supervision: learn masks from boxes, as in pretraining: `none`, `fixed`, or `official`, which exchanges red
+            and blue before it compares colours.
         backbone_lr: factor on the learning rate of the rest.
         text_lr_absolute: learning rate of the text encoder; None: that of the rest.
         checkpointing: trade time for memory in training.
@@ -111,13 +115,15 @@ class UniRef(System):
         fusion_init: str = "zero",
         mask_stride: int = 4,
         mask_aux: bool = False,
+        box_supervision: str = "none",
         backbone_lr: float = 0.1,
         text_lr_absolute: float | None = 1e-5,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         choices = ("freeze_backbone", freeze_backbone, FREEZE), ("mask_stride", mask_stride, STRIDES)
-        for name, value, valid in (*choices, ("fusion_init", fusion_init, FUSION_INITS)):
+        choices += (("fusion_init", fusion_init, FUSION_INITS), ("box_supervision", box_supervision, BOX_SUPERVISION))
+        for name, value, valid in choices:
             if value not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
@@ -137,7 +143,11 @@ class UniRef(System):
         for linear in self.controller.layers:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        self.criterion = UniRefCriterion(mask_aux)
+        self.criterion, self.box_supervision = UniRefCriterion(mask_aux), box_supervision
+        if box_supervision != "none":
+            # how many mask losses were computed: a term grows with it. In the checkpoint, so that a run that goes on
+            # does so with the weight at which it stopped
+            self.register_buffer("mask_calls", torch.zeros((), dtype=torch.long))
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
         self._freeze(freeze_backbone, freeze_text)
 
@@ -226,8 +236,21 @@ class UniRef(System):
             targets_of(queries),
             partial(self.masks_of, prediction, stride=stride),
             stride,
+            self._weak_masks(queries, stride),
         )
         return losses if num_frames is None else losses.times(visible_frames(queries) / num_frames)
+
+    def _weak_masks(self, queries: ClipBatch, stride: int) -> WeakMasks | None:
+        """What replaces masks in the losses of this batch, where masks are learnt from boxes."""
+        if self.box_supervision == "none":
+            return None
+        if not queries.instances:
+            raise ValueError(
+                "box_supervision learns from the boxes of all objects of an image: give it such a data set"
+            )
+        calls = int(self.mask_calls)
+        self.mask_calls += len(self.score_heads)
+        return WeakMasks(similarity_of(queries, stride, self.box_supervision == "official"), calls)
 
     # ------------------------------------------------------------------------------------------------ the steps
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
+from episodes.instances import Instances
+from fewshot.losses.boxinst import fill_boxes
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,15 @@ class ImageTargets:
 def targets_of(queries: ClipBatch) -> list[ImageTargets]:
     """Targets of the `N * T` frames, clip by clip: the one object of class 0, nothing in frames that do not show it.
 
-    Boxes are those of the masks, right and bottom edge included. Pixels that nobody knows count as background.
+    Where the images carry `instances`, these are the targets. Boxes are those of the masks, right and bottom edge
+    included, where there are masks. Pixels that nobody knows count as background.
 
     Raises:
         ValueError: if a clip carries no masks, or masks of another size than its frames.
     """
     size = (queries.frames.shape[-2], queries.frames.shape[-1])
+    if queries.instances:
+        return [all_objects(x, s, size) for x, s in zip(queries.instances, queries.sizes.tolist(), strict=True)]
     targets = []
     for n, (masks, unpadded) in enumerate(zip(queries.masks, queries.sizes.tolist(), strict=True)):
         if masks is None or list(masks.shape[-2:]) != unpadded:
@@ -55,6 +60,17 @@ def single_object(mask: Tensor, size: tuple[int, int]) -> ImageTargets:
     masks = mask[None] if mask.any() else mask[None][:0]
     labels = torch.zeros(len(masks), dtype=torch.long, device=mask.device)
     return ImageTargets(labels, mask_boxes(masks), pad_masks(masks, size))
+
+
+def all_objects(instances: Instances, unpadded: list[int], size: tuple[int, int]) -> ImageTargets:
+    """Targets of an image of `unpadded` height and width from all of its objects; without masks these are the boxes."""
+    masks = fill_boxes(instances.boxes, (unpadded[0], unpadded[1])) if instances.masks is None else instances.masks
+    if list(masks.shape[1:]) != unpadded:
+        raise ValueError(f"instances have masks of {tuple(masks.shape[1:])} for a frame of {tuple(unpadded)}")
+    if instances.masks is not None:
+        return ImageTargets(instances.labels, mask_boxes(masks), pad_masks(masks, size))
+    low, high = (instances.boxes / instances.boxes.new_tensor([unpadded[1], unpadded[0]] * 2)).split(2, -1)
+    return ImageTargets(instances.labels, torch.cat([(low + high) / 2, high - low], -1), pad_masks(masks, size))
 
 
 def mask_boxes(masks: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from fewshot.losses.boxes import to_corners
 from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_loss
 from fewshot.losses.segmentation import dice_loss
 from fewshot.losses.sim_ota import sim_ota
-from fewshot.systems.uniref.losses import UniRefCriterion, WeakMasks
+from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
+from fewshot.systems.uniref.weak_masks import WeakMasks
 from tests.fewshot.tiny import clips
 
 QUERIES, TOKENS, CLASSES, LAYERS, SIDE, STRIDE = 40, 60, 7, 3, 32, 4
