@@ -62,8 +62,8 @@ def read_masks(source: MaskSource, name: str, object_id: int | None = None) -> M
         if set(found.tolist()) <= {0, high}:
             return Masks(torch.from_numpy(labels.values == high))
     raise ValueError(
-        f"{name} holds the values {listed(found)}: a mask is bool, 0 and 1, or 0 and 255. Several objects: say which is "
-        f"meant, {WHICH}. Soft edges: cut it, mask > 127"
+        f"{name} holds the values {listed(found)}: a mask is bool, 0 and 1, or 0 and 255. Several objects: say "
+        f"which is meant, {WHICH}. Soft edges: cut it, mask > 127"
     )
 
 
