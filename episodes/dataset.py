@@ -13,6 +13,7 @@ from episodes.clip import Clip
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 from episodes.sources.base import Source
+from episodes.sources.images import ImageSource
 
 Transform = Callable[[Clip, torch.Generator], Clip]
 
@@ -49,12 +50,23 @@ class EpisodeDataset:
         return self.load(self.specs[index])
 
     def load(self, spec: EpisodeSpec) -> Episode:
-        """Read and transform one episode. Raises what `Source.read` raises."""
-        supports = tuple(
-            self.transform(self._turn(self.source.read(clip), spec), self._generator(spec, "support", k))
-            for k, clip in enumerate(spec.supports)
-        )
+        """Read and transform one episode.
+
+        Raises what `Source.read` raises, and ValueError for a support image that does not show its class (any more).
+        """
+        supports = tuple(self._support(clip, k, spec) for k, clip in enumerate(spec.supports))
         return Episode(spec, supports, self._queries(spec))
+
+    def _support(self, clip: ClipSpec, number: int, spec: EpisodeSpec) -> Clip:
+        read = self._turn(self.source.read(clip), spec)
+        support = self.transform(read, self._generator(spec, "support", number))
+        still = isinstance(self.source, ImageSource)  # in some frame of a video the object may well be hidden
+        if still and support.masks is not None and not support.masks.any():
+            raise ValueError(
+                f"episode {spec.index}: the mask of support {number + 1}, image {clip.video!r} for class "
+                f"{spec.class_name!r}, is empty after the transform: raise min_area, or transform with keep_object"
+            )
+        return support
 
     def _queries(self, spec: EpisodeSpec) -> tuple[Clip, ...]:
         read: dict[tuple[str, tuple[str, ...]], torch.Tensor] = {}

@@ -9,10 +9,12 @@ from typing import Any
 
 from episodes.cli import did_you_mean
 from episodes.episode import EpisodeSpec
-from episodes.folds import FOLDS
+from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.image_sampler import QUERIES, ImageEpisodes, image_test_episodes
+from episodes.lists import read_lists
 from episodes.manifest import write_manifest
 from episodes.sampler import TrainEpisodes, test_episodes
-from episodes.sources import Source, open_source
+from episodes.sources import ImageSource, Source, open_source
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,38 @@ class Key:
 
 KEYS = (
     Key("benchmark", str, "invented", f"data set: {', '.join(FOLDS)}"),
-    Key("group", int, 1, "the fold, counted from 1"),
+    Key("group", int, None, "the fold; default the first: 1, or 0 of the image benchmarks"),
     Key("split", str, "test", "test (held-out classes), train, or val (videos of training classes set apart)"),
-    Key("shots", int, 1, "support videos per episode"),
+    Key("shots", int, 1, "support videos or images per episode"),
     Key("seed", int, 0, "of all draws"),
     Key("count", int, None, "number of episodes; needed for train and val; test: all queries of the fold if not given"),
     Key("query_frames", int, None, "frames of a train or val query clip; default 5, invented 2; test: all frames"),
     Key("support_frames", int, None, "frames of a support clip; default 5, invented 2"),
-    Key("data.root", str, None, "folder of the data set; not needed for invented"),
-    Key("data.cache", str, None, "where the invented world is written; default $FEWSHOT_CACHE or ~/.cache/fewshot"),
+    Key("queries", str, None, f"images, test: which queries, {', '.join(QUERIES)} (see the sampler); default list"),
+    Key("min_area", int, None, "images: pixels of a class from which on an image shows it; default 0: any"),
+    Key("drop_novel", bool, None, "images, train and val: leave out images that show a held-out class; default false"),
+    Key("data.lists", str, None, "images: folder of the field's list files; default: what the data set itself says"),
+    Key("data.root", str, None, "folder of the data set; not needed for the invented ones"),
+    Key("data.cache", str, None, "where generated files are written; default $FEWSHOT_CACHE or ~/.cache/fewshot"),
     Key("world_seed", int, 0, "seed of the invented world"),
     Key("world_videos", int, 24, "videos per class of the invented world"),
     Key("out", str, None, "the file to write", required=True),
 )
 
+VIDEO_DEFAULTS = {"group": 1, "query_frames": None, "support_frames": None}
+IMAGE_DEFAULTS = {"group": 0, "queries": "list", "min_area": 0, "drop_novel": False, "data.lists": None}
+PATHS = ("out", "data.root", "data.cache", "data.lists")  # not written down: they say nothing about the episodes
+
 EXAMPLES = """Examples:
   python -m episodes.freeze group=1 out=episodes/group1.jsonl
   python -m episodes.freeze benchmark=mini_ref_ytvos data.root=/data/mini group=2 shots=5 seed=3 out=group2_5shot.jsonl
   python -m episodes.freeze group=1 split=val count=48 out=val1.jsonl
+  python -m episodes.freeze benchmark=pascal5i data.root=/data/VOCdevkit group=2 queries=list count=1000 out=voc2.jsonl
 """
 
 
 def usage() -> str:
-    """Every key with its type, default and meaning, and three examples."""
+    """Every key with its type, default and meaning, and examples."""
     rows = []
     for key in KEYS:
         default = "" if key.default is None else f" (default {key.default})"
@@ -73,33 +84,60 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     missing = [key.name for key in KEYS if key.required and values[key.name] is None]
     if missing:
         raise ValueError(f"missing: {', '.join(f'{name}=…' for name in missing)}; --help lists the keys")
-    for name in ("query_frames", "support_frames"):
-        if values[name] is None:
-            values[name] = 2 if values["benchmark"] == "invented" else 5
-    return values
+    if values["benchmark"] in IMAGE_BENCHMARKS:
+        return _fill(values, IMAGE_DEFAULTS, VIDEO_DEFAULTS, "videos")
+    frames = 2 if values["benchmark"] == "invented" else 5
+    return _fill(values, {key: default or frames for key, default in VIDEO_DEFAULTS.items()}, IMAGE_DEFAULTS, "images")
+
+
+def _fill(values: dict[str, Any], defaults: dict[str, Any], others: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Defaults of one kind of benchmark. Raises ValueError for a key that only the other kind has."""
+    for name in others:
+        if name not in defaults and values[name] is not None:
+            raise ValueError(f"{name} is for benchmarks of {kind}, and {values['benchmark']} is not one: leave it out")
+    return {name: defaults.get(name) if value is None else value for name, value in values.items()}
 
 
 def _typed(key: Key, text: str) -> Any:
     if text == "":
         raise ValueError(f"{key.name} is empty: give a value, or leave the key out")
     try:
-        return key.kind(text)
-    except ValueError as error:
+        return {"true": True, "false": False}[text.lower()] if key.kind is bool else key.kind(text)
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{key.name} must be of type {key.kind.__name__}, got {text!r}") from error
 
 
 def draw(source: Source, values: dict[str, Any]) -> list[EpisodeSpec]:
     """The episodes that the arguments ask for. Raises ValueError."""
+    if isinstance(source, ImageSource):
+        return _draw_images(source, values)
     folds = FOLDS[values["benchmark"]]
     common = {"shots": values["shots"], "seed": values["seed"], "support_frames": values["support_frames"]}
     if values["split"] == "test":
         return test_episodes(source, folds, values["group"], **common, limit=values["count"])
-    if values["count"] is None or values["count"] < 1:
-        raise ValueError(f"split={values['split']} is endless: say how many episodes with count=…, at least 1")
     endless = TrainEpisodes(
         source, folds, values["group"], values["split"], **common, query_frames=values["query_frames"]
     )
-    return [endless[i] for i in range(values["count"])]
+    return [endless[i] for i in range(_count(values))]
+
+
+def _draw_images(source: ImageSource, values: dict[str, Any]) -> list[EpisodeSpec]:
+    group, split, count = values["group"], values["split"], values["count"]
+    common = {key: values[key] for key in ("shots", "seed", "min_area")}
+    listed = "test" if split == "test" else "train"
+    path = values["data.lists"]
+    lists = None if path is None else read_lists(path, source.name, group, listed, source)
+    if split == "test":
+        queries = values["queries"]
+        return image_test_episodes(source, source.folds, group, **common, count=count, queries=queries, images=lists)
+    endless = ImageEpisodes(source, source.folds, group, split, **common, drop_novel=values["drop_novel"], lists=lists)
+    return [endless[i] for i in range(_count(values))]
+
+
+def _count(values: dict[str, Any]) -> int:
+    if values["count"] is None or values["count"] < 1:
+        raise ValueError(f"split={values['split']} is endless: say how many episodes with count=…, at least 1")
+    return int(values["count"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,9 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             values["data.cache"],
             values["world_seed"],
             values["world_videos"],
+            lists=values["data.lists"],
         )
         specs = draw(source, values)
-        recorded = {k: v for k, v in values.items() if k not in ("out", "data.root", "data.cache")}
+        recorded = {k: v for k, v in values.items() if k not in PATHS}
         write_manifest(values["out"], specs, source, recorded)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

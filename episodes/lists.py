@@ -61,13 +61,17 @@ def read_lists(
 
     Args:
         path: folder of the lists, see above.
-        benchmark: a key of `LISTED`.
+        benchmark: a key of `LISTED`, or `fss1000` and `fss1000_val`, whose lists name classes: all their images.
         group: the fold.
         split: `train` for the training classes of the fold, `test` for its test classes.
-        source: the data set; needed for lists that name images only, whose classes are counted in the masks.
+        source: the data set; needed for lists that name images only, whose classes are counted in the masks, and for
+            those that name classes only (`open_source` has read these).
 
     Raises FileNotFoundError for missing files, ValueError for broken ones or for lists of other folds.
     """
+    if source is not None and source.name in ("fss1000", "fss1000_val"):
+        of_fold = source.folds.train_classes(group) if split == "train" else source.folds.test_classes(group)
+        return {c: source.images_of(c, split) for c in of_fold}
     if benchmark not in LISTED:
         raise ValueError(f"there are no image lists for {benchmark!r}, only for: {', '.join(LISTED)}")
     if split not in ("train", "test"):

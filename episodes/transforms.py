@@ -20,6 +20,8 @@ from episodes.sources.base import clean_boxes
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet
 STD = (0.229, 0.224, 0.225)
+CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
+OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
 
 
 class TrainTransform:
@@ -37,6 +39,9 @@ class TrainTransform:
             code does; an object is then counted visible while its clipped box has an area, even without a pixel.
         crop_sizes: short sides before cropping.
         crop_range: least and largest side of the crop, both limited to the frame.
+        keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
+            not taken, and the object keeps at least one pixel in every resize. A still image needs it: a support that
+            does not show the object is refused.
     """
 
     def __init__(
@@ -50,12 +55,14 @@ class TrainTransform:
         official: bool = False,
         crop_sizes: Sequence[int] = (400, 500, 600),
         crop_range: tuple[int, int] = (384, 600),
+        keep_object: bool = False,
     ) -> None:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
         self.sizes, self.max_size = tuple(sizes), max_size
         self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
+        self.keep_object = keep_object
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
@@ -64,10 +71,25 @@ class TrainTransform:
         if self.colour:
             clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
         if self.crop and _coin(generator):
-            clip = resize_clip(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
-            clip = self._crop(clip, generator)
-        clip = resize_clip(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
+            clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
+            clip = self._crop_with_object(clip, generator) if self.keep_object else self._crop(clip, generator)
+        clip = self._resize(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
         return normalise_frames(self._validate(clip))
+
+    def _resize(self, clip: Clip, size: tuple[int, int]) -> Clip:
+        resized = resize_clip(clip, size)
+        if not self.keep_object or clip.masks is None or resized.masks is None:
+            return resized
+        return replace(resized, masks=keep_pixel(clip.masks, resized.masks))
+
+    def _crop_with_object(self, clip: Clip, generator: torch.Generator) -> Clip:
+        if clip.masks is None or not clip.masks.any():
+            return self._crop(clip, generator)
+        for _ in range(CROP_TRIES):
+            cropped = self._crop(clip, generator)
+            if cropped.masks is not None and cropped.masks.sum() >= OBJECT_KEPT * clip.masks.sum():
+                return cropped
+        return clip
 
     def _crop(self, clip: Clip, generator: torch.Generator) -> Clip:
         least, most = self.crop_range
@@ -105,41 +127,55 @@ class _ImageTransform(ABC):
         return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
-class TestTransform(_ImageTransform):
-    """CMA's test transform: the short side becomes `size`."""
+class TestTransform:
+    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
 
     __test__ = False  # not a test, whatever pytest thinks of its name
 
-    def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        return short_side_size(size, self.size)
-
-
-class SquareTransform(_ImageTransform):
-    """Squashed to `size` x `size`, whatever the aspect ratio (HSNet, ICCV 2021)."""
+    def __init__(self, short_side: int) -> None:
+        self.short_side = _side(short_side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        return self.size, self.size
+        """Height and width of the frames after the transform, for `size` before it."""
+        return short_side_size(size, self.short_side)
+
+    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
+        """Transform a clip of uint8 frames; nothing is drawn."""
+        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
+        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
-class PadTransform(_ImageTransform):
-    """The long side becomes `size` (PFENet, TPAMI 2020); the square is filled up when images are batched."""
+class SquareTransform(TestTransform):
+    """Frames squashed to `size` x `size`, whatever their shape (HSNet); masks keep their resolution."""
+
+    def __init__(self, size: int) -> None:
+        self.side = _side(size)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (max(1, round(side * self.size / max(size))) for side in size)
+        return self.side, self.side
+
+
+class PadTransform(TestTransform):
+    """The long side of the frames becomes `size` (PFENet); masks keep their resolution. The batch pads the rest."""
+
+    def __init__(self, size: int) -> None:
+        self.side = _side(size)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (max(1, round(side * self.side / max(size))) for side in size)
         return height, width
 
 
-class ShortLongTransform(_ImageTransform):
-    """The short side becomes `size`, less if the long side would pass `limit` (DETR's rule, UniRef++)."""
+class ShortLongTransform(TestTransform):
+    """The short side becomes `short`, less if the long side would pass `long` (UniRef++); masks stay as they are."""
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size)
-        if limit < size:
-            raise ValueError(f"the limit of the long side, {limit}, must be at least the short side, {size}")
-        self.limit = limit
+    def __init__(self, short: int, long: int) -> None:
+        if _side(long) < _side(short):
+            raise ValueError(f"the limit of the long side must be at least the short side {short}, got {long}")
+        self.short, self.long = short, long
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        return short_side_size(size, self.size, self.limit)
+        return short_side_size(size, self.short, self.long)
 
 
 def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
@@ -156,6 +192,23 @@ def short_side_size(size: tuple[int, int], short: int, max_size: int | None = No
 def resize_clip(clip: Clip, size: tuple[int, int]) -> Clip:
     """Frames bilinear with antialiasing (as PIL), masks nearest, boxes scaled. A clip of that size is left alone."""
     return clip if clip.size == size else _apply(clip, F.resize, size=list(size), antialias=True)
+
+
+def keep_pixel(before: Tensor, after: Tensor) -> Tensor:
+    """Masks `(T, H, W)` bool after a resize, with one pixel at the object's centre where it got lost on the way.
+
+    `before`: the masks `(T, H', W')` bool that were resized.
+    """
+    lost = before.flatten(1).any(1) & ~after.flatten(1).any(1)
+    if not lost.any():
+        return after
+    kept = after.clone()
+    for t in lost.nonzero()[:, 0].tolist():
+        points = before[t].nonzero()
+        centre = points[len(points) // 2]  # a pixel of the object, which its centre of mass need not be
+        y, x = (int(c) * new // old for c, new, old in zip(centre, after.shape[1:], before.shape[1:], strict=True))
+        kept[t, y, x] = True
+    return kept
 
 
 def flip_clip(clip: Clip, whole_words: bool = True) -> Clip:
@@ -211,6 +264,12 @@ def _apply_to_all(
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.as_subclass(Tensor)
+
+
+def _side(length: int) -> int:
+    if length < 1:
+        raise ValueError(f"test_size must be at least 1, got {length}")
+    return length
 
 
 def _coin(generator: torch.Generator) -> bool:

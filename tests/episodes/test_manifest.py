@@ -148,7 +148,7 @@ def test_help_explains_every_key_with_examples(capsys) -> None:
     text = capsys.readouterr().out
     assert all(f"  {key.name}=" in text and key.help in text for key in KEYS)
     examples = [line.split()[3:] for line in text.splitlines() if line.startswith("  python -m episodes.freeze")]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for words in examples:
         assert parse(words)["out"], "the examples are valid"
 
