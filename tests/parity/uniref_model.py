@@ -21,6 +21,7 @@ from fewshot.nn.deformable_transformer import Decoded
 from fewshot.nn.mask_head import aligned_bilinear
 from fewshot.nn.padding import level_paddings
 from fewshot.nn.positions import sine_2d
+from fewshot.nn.swin import Swin
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref import Detection, Sizes, UniRef
@@ -99,8 +100,6 @@ def _model(root: Path, name: str) -> tuple[UniRef, dict[str, Tensor]]:
 
 def _backbone(name: str) -> Backbone:
     if name.startswith("swinl"):
-        from fewshot.nn.swin import Swin
-
         return Swin("large", drop_path=0.0)
     return ResNet(50)
 
