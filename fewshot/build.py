@@ -16,11 +16,11 @@ from fewshot.nn.value_encoder import TinyValueEncoder, ValueEncoder
 from fewshot.systems.base import System
 from fewshot.systems.cma import CMA, Sizes
 from fewshot.systems.prototype import Prototype
-from fewshot.systems.uniref import UniRef
 from fewshot.systems.uniref import Sizes as UniRefSizes
+from fewshot.systems.uniref import UniRef
 from fewshot.weights import official_tensors, read_pickle
 
-
+SWIN_SIZES = ("tiny", "small", "base", "large")
 TEXT_FILES = {
     "roberta": ("roberta-base", "tokenizer.json, or vocab.json and merges.txt"),
     "bert": ("bert-base-uncased", "tokenizer.json, or vocab.txt"),
@@ -155,7 +155,7 @@ def build_backbone(config: SystemConfig) -> Backbone:
     builders: dict[str, Callable[[], Backbone]] = {
         "resnet50": lambda: ResNet(50, checkpointing),
         "resnet101": lambda: ResNet(101, checkpointing),
-        **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in ("tiny", "small", "base", "large")},
+        **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in SWIN_SIZES},
         "mobilenet_v2": lambda: MobileNetV2(checkpointing),
         "tiny": lambda: TinyBackbone(config.backbone_width, checkpointing),
     }
@@ -204,8 +204,8 @@ def build_text_encoder(config: SystemConfig) -> TextEncoder | None:
     if config.text_weights is None:
         model, files = TEXT_FILES[config.text]
         raise FileNotFoundError(
-            f"system.text={config.text} needs the files of {model} ({files}; config.json and model.safetensors to start "
-            "from its weights): put them in a folder and name it with system.text_weights=FOLDER, or use "
+            f"system.text={config.text} needs the files of {model} ({files}; config.json and model.safetensors to "
+            "start from its weights): put them in a folder and name it with system.text_weights=FOLDER, or use "
             "system.text=small, which needs no files"
         )
     return readers[config.text](config.text_weights)
