@@ -26,9 +26,9 @@ def per_seed(sums: Sums) -> NDArray[np.float64]:
 def replicates(sums: Sums, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Bootstrap values, mean over seeds: `(number, measures)`. Units are resampled within their stratum."""
     counts = np.zeros((number, sums.units))
-    for stratum in sums.strata:
-        members = np.flatnonzero(stratum)
-        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=number)
+    for units in sums.strata:
+        members = units.stop - units.start
+        counts[:, units] = rng.multinomial(members, np.full(members, 1 / members), size=number)
     return mean_present(sums.averages(counts), axis=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,15 @@ class Units:
         np.add.at(sums, at, values)
         return sums
 
-    def by_class(self) -> NDArray[np.bool_]:
-        """Membership of the units in their class: `(classes, units)`."""
+    def by_class(self) -> tuple[slice, ...]:
+        """The units of each class, which lie side by side."""
         classes = np.array([class_id for class_id, _ in self.keys])
-        return classes == np.unique(classes)[:, None]
+        limits = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), len(classes)]
+        return tuple(slice(*pair) for pair in pairwise(limits))
 
-    def pooled(self) -> NDArray[np.bool_]:
-        """All units in one stratum: `(1, units)`."""
-        return np.ones((1, len(self.keys)), bool)
+    def pooled(self) -> tuple[slice, ...]:
+        """All units in one stratum."""
+        return (slice(0, len(self.keys)),)
 
 
 def _positions(keys: Sequence[Hashable]) -> dict[Any, int]:
@@ -59,13 +61,13 @@ class Ratios:
     Attributes:
         part, whole: `(seeds, units, columns)` numerators and denominators. 0 / 0 is 0.
         scores: `(seeds, units)` how many scores a unit has. A stratum of which a seed has no score is left out.
-        strata: `(strata, units)` membership; each unit belongs to one.
+        strata: the units of each stratum; each unit belongs to one.
     """
 
     part: Floats
     whole: Floats
     scores: Floats
-    strata: NDArray[np.bool_]
+    strata: tuple[slice, ...]
 
     def averages(self, counts: Floats) -> Floats:
         """Values per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, columns)`.
@@ -74,13 +76,10 @@ class Ratios:
         """
         shape = len(counts), self.part.shape[0], self.part.shape[2]
         total, present = np.zeros(shape), np.zeros((*shape[:2], 1))
-        for stratum in self.strata:
-            members = np.flatnonzero(stratum)
-            part, whole = (
-                np.tensordot(counts[:, members], sums[:, members], (1, 1)) for sums in (self.part, self.whole)
-            )
+        for units in self.strata:
+            part, whole = (np.tensordot(counts[:, units], sums[:, units], (1, 1)) for sums in (self.part, self.whole))
             total += np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
-            present += (counts[:, members] @ self.scores[:, members].T > 0)[..., None]
+            present += (counts[:, units] @ self.scores[:, units].T > 0)[..., None]
         return np.divide(total, present, out=np.full(shape, np.nan), where=present > 0)
 
 
@@ -91,17 +90,17 @@ class Sums:
     Attributes:
         parts: their columns, one after the other, are mixed into the measures.
         mix: `(columns, measures)`.
-        strata: `(strata, units)` the units that are resampled among themselves.
+        strata: units that are resampled among themselves.
     """
 
     parts: tuple[Ratios, ...]
     mix: Floats
-    strata: NDArray[np.bool_]
+    strata: tuple[slice, ...]
 
     @property
     def units(self) -> int:
         """Number of units."""
-        return self.strata.shape[1]
+        return self.parts[0].part.shape[1]
 
     def averages(self, counts: Floats) -> Floats:
         """Measures per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, measures)`."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmarks.image_scores import ImageScore
-from benchmarks.protocols.protocol import BaseProtocol, supports_line
+from benchmarks.protocols.protocol import BaseProtocol, Setting
 from benchmarks.sums import Ratios, Sums, Units
 
 Queries = Literal["list", "uniform", "each", "first"]
@@ -17,8 +17,8 @@ EPISODE_IOU = "mean episode IoU"
 QUERY_TEXTS = {
     "list": "query i of the fold's list of images and classes (from the start again after the last)",
     "uniform": "class, then query image, drawn uniformly",
-    "each": "every image of every test class once",
-    "first": "every image of every test class once, supports are the first other images of the class by name",
+    "each": "every image of every test class",
+    "first": "every image of every test class, supports are the first other images of the class by name",
 }
 INPUT_TEXTS = {
     "square": "squashed to a square",
@@ -54,6 +54,13 @@ class EpisodeRule:
 
     queries: Queries
     count: int | None
+
+    def told(self, tested: int | None = None) -> str:
+        """The rule in words; `tested` is the number of episodes where it is not the official one."""
+        official = "once through" if self.count is None else f"{self.count} episodes per fold and seed"
+        if tested is not None and tested != self.count:
+            official = f"{tested} episodes per fold and seed (official: {official})"
+        return f"{QUERY_TEXTS[self.queries]}; {official}"
 
 
 @dataclass(frozen=True)
@@ -129,19 +136,20 @@ class ImageProtocol(BaseProtocol):
         """Counts are at one resolution and of one list of episodes: they give the numbers of this protocol only."""
         return other == self
 
-    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+    def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """Episodes, supports, training images, resizing, ignored pixels, and averaging."""
+        rule = self.rule(setting.benchmark)
+        first = rule.queries == "first"
+        supports = setting.supports_line("the same for every seed" if first else "drawn for each episode")
+        votes = "" if setting.shots == 1 else f"; {SHOT_TEXTS[self.k_shot]}"
         training = "dropped if they show" if self.drop_novel else "kept, as background, if they show"
         area = f"; a class is listed for an image from {self.min_area} pixels on" if self.min_area else ""
-        drawn = (
-            "named by the list, the same for every seed" if self.rules[""].queries == "first" else "drawn per episode"
-        )
-        joint = f"; {SHOT_TEXTS[self.k_shot]}" if shots is None or shots > 1 else ""
         return {
-            "supports": supports_line(shots, supports or drawn) + joint,
-            "seeds": seeds,
+            "episodes": rule.told(setting.episodes),
+            "supports": supports + votes,
+            "seeds": setting.seeds_line(),
             "training": f"images are {training} a held-out class{area}",
-            "input": INPUT_TEXTS[self.input_rule] + (f" ({size})" if size else ""),
+            "input": INPUT_TEXTS[self.input_rule] + (f" ({setting.size})" if setting.size else ""),
             "resolution": f"{self.resolution}; {RESOLUTION_TEXTS[self.resolution]}",
             "ignored": IGNORE_TEXTS[self.ignore],
             "averaging": f"{AVERAGING_TEXTS[self.averaging]}; 0 / 0 is {self.empty:g}",

@@ -24,6 +24,26 @@ PRETRAINING_CAVEAT = (
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What a card tells of the test beside the protocol itself; see `BaseProtocol.card`."""
+
+    benchmark: str
+    size: str | None
+    shots: int | None
+    supports: str | None
+    seeds: Sequence[int]
+    episodes: int | None
+
+    def supports_line(self, usual: str) -> str:
+        """How many supports an episode has, and how they were chosen."""
+        return (f"{self.shots} per episode, " if self.shots is not None else "") + (self.supports or usual)
+
+    def seeds_line(self) -> str:
+        """The seeds of the support draws."""
+        return ", ".join(str(seed) for seed in self.seeds) or NOT_STATED
+
+
+@dataclass(frozen=True)
 class BaseProtocol(ABC):
     """How the numbers of a fold come about. Every number in a report belongs to one protocol.
 
@@ -78,7 +98,7 @@ class BaseProtocol(ABC):
         """Whether scores that were made for this protocol also give the numbers of `other`."""
 
     @abstractmethod
-    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+    def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """The lines of the card between `checkpoint` and `start weights`."""
 
     def check(self, scores: Sequence[Any]) -> None:
@@ -99,6 +119,7 @@ class BaseProtocol(ABC):
         supports: str | None = None,
         seeds: Sequence[int] = (),
         start_weights: str | None = NOT_STATED,
+        episodes: int | None = None,
     ) -> str:
         """The text printed beside every number: one `key: value` line per choice that moves it.
 
@@ -111,21 +132,17 @@ class BaseProtocol(ABC):
             seeds: seeds of the support draws.
             start_weights: pre-trained weights the model started from, None for training from scratch. A caveat
                 about class overlap is printed with them.
+            episodes: number of episodes per fold and seed, where it is not the official one.
         """
-        drawn = ", ".join(str(seed) for seed in seeds) or NOT_STATED
+        setting = Setting(benchmark, size, shots, supports, seeds, episodes)
         lines = {
             "protocol": f"{self.name} ({self.source})",
             "benchmark": benchmark,
             "checkpoint": _checkpoint_line(checkpoint),
-            **self.card_lines(size=size, shots=shots, supports=supports, seeds=drawn),
+            **self.card_lines(setting),
             "start weights": _start_weights_line(start_weights),
         }
         return "\n".join(f"{key:<13}: {value}" for key, value in lines.items())
-
-
-def supports_line(shots: int | None, supports: str) -> str:
-    """How many supports an episode has, and how they were chosen."""
-    return (f"{shots} per episode, " if shots is not None else "") + supports
 
 
 def _checkpoint_line(choice: str) -> str:

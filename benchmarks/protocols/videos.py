@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmarks.metrics.jf import CMA_TOLERANCE, DAVIS_TOLERANCE
-from benchmarks.protocols.protocol import BaseProtocol, supports_line
+from benchmarks.protocols.protocol import BaseProtocol, Setting
 from benchmarks.scores import QueryScore
 from benchmarks.sums import Ratios, Sums, Units
 
@@ -73,13 +73,14 @@ class Protocol(BaseProtocol):
         """A query score holds J and F of both resolutions, so it serves every protocol of J and F."""
         return isinstance(other, Protocol)
 
-    def card_lines(self, *, size: str | None, shots: int | None, supports: str | None, seeds: str) -> Mapping[str, str]:
+    def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """Supports, resolution, boundary, frames and averaging."""
+        size, episodes = setting.size, setting.episodes
         resolution = self.resolution + (f" ({size})" if size and self.resolution == "network" else "")
-        drawn = "drawn once per class and seed, used for all queries of the class"
         return {
-            "supports": supports_line(shots, supports or drawn),
-            "seeds": seeds,
+            "supports": setting.supports_line("drawn once per class and seed, used for all queries of the class"),
+            "seeds": setting.seeds_line(),
+            **({} if episodes is None else {"episodes": f"{episodes} per fold and seed"}),
             "resolution": f"{resolution}; truth: {self.truth}; prediction: {self.prediction}",
             "boundary": f"tolerance {self.bound_th:.3f} of the image diagonal, rounded up to pixels",
             "frames": self.frames,

@@ -1,0 +1,77 @@
+"""The named protocols of few-shot image segmentation and their cards."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.protocols import IMAGE_PROTOCOLS, PROTOCOLS, VIDEO_PROTOCOLS, EpisodeRule, get_protocol
+from benchmarks.protocols.protocol import NOT_STATED
+
+
+def test_one_table_for_both_kinds() -> None:
+    assert PROTOCOLS == VIDEO_PROTOCOLS | IMAGE_PROTOCOLS
+    assert {p.measures for p in VIDEO_PROTOCOLS.values()} == {("J", "F", "J&F")}
+    assert {p.measures for p in IMAGE_PROTOCOLS.values()} == {("mIoU", "FB-IoU")}
+    with pytest.raises(ValueError, match="did you mean 'pfenet'"):
+        get_protocol("pfnet")
+
+
+def test_official_episodes() -> None:
+    hsnet, pfenet, bam, uniref = (IMAGE_PROTOCOLS[name] for name in ("hsnet", "pfenet", "bam", "uniref"))
+    assert hsnet.rule("pascal5i") == hsnet.rule("coco2pascal") == EpisodeRule("list", 1000)
+    assert hsnet.rule("coco20i") == hsnet.rule("coco20i_contiguous") == EpisodeRule("uniform", 1000)
+    assert hsnet.rule("fss1000") == hsnet.rule("folder") == EpisodeRule("each", None)
+    assert [pfenet.rule(name).count for name in ("pascal5i", "coco20i")] == [5000, 20000]
+    assert [bam.rule(name).count for name in ("pascal5i", "coco20i")] == [1000, 1000]
+    assert uniref.rule("fss1000_val") == EpisodeRule("first", None)
+    assert (hsnet.seeds, pfenet.seeds, len(bam.seeds)) == ((0,), (321,), 5)
+
+
+def test_official_choices() -> None:
+    table = {
+        name: (p.resolution, p.input_rule, p.k_shot, p.averaging, p.ignore, p.drop_novel, p.min_area)
+        for name, p in IMAGE_PROTOCOLS.items()
+    }
+    assert table == {
+        "hsnet": ("network", "square", "votes", "classes", "left out", False, 0),
+        "pfenet": ("square", "pad", "joint", "classes", "left out", False, 2048),
+        "bam": ("square", "pad", "joint", "classes", "left out", True, 2048),
+        "uniref": ("original", "short", "joint", "images", "background", False, 0),
+    }
+
+
+def test_card_names_every_choice() -> None:
+    card = IMAGE_PROTOCOLS["hsnet"].card(
+        benchmark="pascal5i", size="400x400", checkpoint="val", shots=5, seeds=(0,), start_weights="r50"
+    )
+    for text in ("hsnet", "pascal5i", "400x400", "val:", "5 per episode", ">= 0.5", "nearest", "255", "pooled", "r50"):
+        assert text in card
+    assert "one-shot masks are summed" in card and "1000 episodes" in card and "query i of the fold's list" in card
+    assert NOT_STATED not in card and "not class-disjoint" in card
+
+
+def test_cards_differ_where_the_protocols_do() -> None:
+    hsnet, pfenet, bam, uniref = (IMAGE_PROTOCOLS[n].card(benchmark="coco20i", shots=1) for n in IMAGE_PROTOCOLS)
+    assert "class, then query image, drawn uniformly" in hsnet and "1000 episodes" in hsnet
+    assert "20000 episodes" in pfenet and "kept, as background" in pfenet and "2048 pixels" in pfenet
+    assert "dropped if they show a held-out class" in bam and "1000 episodes" in bam
+    assert (
+        "mean over query images" in uniref and "the same for every seed" in uniref and "count as background" in uniref
+    )
+    assert "summed" not in hsnet  # one shot does not vote
+    assert IMAGE_PROTOCOLS["hsnet"].card().count(NOT_STATED) == 4
+
+
+def test_another_number_of_episodes_is_told() -> None:
+    hsnet, cma = PROTOCOLS["hsnet"], PROTOCOLS["cma"]
+    card = hsnet.card(benchmark="pascal5i", episodes=209)
+    assert "209 episodes per fold and seed (official: 1000 episodes per fold and seed)" in card
+    assert "official" not in hsnet.card(benchmark="pascal5i", episodes=1000)
+    assert "once through" in hsnet.card(benchmark="fss1000")
+    assert "episodes     : 40 per fold and seed" in cma.card(episodes=40) and "40" not in cma.card()
+
+
+def test_scores_of_images_serve_their_own_protocol_only() -> None:
+    hsnet, davis = PROTOCOLS["hsnet"], PROTOCOLS["davis"]
+    assert [name for name, p in PROTOCOLS.items() if hsnet.serves(p)] == ["hsnet"]
+    assert [name for name, p in PROTOCOLS.items() if davis.serves(p)] == list(VIDEO_PROTOCOLS)
