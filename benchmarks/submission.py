@@ -185,11 +185,14 @@ def _layout(benchmark: str) -> ResultLayout:
 
 
 def _values(layout: ResultLayout, group: Sequence[VOSItem | RVOSItem]) -> frozenset[int]:
-    """The values that the PNGs of one folder may hold. Items of several expressions share a folder in Ref-DAVIS17."""
+    """The values that the PNGs of one folder may hold.
+
+    Several expressions share a folder in Ref-DAVIS17, numbered by object or from 1 on: the toolkit matches them anyway.
+    """
     if not layout.palette:
         return frozenset({0, 255})
     ids = (item.objects if isinstance(item, VOSItem) else (item.object_id or 0,) for item in group)
-    return frozenset({0}).union(*ids)
+    return frozenset(range(len(group) + 1 if isinstance(group[0], RVOSItem) else 1)).union(*ids)
 
 
 def _missing(folder: Path, frames: Sequence[str]) -> Iterator[str]:

@@ -120,7 +120,7 @@ def follow(folder: Path) -> Path:
 
 def in_time(name: str) -> tuple:
     """Sort key of frame names: `frame2` before `frame10`."""
-    return (*(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)), name)
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)), name
 
 
 def _size(image: Path) -> tuple[int, int]:

@@ -153,23 +153,26 @@ class VOSSource(VideoFiles, TaskSource):
         return tuple(self._files(video))
 
     def given(self, video: str) -> dict[str, tuple[int, ...]]:
-        """Frame -> ids of the objects whose first mask it has. Reads the video's masks once."""
+        """Frame -> ids of the objects whose first mask it has. Reads masks once, until all listed objects are found."""
         if video not in self._given:
             seen: set[int] = set()
             given: dict[str, tuple[int, ...]] = {}
+            known = self.layout.known.get(video)
             for frame in self.frames(video)[: 1 if self.layout.first_frame else None]:
-                known = self.layout.known.get(video)
                 ids = self.object_ids(video, frame)
                 if new := sorted((ids if known is None else ids & known) - seen):
                     given[frame] = tuple(new)
                     seen.update(new)
+                if seen == known:
+                    break
             self._given[video] = given
         return self._given[video]
 
     def expressions(self, video: str) -> tuple[Expression, ...]:
-        """One for each object, without words."""
-        ids = sorted(k for ids in self.given(video).values() for k in ids)
-        return tuple(Expression(str(k), "", k, OBJECT) for k in ids)
+        """One for each object, without words. Reads no mask where a list says the objects."""
+        known = self.layout.known.get(video)
+        ids = known if known is not None else (k for ids in self.given(video).values() for k in ids)
+        return tuple(Expression(str(k), "", k, OBJECT) for k in sorted(ids))
 
     def items(self) -> Iterator[VOSItem]:
         for video in self.names():
@@ -196,10 +199,11 @@ class VOSSource(VideoFiles, TaskSource):
         return self.layout.masks / video / f"{frame}.png"
 
     def problems(self) -> list[str]:
+        """Reads folder listings and the masks that are given, not those that are truth only."""
         return [problem for video in self.names() for problem in self._problems(video)]
 
     def content(self) -> Any:
-        return [[v, self.all_frames(v), [[f, ids] for f, ids in self.given(v).items()]] for v in self.names()]
+        return [[v, self.all_frames(v), self.frames(v), sorted(self.layout.known.get(v, ()))] for v in self.names()]
 
     def _problems(self, video: str) -> list[str]:
         folders = (self.layout.images / video, self.layout.masks / video)
@@ -211,23 +215,26 @@ class VOSSource(VideoFiles, TaskSource):
             for frame in self.frames(video)
             if frame not in there
         ]
-        try:
-            return found + self._object_problems(video)
-        except (FileNotFoundError, ValueError) as error:
-            return [*found, str(error)]
+        return found or self._mask_problems(video)
 
-    def _object_problems(self, video: str) -> list[str]:
-        shown = {k for frame in self.frames(video) for k in self.object_ids(video, frame)}
-        given = {k for ids in self.given(video).values() for k in ids}
-        known = self.layout.known.get(video, frozenset(given))
+    def _mask_problems(self, video: str) -> list[str]:
+        """What is wrong with the given masks. None is read where all frames have one and no list says the objects."""
+        sparse = 2 * len(self.frames(video)) <= len(self.all_frames(video))
+        if not (sparse or self.layout.first_frame or video in self.layout.known):
+            return []
+        try:
+            item = self.item(video)
+            for frame in item.given:
+                self.read_given(item, frame)
+        except (FileNotFoundError, ValueError) as error:
+            return [str(error)]
+        known = self.layout.known.get(video, frozenset(item.objects))
+        shown = {k for frame in item.given for k in self.object_ids(video, frame)}
         where = f"video {video!r} of {self.name}"
-        found = [f"{where}: object {k} of meta.json is in no mask: restore its mask" for k in sorted(known - given)]
-        found += [
-            f"{where}: object {k} is in a mask, but not among the objects that are given: it is left out; "
-            f"{'list it in meta.json' if self.layout.known else 'draw it in the first mask'} to use it"
-            for k in sorted(shown - given)
+        return [
+            *(f"{where}: object {k} of meta.json is in no mask: restore it" for k in sorted(known - {*item.objects})),
+            *(f"{where}: object {k} of a mask is not in meta.json: it is left out" for k in sorted(shown - known)),
         ]
-        return found if given else [*found, f"{where}: no mask shows an object, so there is nothing to follow"]
 
     def _files(self, video: str) -> dict[str, Path]:
         if video not in self._images:
