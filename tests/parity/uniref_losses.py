@@ -7,7 +7,7 @@ rectangles of one object per image (or of several, with `labels`), expressions a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from fewshot.systems.uniref.targets import ImageTargets, targets_of
 from tests.parity.uniref_model import batch_of, expression, model_of
 from tests.parity.uniref_reference import image_of, rectangle
 
-RECTANGLES = ("mask_rects_xyxy", "rects", "boxes_xyxy", "gt_boxes_xyxy", "boxes")
 VIDEO_TASKS = ("vos",)  # whose masks are learnt at full resolution
 
 
@@ -88,17 +87,33 @@ def trained_as(model: UniRef, setting: Setting) -> Iterator[None]:
 
 def clips_of(case: Mapping[str, Any], weak: bool) -> tuple[ClipBatch | None, ClipBatch]:
     """Supports (None without) and queries of a case."""
-    rects = next(case[name] for name in RECTANGLES if name in case)
-    labels = case.get("labels", 0)
+    count = len(case.get("images", case.get("frames")))
+    rects, labels = per_image(case, count, is_rectangle), per_image(case, count, lambda x: isinstance(x, int))
+    assert rects is not None, f"no rectangles of {count} images among {', '.join(case)}"
     texts = [expression(ids) for ids in case.get("token_ids", [])]
     if "frames" not in case:
         images = [image_of(recipe) for recipe in case["images"]]
-        if weak or any(len(r) != 1 for r in rects) or np.any(labels):
+        if weak or labels is not None or any(len(r) != 1 for r in rects):
             return None, with_instances(images, rects, labels, weak, case)
         return None, batch_of(images, texts, masks_of(images, rects))
     frames = [image_of(recipe) for recipe in case["frames"]]
     masks = masks_of(frames, rects)
     return batch_of(frames[::2], masks=masks[::2]), batch_of(frames[1::2], texts, masks[1::2])
+
+
+def per_image(case: Mapping[str, Any], images: int, wanted: Callable[[Any], bool]) -> list[list[Any]] | None:
+    """The list of a case that holds a list of wanted things for each image, whatever it is called."""
+
+    def fits(value: Any) -> bool:
+        lists = isinstance(value, list) and len(value) == images and all(isinstance(v, list) for v in value)
+        return lists and any(value) and all(wanted(x) for v in value for x in v)
+
+    return next((value for name, value in case.items() if name != "token_ids" and fits(value)), None)
+
+
+def is_rectangle(value: Any) -> bool:
+    """Whether something is a list of four numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(v, (int, float)) for v in value)
 
 
 def masks_of(images: Sequence[Tensor], rects: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
@@ -107,14 +122,18 @@ def masks_of(images: Sequence[Tensor], rects: Sequence[Sequence[Sequence[int]]])
 
 
 def with_instances(
-    images: Sequence[Tensor], rects: Sequence[Any], labels: Any, weak: bool, case: Mapping[str, Any]
+    images: Sequence[Tensor],
+    rects: list[list[Any]],
+    labels: list[list[int]] | None,
+    weak: bool,
+    case: Mapping[str, Any],
 ) -> ClipBatch:
     """Images with all of their objects; `weak`: only the boxes are known."""
     batch, instances = batch_of(images), []
     heights = case.get("heights", case.get("height", [image.shape[1] for image in images]))
     for n, (image, boxes) in enumerate(zip(images, rects, strict=True)):
         size = (image.shape[1], image.shape[2])
-        names = torch.tensor(labels[n] if isinstance(labels, list) else [labels] * len(boxes), dtype=torch.long)
+        names = torch.tensor([0] * len(boxes) if labels is None else labels[n], dtype=torch.long)
         masks = None if weak else torch.stack([rectangle([int(v) for v in box], size) for box in boxes])
         height = heights[n] if isinstance(heights, list) else heights
         instances.append(Instances(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), names, masks, height))

@@ -88,7 +88,8 @@ class UniRefCriterion:
         for call, index in enumerate((last, *range(last)), start=1):  # the order counts for the warm-up of `weak`
             pairs = match_layer(*layers[index], targets)
             found = score_and_box_terms(*layers[index], targets, pairs)
-            logits, truth = masks_of(index, *pairs[:2]), at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
+            truth = at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
+            logits = masks_of(index, *pairs[:2]) if len(truth) else truth
             if weak is None:
                 found.update(mask_terms(logits, truth, self.mask_aux))
             else:

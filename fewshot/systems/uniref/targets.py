@@ -64,13 +64,14 @@ def single_object(mask: Tensor, size: tuple[int, int]) -> ImageTargets:
 
 def all_objects(instances: Instances, unpadded: list[int], size: tuple[int, int]) -> ImageTargets:
     """Targets of an image of `unpadded` height and width from all of its objects; without masks these are the boxes."""
-    masks = fill_boxes(instances.boxes, (unpadded[0], unpadded[1])) if instances.masks is None else instances.masks
+    masks = instances.masks
+    if masks is None:
+        low, high = (instances.boxes / instances.boxes.new_tensor([unpadded[1], unpadded[0]] * 2)).split(2, -1)
+        boxes = torch.cat([(low + high) / 2, high - low], -1)
+        return ImageTargets(instances.labels, boxes, fill_boxes(instances.boxes, size).float())
     if list(masks.shape[1:]) != unpadded:
         raise ValueError(f"instances have masks of {tuple(masks.shape[1:])} for a frame of {tuple(unpadded)}")
-    if instances.masks is not None:
-        return ImageTargets(instances.labels, mask_boxes(masks), pad_masks(masks, size))
-    low, high = (instances.boxes / instances.boxes.new_tensor([unpadded[1], unpadded[0]] * 2)).split(2, -1)
-    return ImageTargets(instances.labels, torch.cat([(low + high) / 2, high - low], -1), pad_masks(masks, size))
+    return ImageTargets(instances.labels, mask_boxes(masks), pad_masks(masks, size))
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
