@@ -215,9 +215,8 @@ def test_cma_gives_what_its_episode_gives() -> None:
     support, query = (generator.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8) for _ in range(2))
     masks = np.zeros((3, 40, 48), bool)
     masks[:, 10:30, 12:40] = True
-    found = system.segment(
-        query, support=[Support(support, masks, text="a blue dax")], text="the dax", size=64, chunk=4
-    )
+    own = Support(support, masks, text="a blue dax")
+    found = system.segment(query, support=[own], text="the dax", size=32, chunk=2)
     clips = [
         Clip(torch.from_numpy(support).permute(0, 3, 1, 2), torch.from_numpy(masks), expression="a blue dax"),
         Clip(torch.from_numpy(query).permute(0, 3, 1, 2), expression="the dax", original_size=(40, 48)),
