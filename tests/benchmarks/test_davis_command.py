@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.davis import Folders, evaluate, main
-from benchmarks.metrics.davis import DavisAccumulator, score_semi_supervised
-from benchmarks.png import write_labels
+from benchmarks.davis import ANNOTATORS, Folders, evaluate, evaluate_referring, main, mean_of_runs
+from benchmarks.metrics.davis import DavisAccumulator, score_semi_supervised, score_unsupervised
+from benchmarks.png import read_labels, write_labels
+from benchmarks.submission import check_submission, write_results
+from episodes.sources.tasks import open_task_source
+from tests.shared import require_shared
 
 
 @pytest.fixture
@@ -101,3 +104,62 @@ def test_sizes_and_empty_folders_are_named(tmp_path: Path, masks: dict) -> None:
     (tmp_path / "truth" / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no PNG"):
         evaluate(folders, ["empty"])
+
+
+@pytest.fixture
+def referring(tmp_path: Path, masks: dict) -> dict[str, DavisAccumulator]:
+    """Results of four annotators, each shifted further from the truth, and their expected scores."""
+    expected = {}
+    for shift, name in enumerate(ANNOTATORS):
+        results = {video: np.roll(truth, shift, axis=2) for video, (truth, _) in masks.items()}
+        for video, labels in results.items():
+            for t, frame in enumerate(labels):
+                write_labels(tmp_path / "result" / name / video / f"{t:05d}.png", frame)
+        runs = (score_unsupervised(video, masks[video][0], labels) for video, labels in results.items())
+        expected[name] = DavisAccumulator(runs)
+    return expected
+
+
+def test_ref_davis_is_the_mean_over_four_annotators(
+    tmp_path: Path, referring: dict, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [run.compute() for run in referring.values()]
+    assert [row["J&F-Mean"] for row in rows] == sorted((row["J&F-Mean"] for row in rows), reverse=True)
+    assert rows[0]["J&F-Mean"] == 1 and rows[3]["J-Mean"] < 0.9
+    mean = mean_of_runs(evaluate_referring(tmp_path / "result", tmp_path / "truth").values())
+    assert mean == {column: pytest.approx(sum(row[column] for row in rows) / 4) for column in rows[0]}
+    lines = run(tmp_path, capsys, "task=referring").splitlines()
+    assert lines[0].split() == ["Annotator", *rows[0]]
+    found = {line.split()[0]: line.split()[1:] for line in lines[2:]}
+    assert found["mean"] == [f"{value:.3f}" for value in mean.values()]
+    assert [found[name] for name in ANNOTATORS] == [[f"{value:.3f}" for value in row.values()] for row in rows]
+
+
+def test_ref_davis_needs_four_runs_and_ids(tmp_path: Path, referring: dict, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "result" / "anno_2").rename(tmp_path / "away")
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, capsys, "task=referring")
+    assert "result has no anno_2: Ref-DAVIS17 is the mean over" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, capsys, "task=referring", "binary=true")
+    assert "binary=true is for DAVIS 2016" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no run was given"):
+        mean_of_runs([])
+
+
+def test_the_truth_of_a_real_video_scores_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """From the lists through result files to the numbers: nothing is lost, renamed or resized on the way."""
+    root, chosen = require_shared("data", "davis-240p"), ("car-shadow",)
+    items = [i for i in open_task_source("ref_davis17", root).items() if i.video in chosen]
+    given = [i for i in open_task_source("davis17", root).items() if i.video in chosen]
+    truth = root / "DAVIS" / "Annotations" / "480p"
+    for item in (*items, *given):
+        labels = np.stack([read_labels(truth / item.video / f"{frame}.png") for frame in item.frames])
+        benchmark = "davis17" if item in given else "ref_davis17"
+        write_results(benchmark, tmp_path / benchmark, item, item.frames, labels)
+    assert check_submission("ref_davis17", tmp_path / "ref_davis17", items, read=True) == []
+    assert check_submission("davis17", tmp_path / "davis17", given, read=True) == []
+    mean = mean_of_runs(evaluate_referring(tmp_path / "ref_davis17", truth, chosen).values())
+    rest = evaluate(Folders(tmp_path / "davis17", truth), chosen).compute()
+    for row in (mean, rest):
+        assert [row[f"{m}-{s}"] for m in "JF" for s in ("Mean", "Recall", "Decay")] == [1, 1, 0, 1, 1, 0]
