@@ -59,7 +59,7 @@ class Ratios:
     """Ratios of sums: taken within each stratum, then averaged over the strata.
 
     Attributes:
-        part, whole: `(seeds, units, columns)` numerators and denominators. 0 / 0 is 0.
+        part, whole: `(seeds, units, columns)` numerators and denominators (or one for all columns). 0 / 0 is 0.
         scores: `(seeds, units)` how many scores a unit has. A stratum of which a seed has no score is left out.
         strata: the units of each stratum; each unit belongs to one.
     """
@@ -76,10 +76,13 @@ class Ratios:
         """
         shape = len(counts), self.part.shape[0], self.part.shape[2]
         total, present = np.zeros(shape), np.zeros((*shape[:2], 1))
+        sums = np.concatenate([self.part, self.whole, self.scores[..., None]], axis=-1)  # one product for all three
+        limits = [shape[2], shape[2] + self.whole.shape[2]]
         for units in self.strata:
-            part, whole = (np.tensordot(counts[:, units], sums[:, units], (1, 1)) for sums in (self.part, self.whole))
+            drawn = np.tensordot(counts[:, units], sums[:, units], (1, 1))
+            part, whole, seen = np.split(drawn, limits, axis=-1)  # (n, seeds, columns) each, 1 column for `seen`
             total += np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
-            present += (counts[:, units] @ self.scores[:, units].T > 0)[..., None]
+            present += seen > 0
         return np.divide(total, present, out=np.full(shape, np.nan), where=present > 0)
 
 

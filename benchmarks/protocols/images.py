@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmarks.image_scores import ImageScore
-from benchmarks.protocols.protocol import BaseProtocol, Setting
+from benchmarks.protocols.protocol import NOT_STATED, BaseProtocol, Setting
 from benchmarks.sums import Ratios, Sums, Units
 
 Queries = Literal["list", "uniform", "each", "first"]
@@ -145,7 +145,7 @@ class ImageProtocol(BaseProtocol):
         training = "dropped if they show" if self.drop_novel else "kept, as background, if they show"
         area = f"; a class is listed for an image from {self.min_area} pixels on" if self.min_area else ""
         return {
-            "episodes": rule.told(setting.episodes),
+            "episodes": NOT_STATED if setting.benchmark == NOT_STATED else rule.told(setting.episodes),
             "supports": supports + votes,
             "seeds": setting.seeds_line(),
             "training": f"images are {training} a held-out class{area}",
