@@ -48,8 +48,6 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
         raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
     if text_weights is not None:
         config = replace(config, text_weights=str(text_weights))
-    elif (path / TOKENIZER).is_dir():
-        config = replace(config, text_weights=str(path / TOKENIZER))
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(config)
     load_trained(system, path)
@@ -71,7 +69,8 @@ def set_test_size(system: System, path: Path) -> None:
 def stored_system(path: Path) -> SystemConfig | None:
     """The system of a run folder, of a checkpoint in it, or of a converted folder; None for a file that stands alone.
 
-    The backbone's weights are in the checkpoint, so that their file is no longer named.
+    The backbone's weights are in the checkpoint, so that their file is no longer named. A tokenizer that lies beside
+    the weights is used.
     """
     run = stored_run(path)
     if run is not None:
@@ -79,7 +78,11 @@ def stored_system(path: Path) -> SystemConfig | None:
     if path.is_file() and path.name != WEIGHTS:  # a config.json beside it is another's, for instance RoBERTa's
         return None
     folder = path if path.is_dir() else path.parent
-    return system_config(folder) if (folder / CONFIG).is_file() else None
+    if not (folder / CONFIG).is_file():
+        return None
+    config = system_config(folder)
+    tokenizer = folder / TOKENIZER
+    return replace(config, text_weights=str(tokenizer)) if tokenizer.is_dir() else config
 
 
 def stored_run(path: Path) -> MetaTrainConfig | None:
