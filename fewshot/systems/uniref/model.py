@@ -354,9 +354,11 @@ class UniRef(System):
         return learning_groups(self.named_parameters(), lr, rates)
 
     def warmup_losses(
-        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
         """Prototype loss on the projected levels at strides 8 and 16, where the fusion compares query and support."""
+        if supports is None:
+            raise ValueError("the warm-up needs supports, and these episodes have none: train with warmup=none")
         parts = []
         levels = zip(self.project(self.see(supports.frames)), self.project(self.see(queries.frames)), strict=True)
         for support, query in list(levels)[:WARMUP_LEVELS]:
