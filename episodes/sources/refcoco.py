@@ -17,7 +17,7 @@ from torch import Tensor
 
 from episodes.sources.base import Expression
 from episodes.sources.files import ArrayCache, read_image
-from episodes.sources.refcoco_index import RefObject, find_images, find_lists
+from episodes.sources.refcoco_index import ALIASES, RefObject, find_images, find_lists
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.task_items import RISItem
 
@@ -130,6 +130,17 @@ def open_refcoco(name: str, root: Path, split: str, *, cache_frames: int = 0) ->
     if not root.is_dir():
         raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data set")
     return RefCOCOSource(name, root, split, find_images(root), find_lists(name, root, split), cache_frames=cache_frames)
+
+
+def open_refcoco_mixed(name: str, root: Path, split: str, *, cache_frames: int = 0) -> RefCOCOSource:
+    """The objects of all three data sets together, as UniRef++ trains on them; the set stands before an entry's name.
+
+    Raises FileNotFoundError or ValueError.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data sets")
+    entries = {f"{part}-{key}": entry for part in ALIASES for key, entry in find_lists(part, root, split).items()}
+    return RefCOCOSource(name, root, split, find_images(root), entries, cache_frames=cache_frames)
 
 
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from episodes.sources.ref_index import ref_davis17_layout, ref_youtube_vos_layout
 from episodes.sources.ref_video import RefVideoSource
-from episodes.sources.refcoco import open_refcoco
+from episodes.sources.refcoco import open_refcoco, open_refcoco_mixed
 from episodes.sources.task_source import TaskSource
 from episodes.sources.vos_layouts import (
     VOSLayout,
@@ -48,6 +48,10 @@ def _refcoco(name: str, root: Path, split: str, resolution: str, cache_frames: i
     return open_refcoco(name, root, split, cache_frames=cache_frames)
 
 
+def _refcoco_mixed(name: str, root: Path, split: str, resolution: str, cache_frames: int) -> TaskSource:
+    return open_refcoco_mixed(name, root, split, cache_frames=cache_frames)
+
+
 def _youtube_vos(root: Path, split: str, resolution: str) -> VOSLayout:
     return youtube_vos_layout(root, split)
 
@@ -76,6 +80,7 @@ TASKS: dict[str, Task] = {
     "refcoco": Task("ris", ("val", "testA", "testB", "train"), _refcoco),
     "refcoco_plus": Task("ris", ("val", "testA", "testB", "train"), _refcoco),
     "refcocog": Task("ris", ("val", "test", "train"), _refcoco),
+    "refcoco_mixed": Task("ris", ("train",), _refcoco_mixed),
 }
 
 

@@ -203,6 +203,18 @@ def test_files_of_refer(root, benchmark, folder, author) -> None:
         open_task_source(benchmark, root, "test" if benchmark == "refcocog" else "testA")
 
 
+def test_the_three_sets_together(root) -> None:
+    for folder, author in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
+        refer(root, folder, author)
+    source = open_task_source("refcoco_mixed", root)
+    assert source.names() == ("refcoco-1", "refcoco_plus-1", "refcocog-1") and source.problems() == []
+    assert [i.text for i in source.items()] == ["right"] * 3
+    assert source.read(ClipSpec("refcocog-1", 1, ("0",), "right")).masks.sum() == 8
+    (root / "refcoco+" / "instances.json").unlink()
+    with pytest.raises(FileNotFoundError, match="instances.json is missing"):
+        open_task_source("refcoco_mixed", root)
+
+
 def test_a_ref_without_its_annotation_is_named(root) -> None:
     refer(root, "refcoco", "unc")
     path = root / "refcoco" / "instances.json"

@@ -135,6 +135,12 @@ def test_own_folders(tmp_path, names) -> None:
     assert given_of(tmp_path, "vos_folder") == {"00000": (1,), "00010": (2,)}
 
 
+def test_a_video_of_one_frame(tmp_path) -> None:
+    write_videos(tmp_path, {"v": TinyVideo({1: "dog"}, [], frames=1)})
+    source = open_task_source("vos_folder", tmp_path)
+    assert list(source.items()) == [VOSItem("v", ("00000",), {"00000": (1,)})] and source.problems() == []
+
+
 def test_objects_of_the_list_and_of_the_masks_must_agree(youtube) -> None:
     meta = {"v": {"objects": {"1": {}, "7": {}}}}
     (youtube / "valid" / "meta.json").write_text(json.dumps({"videos": meta}))
