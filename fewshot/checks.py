@@ -10,11 +10,13 @@ from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
 from episodes.cli import did_you_mean
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.sources.tasks import TASKS
 from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.keys import Key, schema_keys, value_of
+from fewshot.task_config import TaskTestConfig
 
 
-def check(config: MetaTrainConfig | MetaTestConfig) -> None:
+def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig) -> None:
     """Refuse values that cannot work.
 
     Raises:
@@ -22,9 +24,11 @@ def check(config: MetaTrainConfig | MetaTestConfig) -> None:
     """
     for key in schema_keys(type(config)):
         check_value(key, value_of(config, key.name))
+    if isinstance(config, TaskTestConfig):
+        check_task(config)
+        return
     check_group(config)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
-        raise ValueError(f"device={config.device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
+    check_device(config.device)
     if not config.benchmark.name.startswith("invented") and config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
@@ -34,6 +38,31 @@ def check(config: MetaTrainConfig | MetaTestConfig) -> None:
         raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
     if isinstance(config, MetaTrainConfig):
         check_training(config)
+
+
+def check_device(device: str) -> None:
+    """A device must have a name that torch knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device={device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
+
+
+def check_task(config: TaskTestConfig) -> None:
+    """Keys of a task that depend on each other."""
+    check_device(config.device)
+    task, known = config.task, TASKS[config.task.benchmark]
+    if config.data.root is None:
+        raise ValueError(
+            f"data.root is not set: benchmark {task.benchmark} is read from a folder; give data.root=<folder>"
+        )
+    if task.split is not None and task.split not in known.splits:
+        raise ValueError(f"task.split={task.split}: benchmark {task.benchmark} has {', '.join(known.splits)}")
+    if task.short is not None and task.short > task.long:
+        raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
+    if task.threshold is not None and task.threshold >= 1:
+        raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
+    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.task]
+    if task.score not in valid:
+        raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
 
 
 def check_value(key: Key, value: Any) -> None:

@@ -23,8 +23,9 @@ from fewshot.checks import check
 from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.help import composed, help_text
 from fewshot.keys import schema_keys, sections
+from fewshot.task_config import TaskTestConfig
 
-Config = TypeVar("Config", MetaTrainConfig, MetaTestConfig)
+Config = TypeVar("Config", MetaTrainConfig, MetaTestConfig, TaskTestConfig)
 PACKAGES = ("fewshot", "episodes", "benchmarks")
 FREE_SPACE = (
     "free some space, or give another out=<folder> (data.cache=<folder> for the generated world); "
@@ -94,6 +95,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="meta_train_schema", node=MetaTrainConfig)
     store.store(name="meta_test_schema", node=MetaTestConfig)
+    store.store(name="task_test_schema", node=TaskTestConfig)
 
 
 def checked(config: DictConfig) -> Any:

@@ -1,0 +1,186 @@
+"""python -m fewshot.task_test task=davis17 weights=<...> data.root=<...>: test a system on a task without classes.
+
+Referring image segmentation, referring video segmentation and mask-guided video segmentation. The masks are written in
+the form that servers and toolkits read, and scored here where the truth is public.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.submission import check_submission, zip_folder
+from episodes.sources.task_source import TaskSource
+from episodes.sources.tasks import TASKS, open_task_source
+from fewshot.cli import Command, Program
+from fewshot.experiment import Session, make_system, session, tell_problems
+from fewshot.folders import is_named
+from fewshot.loading import stored_system
+from fewshot.meta_test import same_system
+from fewshot.segmentation import evaluating
+from fewshot.systems.base import System
+from fewshot.task_config import TaskTestConfig
+from fewshot.tasks.answers import Answerer
+from fewshot.tasks.build import check_system, make_answerer
+from fewshot.tasks.frames import FrameReader
+from fewshot.tasks.measures import Measures
+from fewshot.tasks.outcome import announce, draw, measure, refuse_changes, write_outcome
+from fewshot.tasks.record import Record
+from fewshot.tasks.units import Unit, answer_all, units_of
+from fewshot.training import distribution
+from fewshot.weights import load_trained
+
+logger = logging.getLogger(__name__)
+MASKS = "masks"
+
+
+def run(config: TaskTestConfig, command: Command) -> float | None:
+    """Answer everything, write the masks, score them. Returns the headline number in percent, None without truth.
+
+    Raises:
+        ValueError: no weights, a system that the task is not for, broken data, or a run that goes on with other
+            settings.
+        FileNotFoundError: there are no data or weights.
+    """
+    config = with_system(config, command)
+    config = named(config, command)
+    source = open_task_source(
+        config.task.benchmark, config.data.root, config.task.split, resolution=config.task.resolution
+    )
+    units = chosen(source, config.limit)
+    refuse_changes(config)
+    with session(config, command) as here:
+        if here.main:
+            tell_problems(source.problems(), here.folder)
+        system = make_system(config.system, config.seed)
+        logger.info("%s", "no weights: the system is untrained" if config.weights is None else load(system, config))
+        check_system(system, source.task)
+        announce(config, source, units, system.to(here.device), here.device)
+        answerer = answer(config, source, units, system, here)
+        return finish(config, source, units, answerer, here) if here.main else None
+
+
+def load(system: System, config: TaskTestConfig) -> str:
+    """Fill the system with its weights; says which."""
+    return str(load_trained(system, Path(config.weights or "").expanduser()))
+
+
+def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:
+    """The configuration with the system of its weights.
+
+    Raises:
+        ValueError: no weights, and an untrained system is not asked for; or a typed system that is not that of the
+            weights.
+        FileNotFoundError: there is nothing at the path of the weights.
+    """
+    if config.weights is None:
+        if config.untrained:
+            return config
+        raise ValueError(
+            "no weights: give weights=<run folder, converted folder or official checkpoint>; untrained=true tries the "
+            "program out with a system as it is built"
+        )
+    typed = {override.partition("=")[0].lstrip("+~") for override in command.overrides}
+    stored = stored_system(Path(config.weights).expanduser())
+    return config if stored is None else replace(config, system=same_system(config, stored, typed))
+
+
+def named(config: TaskTestConfig, command: Command) -> TaskTestConfig:
+    """The configuration with the name of its folder and of its tracked experiment.
+
+    `<task>-<split>-<system or name of its weights>[-<hash of the other overrides>]`.
+    """
+    task = command.options.get("task", config.task.benchmark)
+    split = config.task.split or TASKS[config.task.benchmark].splits[0]
+    system = command.options.get("system", config.system.name)
+    parts = [task, split, f"untrained-{system}" if config.weights is None else Path(config.weights).stem]
+    shown = ("task", "task.split", "untrained", "zip", "limit", "pictures", "processes")
+    others = [o for o in command.overrides if not is_named(o) and o.partition("=")[0].lstrip("+~") not in shown]
+    if others:
+        parts.append(hashlib.sha256("\n".join(sorted(others)).encode()).hexdigest()[:6])
+    tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{config.system.name}-{task}")
+    return replace(config, name=config.name or "-".join(parts), tracking=tracking)
+
+
+def chosen(source: TaskSource, limit: int | None) -> list[Unit]:
+    """The units of the first `limit` videos or images, of all of them for None.
+
+    Raises ValueError if there is nothing to test, or what is asked is broken.
+    """
+    units = units_of(source.items())
+    videos = list(dict.fromkeys(unit.video for unit in units))[:limit]
+    if not videos:
+        raise ValueError(f"{source.name} ({source.split}) in {source.root} has nothing to test")
+    return [unit for unit in units if unit.video in set(videos)]
+
+
+def answer(config: TaskTestConfig, source: TaskSource, units: list[Unit], system: System, here: Session) -> Answerer:
+    """Answer what is not finished yet; each process takes its share of the units."""
+    record = Record(here.folder, distribution.rank())
+    finished = record.finished()
+    distribution.barrier()  # every process has read what was finished before any goes on
+    rest = [unit for unit in units if unit.name not in finished]
+    if len(rest) < len(units):
+        logger.info("%d of %d are finished already", len(units) - len(rest), len(units))
+    reader = FrameReader(source, config.task.short, config.task.long, system.pad_multiple, here.device)
+    answerer = make_answerer(config.task, source, system, reader, here.folder / MASKS)
+    mine = rest[distribution.rank() :: distribution.world_size()]
+    with evaluating(system):
+        answer_all(mine, answerer.answer, record, progress=here.main)
+    distribution.barrier()
+    return answerer
+
+
+def finish(
+    config: TaskTestConfig, source: TaskSource, units: list[Unit], answerer: Answerer, here: Session
+) -> float | None:
+    """Score, check, draw and pack what was written (process 0). Returns the headline number in percent."""
+    entries = Record(here.folder).finished()
+    rows = [row for unit in units for row in entries[unit.name]["rows"]]
+    measures: Measures = measure(config, source, units, rows, here.folder / MASKS)
+    write_outcome(config, source, units, entries, measures, here.folder)
+    logger.info("\n%s\n", measures.table())
+    for note in measures.notes:
+        logger.warning("%s", note)
+    here.tracker.summary({f"test/{name}": 100 * value for name, value in measures.values.items()})
+    draw(config, source, units, answerer, here.folder)
+    if source.task != "ris":
+        items = [item for unit in units for item in unit.items]
+        for problem in check_submission(source.name, here.folder / MASKS, items):
+            logger.warning("%s", problem)
+    if config.zip:
+        logger.info("packed: %s", zip_folder(here.folder / MASKS))
+    logger.info("folder: %s", here.folder)
+    return 100 * next(iter(measures.values.values())) if measures.values else None
+
+
+PROGRAM = Program(
+    module="fewshot.task_test",
+    config_name="task_test",
+    schema=TaskTestConfig,
+    about=(
+        "Test a system on referring image segmentation, referring video segmentation or mask-guided video "
+        "segmentation. Writes the masks as servers and toolkits read them, and scores them where the truth is public. "
+        "A run that was stopped goes on with resume=true."
+    ),
+    examples=(
+        (
+            "task=davis17 weights=<checkpoint> data.root=<folder of DAVIS>",
+            "objects given by masks; J and F",
+        ),
+        ("task=ref_youtube_vos weights=<checkpoint> data.root=<folder> zip=true", "expressions; a zip for the server"),
+        ("task=refcoco task.split=testA weights=<checkpoint> data.root=<folder>", "expressions in images; oIoU"),
+    ),
+    run=run,
+)
+
+
+def main() -> None:
+    """The command line."""
+    PROGRAM.main()
+
+
+if __name__ == "__main__":
+    main()

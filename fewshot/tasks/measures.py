@@ -1,0 +1,105 @@
+"""The numbers of a test of a task, from its rows and its written masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.davis import Folders, evaluate, mean_of_runs
+from benchmarks.metrics.davis import DavisAccumulator
+from benchmarks.metrics.ris import RisAccumulator
+from benchmarks.tables import percent, text_table
+
+logger = logging.getLogger(__name__)
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Numbers in 0..1.
+
+    Attributes:
+        values: by name, the headline first; empty if a server computes them.
+        parts: the same for each part that the values are means of (annotators).
+        objects: object -> (J, F), where objects are scored.
+        notes: what could not be scored, and why.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    objects: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> str:
+        """A row of the values and one of each part, in percent."""
+        if not self.values:
+            return "nothing is scored here: the masks are for the benchmark's server"
+        rows = [[name, *(percent(value) for value in part.values())] for name, part in self.parts.items()]
+        rows.append(["mean" if self.parts else "all", *(percent(value) for value in self.values.values())])
+        return text_table(["", *self.values], rows)
+
+
+def ris_measures(rows: Sequence[Row]) -> Measures:
+    """oIoU, mIoU and P@K of rows with `intersection` and `union`, by the definition of UniRef++'s evaluation."""
+    score = RisAccumulator("uniref", ((row["intersection"], row["union"]) for row in rows)).compute()
+    precision = {f"P@{threshold:g}": value for threshold, value in score.precision.items()}
+    return Measures({"oIoU": score.overall_iou, "mIoU": score.mean_iou, **precision})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Results that are scored together: a folder with one folder of PNGs per video."""
+
+    folder: Path
+    videos: tuple[str, ...]
+
+
+def davis_measures(
+    parts: Mapping[str, Part], annotations: Path, *, unsupervised: bool, binary: bool = False, processes: int = 1
+) -> Measures:
+    """J and F of written masks, as the DAVIS toolkit computes them. The values are means over the parts (annotators).
+
+    Videos whose truth has too few frames are left out, with a note.
+
+    Args:
+        annotations: folder with one folder of PNGs per video.
+        unsupervised: every frame counts and objects are matched; else the first and last frame are left out and
+            objects are known by their number.
+        binary: every pixel above 0 is object 1.
+        processes: videos scored at a time.
+
+    Raises ValueError: a PNG is missing or broken.
+    """
+    task, needed = ("unsupervised", 1) if unsupervised else ("semi-supervised", 3)
+    found, notes = {}, []
+    for name, part in parts.items():
+        annotated = {video: len(list((annotations / video).glob("*.png"))) for video in part.videos}
+        scored = [video for video, frames in annotated.items() if frames >= needed]
+        notes += [
+            f"{video} is not scored: its truth has {frames} frames, and {needed} are needed"
+            for video, frames in annotated.items()
+            if frames < needed
+        ]
+        if scored:
+            found[name] = evaluate(Folders(part.folder, annotations, task, binary), scored, processes)
+    if not found:
+        return Measures(notes=tuple(dict.fromkeys(notes)))
+    values = {name: accumulator.compute() for name, accumulator in found.items()}
+    return Measures(
+        mean_of_runs(found.values()),
+        values if len(values) > 1 else {},
+        _objects(found),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _objects(found: Mapping[str, DavisAccumulator]) -> dict[str, tuple[float, float]]:
+    prefixed = len(found) > 1
+    return {
+        f"{part}/{name}" if prefixed else name: pair
+        for part, accumulator in found.items()
+        for name, pair in accumulator.rows().items()
+    }
