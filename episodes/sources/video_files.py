@@ -69,9 +69,9 @@ class VideoFiles(Source):
         path, image = self.mask_path(item.video, frame), self.image_path(item.video, frame)
         labels, (height, width) = self._labels(path), _size(image)
         if labels.shape != (height, width):
-            (hm, wm) = labels.shape
+            hm, wm = labels.shape
             raise ValueError(
-                f"{path} is {hm}x{wm}, but its frame {image} is {height}x{width}: they must be of one size"
+                f"{path} is {hm}x{wm}, but its frame {image} is {height}x{width}: draw the mask at the frame's size"
             )
         return {k: torch.from_numpy(labels > 0 if self.merge_objects else labels == k) for k in item.given[frame]}
 
