@@ -35,12 +35,23 @@ class EpisodeDataset:
         seed: of the transforms.
         hue: largest turn of the hue of a whole episode, 0 to 0.5 of the wheel. Supports and queries turn together:
             what belongs together still does, but a class has no colour of its own that could be learnt by heart.
+        one_draw: supports are transformed with the draw of the query, since they are frames of its video.
     """
 
-    def __init__(self, source: Source, specs: Specs, transform: Transform, *, seed: int, hue: float = 0.0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        specs: Specs,
+        transform: Transform,
+        *,
+        seed: int,
+        hue: float = 0.0,
+        one_draw: bool = False,
+    ) -> None:
         if not 0 <= hue <= 0.5:
             raise ValueError(f"hue must lie in 0 to 0.5 of the colour wheel, got {hue}")
-        self.source, self.specs, self.transform, self.seed, self.hue = source, specs, transform, seed, hue
+        self.source, self.specs, self.transform = source, specs, transform
+        self.seed, self.hue, self.one_draw = seed, hue, one_draw
 
     def __len__(self) -> int:
         """Number of episodes. Raises TypeError when they are endless."""
@@ -89,4 +100,6 @@ class EpisodeDataset:
         return replace(clip, frames=adjust_hue(clip.frames, self.hue * (2 * draw - 1)))
 
     def _generator(self, spec: EpisodeSpec, role: str, number: int) -> torch.Generator:
+        if role == "support" and self.one_draw:
+            role, number = "query", 0
         return generator("transform", self.seed, spec.split, spec.index, role, number)

@@ -20,6 +20,7 @@ from episodes.sources.base import clean_boxes
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet
 STD = (0.229, 0.224, 0.225)
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
 OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
 
@@ -37,11 +38,13 @@ class TrainTransform:
         crop, flip, colour: switch a part off.
         official: swap left and right as plain substrings and let colours wrap around at 0 and 255, as the official
             code does; an object is then counted visible while its clipped box has an area, even without a pixel.
-        crop_sizes: short sides before cropping.
+        crop_sizes: short sides before cropping; none: the crop is taken at the original size.
         crop_range: least and largest side of the crop, both limited to the frame.
         keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
             not taken, and the object keeps at least one pixel in every resize. A still image needs it: a support that
             does not show the object is refused.
+        keep_order: clips whose expression has an ordinal (first to tenth) are not cropped, which would change who is
+            the second from the left (UniRef++).
     """
 
     def __init__(
@@ -56,13 +59,14 @@ class TrainTransform:
         crop_sizes: Sequence[int] = (400, 500, 600),
         crop_range: tuple[int, int] = (384, 600),
         keep_object: bool = False,
+        keep_order: bool = False,
     ) -> None:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
         self.sizes, self.max_size = tuple(sizes), max_size
         self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
-        self.keep_object = keep_object
+        self.keep_object, self.keep_order = keep_object, keep_order
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
@@ -70,8 +74,9 @@ class TrainTransform:
             clip = flip_clip(clip, whole_words=not self.official)
         if self.colour:
             clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
-        if self.crop and _coin(generator):
-            clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
+        if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
+            if self.crop_sizes:
+                clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
             clip = self._crop_with_object(clip, generator) if self.keep_object else self._crop(clip, generator)
         clip = self._resize(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
         return normalise_frames(self._validate(clip))
@@ -219,6 +224,11 @@ def flip_clip(clip: Clip, whole_words: bool = True) -> Clip:
     return replace(flipped, expression=swap_sides(clip.expression, whole_words))
 
 
+def has_ordinal(text: str | None) -> bool:
+    """Whether a text counts things: first to tenth, also inside longer words."""
+    return text is not None and any(word in text.lower() for word in ORDINALS)
+
+
 def swap_sides(text: str, whole_words: bool = True) -> str:
     """Exchange `left` and `right`; `whole_words` False also in `bright`, as the official code does."""
     pattern = r"\b(left|right)\b" if whole_words else r"(left|right)"
@@ -252,10 +262,10 @@ def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
 
 
 def _apply_to_all(
-    instances: Instances, size: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
+    instances: Instances, canvas: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
 ) -> Instances:
-    """The same functional on boxes and masks of all objects of a frame of `size`."""
-    wrapped = tv_tensors.BoundingBoxes(instances.boxes, format="XYXY", canvas_size=size)
+    """The same functional on boxes and masks of all objects of a frame of size `canvas`."""
+    wrapped = tv_tensors.BoundingBoxes(instances.boxes, format="XYXY", canvas_size=canvas)
     masks = instances.masks
     if masks is not None:
         masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
