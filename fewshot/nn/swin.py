@@ -12,6 +12,7 @@ Legend: n images, C channels, (h, w) a map, M window side, W windows, L = M * M 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,8 @@ class SwinBody(nn.Module):
     def __init__(self, channels: tuple[int, ...], size: SwinSize, drop_path: float) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(channels[0])
-        rates = iter(torch.linspace(0, drop_path, sum(size.depths)).tolist())
+        last = max(sum(size.depths) - 1, 1)
+        rates = (drop_path * block / last for block in count())
         self.layers = nn.ModuleList(
             Stage(dim, size.window, [next(rates) for _ in range(depth)], last=dim == channels[-1])
             for dim, depth in zip(channels, size.depths, strict=True)

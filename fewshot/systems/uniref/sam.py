@@ -191,6 +191,9 @@ class UniRefSAM(System):
             raise TypeError(
                 f"the losses of UniRefSAM are those of its own predictions, got {type(prediction).__name__}"
             )
+        missing = [n for n, mask in enumerate(queries.masks) if mask is None]
+        if missing:
+            raise ValueError(f"query clips {missing} have no target masks to learn from")
         truth = self.sam.padded(padded_masks(queries).flatten(0, 1))
         terms = mask_losses(self.enlarged(prediction.low.float()), truth, self._known(queries, truth))
         losses = Losses(MASK_WEIGHT * terms["loss_mask"] + DICE_WEIGHT * terms["loss_dice"], terms)
