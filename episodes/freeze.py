@@ -130,8 +130,9 @@ def _draw_images(source: ImageSource, values: dict[str, Any]) -> list[EpisodeSpe
     if split == "test":
         queries = values["queries"]
         return image_test_episodes(source, source.folds, group, **common, count=count, queries=queries, images=lists)
-    endless = ImageEpisodes(source, source.folds, group, split, **common, drop_novel=values["drop_novel"], lists=lists)
-    return [endless[i] for i in range(_count(values))]
+    number, drop_novel = _count(values), values["drop_novel"]
+    endless = ImageEpisodes(source, source.folds, group, split, **common, drop_novel=drop_novel, lists=lists)
+    return [endless[i] for i in range(number)]
 
 
 def _count(values: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -10,8 +11,11 @@ from torch.utils.data import DataLoader
 from episodes.collate import collate
 from episodes.dataset import EpisodeDataset
 from episodes.folds import FOLDS
+from episodes.image_sampler import image_test_episodes
 from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sources import open_source
 from episodes.transforms import TestTransform, TrainTransform
+from tests.episodes.image_tree import blocks, write_folder, write_mask, write_picture, write_voc
 
 YTVOS = FOLDS["mini_ref_ytvos"]
 TRANSFORM = TrainTransform([12, 16], 24, crop_sizes=(14, 20), crop_range=(8, 18))
@@ -120,3 +124,31 @@ def test_small_clips_load_quickly(world) -> None:
         assert (time.process_time() - start) / 100 < 3e-3
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_support_image_that_shows_nothing_is_named(tmp_path) -> None:
+    write_voc(tmp_path, {name: [1] for name in "abcd"}, val=["c", "d"])
+    source = open_source("pascal5i", tmp_path)
+    specs = image_test_episodes(source, source.folds, 0, shots=1, seed=0, count=1, queries="list")
+    whole = EpisodeDataset(source, specs, TestTransform(8), seed=0)[0]
+    assert whole.supports[0].masks.any() and whole.supports[0].ignore.any()
+
+    def lose(clip, _):
+        return replace(TestTransform(8)(clip), masks=torch.zeros_like(clip.masks))
+
+    name = specs[0].supports[0].video
+    with pytest.raises(ValueError, match=f"mask of support 1, image '{name}' for class 'aeroplane', is empty after"):
+        EpisodeDataset(source, specs, lose, seed=0)[0]
+
+
+def test_images_of_different_sizes_make_a_batch(tmp_path) -> None:
+    write_folder(tmp_path, {"cat": 3})
+    write_picture(tmp_path / "cat" / "1.jpg", (20, 12))
+    write_mask(tmp_path / "cat" / "1.png", np.pad(255 * blocks([1]), ((0, 8), (0, 0)))[:, :12])
+    source = open_source("folder", tmp_path)
+    specs = image_test_episodes(source, source.folds, 0, shots=2, seed=0, count=None, queries="each")
+    data = EpisodeDataset(source, specs, TestTransform(8), seed=0)
+    batch = collate([data[i] for i in range(3)], pad_multiple=4)
+    assert batch.supports.frames.shape == (6, 1, 3, 16, 12) and batch.queries.frames.shape == (3, 1, 3, 16, 12)
+    assert {tuple(m.shape) for m in batch.queries.masks} == {(1, 12, 16), (1, 20, 12)}
+    assert batch.queries.ignore == (), "this data set knows all pixels"

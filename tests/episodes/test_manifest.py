@@ -7,9 +7,11 @@ import pytest
 
 from episodes.folds import FOLDS
 from episodes.freeze import KEYS, main, parse
+from episodes.image_sampler import image_test_episodes
 from episodes.manifest import read_header, read_manifest, write_manifest
 from episodes.sampler import TrainEpisodes, test_episodes
-from episodes.sources import MiniRefSource
+from episodes.sources import MiniRefSource, open_source
+from tests.episodes.image_tree import blocks, write_mask, write_voc
 from tests.episodes.tree import INNER
 
 YTVOS = FOLDS["mini_ref_ytvos"]
@@ -141,6 +143,70 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     assert main([*(f"{k}={v}" for k, v in defaults.items() if k not in given), *words]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def voc(tmp_path):
+    images = {f"{split}{k}": [c] for split in "at" for k in range(6) for c in [1 + k % 2]}
+    write_voc(tmp_path / "voc", images, val=[x for x in images if x[0] == "t"])
+    return tmp_path / "voc"
+
+
+def freeze_images(voc, out, *words: str) -> int:
+    return main(["benchmark=pascal5i", f"data.root={voc}", f"out={out}", *words])
+
+
+def test_image_episodes_are_frozen_and_read_back(voc, tmp_path) -> None:
+    assert freeze_images(voc, tmp_path / "a.jsonl", "queries=uniform", "count=9", "shots=2", "seed=1") == 0
+    assert freeze_images(voc, tmp_path / "b.jsonl", "queries=uniform", "count=9", "shots=2", "seed=1") == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    source = open_source("pascal5i", voc)
+    arguments = {"shots": 2, "seed": 1, "count": 9, "queries": "uniform"}
+    assert read_manifest(tmp_path / "a.jsonl", source) == image_test_episodes(source, source.folds, 0, **arguments)
+    header = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])["arguments"]
+    assert (header["group"], header["queries"], header["min_area"], header["count"]) == (0, "uniform", 0, 9)
+
+    assert freeze_images(voc, tmp_path / "t.jsonl", "group=1", "split=train", "count=4", "drop_novel=true") == 0
+    drawn = read_manifest(tmp_path / "t.jsonl", source)
+    assert len(drawn) == 4 and {s.class_id for s in drawn} == {1, 2}
+
+
+def test_the_lists_of_the_field_can_be_frozen(voc, tmp_path) -> None:
+    (tmp_path / "lists" / "val").mkdir(parents=True)
+    (tmp_path / "lists" / "val" / "fold0.txt").write_text("t0__01\nt2__01\nt1__02\n")
+    assert freeze_images(voc, tmp_path / "a.jsonl", f"data.lists={tmp_path / 'lists'}") == 0
+    specs = read_manifest(tmp_path / "a.jsonl", open_source("pascal5i", voc))
+    assert [s.queries[0].video for s in specs] == ["t0", "t2"]
+
+
+def test_a_changed_mask_makes_a_manifest_invalid(voc, tmp_path) -> None:
+    assert freeze_images(voc, tmp_path / "a.jsonl") == 0
+    write_mask(voc / "VOCdevkit" / "VOC2012" / "SegmentationClassAug" / "t0.png", blocks([3]))
+    with pytest.raises(ValueError, match="was made from another version of pascal5i"):
+        read_manifest(tmp_path / "a.jsonl", open_source("pascal5i", voc))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["queries=all"], "queries must be one of list, uniform, each, first, got 'all'"),
+        (["query_frames=3"], "query_frames is for benchmarks of videos, and pascal5i is not one: leave it out"),
+        (["drop_novel=maybe", "split=train"], "drop_novel must be of type bool, got 'maybe'"),
+        (["split=val"], "split=val is endless: say how many episodes with count="),
+        (["group=3"], "no class has them (0 images: pottedplant, sheep, sofa, train, tvmonitor)"),
+        (["group=4"], "no group 4; valid groups: 0, 1, 2, 3"),
+        (["data.lists=nowhere"], "no lists under data.lists=nowhere"),
+    ],
+)
+def test_wrong_arguments_for_images(voc, tmp_path, capsys, words, message) -> None:
+    assert freeze_images(voc, tmp_path / "a.jsonl", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_keys_of_images_are_not_for_videos(tiny_root, tmp_path, capsys) -> None:
+    assert freeze(tiny_root, tmp_path / "a.jsonl", "queries=list") == 2
+    assert "queries is for benchmarks of images, and mini_ref_ytvos is not one" in capsys.readouterr().err
 
 
 def test_help_explains_every_key_with_examples(capsys) -> None:

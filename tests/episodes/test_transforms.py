@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,13 @@ from episodes.sources.base import boxes_of
 from episodes.transforms import (
     MEAN,
     STD,
+    PadTransform,
+    ShortLongTransform,
+    SquareTransform,
     TestTransform,
     TrainTransform,
     flip_clip,
+    keep_pixel,
     resize_clip,
     short_side_size,
     swap_sides,
@@ -207,3 +213,96 @@ def test_wrong_arguments() -> None:
     done = plain()(make_clip(), generator(0))
     with pytest.raises(ValueError, match="'v': frames must be uint8"):
         plain()(done, generator(0))
+
+
+def with_unknown(clip: Clip) -> Clip:
+    """The columns right of the object are unknown."""
+    ignore = torch.zeros_like(clip.masks)
+    ignore[..., 45:] = True
+    return replace(clip, ignore=ignore)
+
+
+@pytest.mark.parametrize(
+    ("transform", "size"),
+    [
+        (SquareTransform(32), (32, 32)),
+        (PadTransform(32), (21, 32)),
+        (PadTransform(120), (80, 120)),
+        (ShortLongTransform(20, 90), (20, 30)),
+        (ShortLongTransform(20, 24), (16, 24)),
+    ],
+)
+def test_tests_of_images_resize_the_frames_only(transform, size) -> None:
+    clip = with_unknown(make_clip(40, 60, frames=1, expression=None))
+    out = transform(clip)
+    assert out.size == size
+    assert torch.equal(out.masks, clip.masks) and torch.equal(out.ignore, clip.ignore)
+    assert out.boxes is not None
+    scale = torch.tensor([size[1] / 60, size[0] / 40] * 2)
+    assert torch.allclose(out.boxes, clip.boxes * scale, atol=1e-4)
+
+
+def test_a_tall_image_is_squashed_and_padded_alike() -> None:
+    clip = make_clip(60, 40, frames=1)
+    assert SquareTransform(30)(clip).size == (30, 30)
+    assert PadTransform(30)(clip).size == (30, 20)
+    assert PadTransform(30)(make_clip(600, 10, frames=1)).size == (30, 1), "a side never vanishes"
+
+
+@pytest.mark.parametrize("build", [lambda: SquareTransform(0), lambda: PadTransform(-1), lambda: TestTransform(0)])
+def test_sizes_of_tests_must_be_positive(build) -> None:
+    with pytest.raises(ValueError, match="test_size must be at least 1"):
+        build()
+
+
+def test_the_long_side_cannot_be_shorter_than_the_short_one() -> None:
+    with pytest.raises(ValueError, match="the limit of the long side must be at least the short side 30, got 20"):
+        ShortLongTransform(30, 20)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_unknown_pixels_go_where_the_pixels_go(seed) -> None:
+    """A clip whose red plane says what is unknown keeps saying so through flip, crop and resize."""
+    clip = with_unknown(make_clip(60, 80, frames=1, expression=None))
+    frames = torch.zeros_like(clip.frames)
+    frames[:, 0] = 255 * clip.ignore
+    transform = plain(sizes=(50, 60, 70), crop=True, flip=True, crop_sizes=(60, 90), crop_range=(40, 60))
+    out = transform(replace(clip, frames=frames), generator(seed))
+    red = denormalise(out.frames)[:, 0]
+    assert out.ignore.shape == red.shape == out.masks.shape
+    sure = (red < 1) | (red > 254)  # away from the edge that the bilinear resize blurs
+    assert sure.float().mean() > 0.9
+    assert torch.equal((red > 254)[sure], out.ignore[sure])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 58), st.integers(0, 78), st.integers(1, 3))
+def test_a_kept_object_is_never_cropped_away_or_resized_to_nothing(seed, y, x, side) -> None:
+    clip = make_clip(60, 80, frames=1, block=(y, min(60, y + side), x, min(80, x + side)))
+    transform = plain(sizes=(20,), crop=True, flip=True, crop_sizes=(30, 60), crop_range=(15, 25), keep_object=True)
+    assert transform(clip, generator(seed)).masks.any()
+
+
+def test_without_keeping_an_object_may_be_lost() -> None:
+    clip = make_clip(60, 80, frames=1, block=(0, 1, 0, 1))
+    transform = plain(sizes=(20,), crop=True, crop_sizes=(60,), crop_range=(15, 25))
+    assert not all(transform(clip, generator(seed)).masks.any() for seed in range(20))
+
+
+def test_keeping_the_object_changes_nothing_where_it_is_not_in_danger() -> None:
+    clip = make_clip(60, 80, frames=1, block=(5, 55, 5, 75))
+    arguments = {"sizes": (40, 50), "crop": True, "flip": True, "crop_sizes": (60,), "crop_range": (50, 55)}
+    for seed in range(10):
+        free, kept = (plain(**arguments, keep_object=keep)(clip, generator(seed)) for keep in (False, True))
+        assert torch.equal(free.frames, kept.frames) and torch.equal(free.masks, kept.masks)
+
+
+def test_a_lost_pixel_comes_back_where_it_was() -> None:
+    before = torch.zeros(3, 40, 60, dtype=torch.bool)
+    before[0, 39, 59] = before[1, 10, 30] = True
+    after = torch.zeros(3, 4, 6, dtype=torch.bool)
+    after[1, 2, 2] = True
+    kept = keep_pixel(before, after)
+    assert kept[0].nonzero().tolist() == [[3, 5]]
+    assert torch.equal(kept[1], after[1]) and not kept[2].any(), "only what got lost comes back"
