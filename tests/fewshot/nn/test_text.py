@@ -16,9 +16,14 @@ from fewshot.nn.text import (
     TextEncoder,
     TextProjection,
     WordHashTokenizer,
+    bert,
+    bert_from_folder,
+    bert_tokenizer,
+    mean_of_words,
     roberta,
     roberta_from_folder,
     roberta_tokenizer,
+    without_punctuation,
 )
 from fewshot.nn.text import small_text_encoder as small
 
@@ -129,3 +134,47 @@ def test_half_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="merges.txt"):
         roberta_tokenizer(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ BERT, as UniRef reads
+
+
+def test_punctuation_goes_and_hyphens_part_words() -> None:
+    assert without_punctuation('  The man\'s T-shirt, (left/right): "yes"!? *#; ') == "the mans t shirt left right yes"
+    assert without_punctuation("a_b 3 é") == "a_b 3 é"
+
+
+def test_the_sentence_is_the_mean_of_the_words_that_are_there() -> None:
+    features = torch.arange(12.0).view(1, 4, 3)
+    padding = torch.tensor([[False, False, True, True]])
+    assert mean_of_words(features, padding).tolist() == [[1.5, 2.5, 3.5]]
+    projection = TextProjection(16, 8, 0.0, pool="mean")
+    words = projection(torch.randn(1, 4, 16), torch.randn(1, 16), padding)
+    torch.testing.assert_close(words.sentence, words.features[:, :2].mean(1))
+    with pytest.raises(ValueError, match="choose one of state, mean"):
+        TextProjection(16, 8, 0.0, pool="max")
+
+
+def bert_vocabulary(folder: Path) -> Path:
+    """A BERT vocabulary of four words."""
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "dax", "##es"]))
+    return folder
+
+
+def test_texts_are_padded_to_the_context(tmp_path: Path) -> None:
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=8)
+    encoder = TextEncoder(bert(sizes), bert_tokenizer(bert_vocabulary(tmp_path)), 77, without_punctuation).eval()
+    ids, attention = encoder.tokens(["Red daxes!", "a red-dax"])
+    assert ids[:, :7].tolist() == [[2, 5, 6, 7, 3, 0, 0], [2, 1, 5, 6, 3, 0, 0]]
+    assert ids.shape == attention.shape == (2, 77) and attention.sum(1).tolist() == [5, 5]
+    with torch.no_grad(), pytest.warns(UserWarning, match="longer than the 77 tokens"):
+        states, _, padding = encoder(["red " * 100])
+    assert states.shape == (1, 77, 16) and not padding.any()
+
+
+def test_a_bert_folder_may_hold_the_vocabulary_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"BERT tokenizer.*vocab.txt.*bert-base-uncased.*system.text=small"):
+        bert_from_folder(tmp_path)
+    with torch.device("meta"):
+        encoder = bert_from_folder(bert_vocabulary(tmp_path))
+    assert encoder.limit == 77 and encoder.dim == 768 and len(encoder.encoder.state_dict()) == 199
