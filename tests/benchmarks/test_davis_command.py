@@ -108,10 +108,13 @@ def test_sizes_and_empty_folders_are_named(tmp_path: Path, masks: dict) -> None:
 
 @pytest.fixture
 def referring(tmp_path: Path, masks: dict) -> dict[str, DavisAccumulator]:
-    """Results of four annotators, each shifted further from the truth, and their expected scores."""
+    """Results of four annotators, each shifted further from the truth, and their expected scores.
+
+    The objects have swapped ids, which the unsupervised protocol matches.
+    """
     expected = {}
     for shift, name in enumerate(ANNOTATORS):
-        results = {video: np.roll(truth, shift, axis=2) for video, (truth, _) in masks.items()}
+        results = {video: np.roll(np.array([0, 2, 1])[truth], shift, axis=2) for video, (truth, _) in masks.items()}
         for video, labels in results.items():
             for t, frame in enumerate(labels):
                 write_labels(tmp_path / "result" / name / video / f"{t:05d}.png", frame)

@@ -163,6 +163,7 @@ def test_the_same_files_make_the_same_zip(tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes() == zip_folder(tmp_path / "run0").read_bytes()
     with zipfile.ZipFile(one) as archive:
         assert archive.namelist() == [f"Annotations/v/{frame}.png" for frame in FRAMES] and archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         archive.extractall(tmp_path / "out")
     assert check_submission("youtube_vos", tmp_path / "out", [VOS], read=True) == []
 
