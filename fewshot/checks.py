@@ -16,8 +16,8 @@ from fewshot.keys import Key, schema_keys, value_of
 from fewshot.task_config import TaskTestConfig
 
 
-def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig) -> None:
-    """Refuse values that cannot work.
+def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig, complete: bool = True) -> None:
+    """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
 
     Raises:
         ValueError: names the key, its value and what is valid.
@@ -27,17 +27,23 @@ def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig) -> None:
     if isinstance(config, TaskTestConfig):
         check_task(config)
         return
-    check_group(config)
     check_device(config.device)
-    if not config.benchmark.name.startswith("invented") and config.data.root is None:
-        raise ValueError(
-            f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
-        )
-    check_protocol(config)
+    if complete:
+        check_benchmark(config)
     if config.system.hidden_dim % config.system.heads:
         raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
     if isinstance(config, MetaTrainConfig):
         check_training(config)
+
+
+def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """The benchmark with its group, its protocol and its folder."""
+    check_group(config)
+    check_protocol(config)
+    if not config.benchmark.name.startswith("invented") and config.data.root is None:
+        raise ValueError(
+            f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
+        )
 
 
 def check_device(device: str) -> None:

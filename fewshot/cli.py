@@ -111,7 +111,7 @@ def checked(config: DictConfig) -> Any:
         raise ValueError(f"{name} has no value: give {name}=<value>") from error
     if getattr(built, "protocol", None) is not None:
         built.benchmark.protocol = built.protocol
-    check(built)
+    check(built, complete=not (isinstance(built, MetaTestConfig) and built.weights is not None))
     return built
 
 

@@ -149,6 +149,7 @@ def announce(config: Config, system: System, device: torch.device, origin: Origi
         shots=config.shots,
         seeds=range(config.seed, config.seed + config.test.seeds),
         start_weights=origin.start_weights,
+        episodes=config.benchmark.test_episodes,
     )
     logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
 

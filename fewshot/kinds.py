@@ -63,6 +63,10 @@ class Kind(ABC):
     def work(self, result: QueryResult) -> Callable[[], Score]:
         """The scoring of a segmented query, as something that another process can run."""
 
+    def probes(self) -> list[str]:
+        """The sanity probes that were asked for, '' (none) first, less those that take away what is not there."""
+        return ["", *dict.fromkeys(self.config.test.probes)]
+
     @property
     def votes(self) -> bool:
         """Whether several supports are given one by one and their masks vote."""
@@ -162,6 +166,9 @@ class ImageKind(Kind):
 
     def work(self, result: QueryResult) -> Callable[[], ImageScore]:
         return partial(_same, image_score(result, self.protocol))
+
+    def probes(self) -> list[str]:
+        return [probe for probe in super().probes() if probe != "shuffled_text"]  # images have no words
 
     @property
     def votes(self) -> bool:

@@ -14,7 +14,7 @@ from episodes.sources.base import Source
 from fewshot.checks import check
 from fewshot.cli import Command, Program
 from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
-from fewshot.experiment import announce, count, make_system, open_data, session
+from fewshot.experiment import announce, count, make_system, open_benchmark, open_data, session
 from fewshot.kinds import kind_of
 from fewshot.loading import stored_run, stored_system
 from fewshot.outcome import Origin, Outcome, build_report, tell, write_report
@@ -24,6 +24,8 @@ from fewshot.weights import load_trained
 
 logger = logging.getLogger(__name__)
 NEEDS_NO_TRAINING = ("prototype",)
+MOST_GROUPS = 8  # of any benchmark, a folder of one's own included
+SHIFTED_FROM = {"coco2pascal": "coco20i"}  # benchmarks whose groups are those of another one
 # Files that a system is built from; where they lie may differ between the machines of training and test.
 PLACES = ("text_weights", "backbone_weights")
 
@@ -34,8 +36,10 @@ def run(config: MetaTestConfig, command: Command) -> float:
     Raises:
         ValueError: a system that needs training has no weights, or the weights were trained on the tested classes.
     """
-    groups = FOLDS[config.benchmark.name].groups if config.group == "all" else (int(config.group),)
-    config, command = as_trained(config, command, groups)
+    config, command = as_trained(config, command)
+    groups = every_group(config) if config.group == "all" else (int(config.group),)
+    for group in groups if config.weights is not None else ():
+        check_held_out(config, group, stored_run(filled(config.weights or "", group)))
     with session(config, command) as here:
         source, folds = open_data(config, here.folder)
         outcome = Outcome()
@@ -52,6 +56,11 @@ def run(config: MetaTestConfig, command: Command) -> float:
         tell(report, outcome, config, here.folder, here.tracker)
         logger.info("folder: %s", here.folder)
         return 100 * report.value(kind_of(config).headline)
+
+
+def every_group(config: MetaTestConfig) -> tuple[int, ...]:
+    """The groups of the benchmark; those of a folder of one's own follow from its classes."""
+    return FOLDS[config.benchmark.name].groups or open_benchmark(config).folds.groups
 
 
 def feasible_tests(
@@ -76,12 +85,11 @@ def feasible_tests(
     return tests
 
 
-def as_trained(config: MetaTestConfig, command: Command, groups: tuple[int, ...]) -> tuple[MetaTestConfig, Command]:
+def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig, Command]:
     """The configuration with what the weights bring along: their system and, where none was typed, their benchmark.
 
     Raises:
-        ValueError: no weights for a system that needs training, a typed system that is not that of the weights, or
-            weights that were trained on classes of a tested group.
+        ValueError: no weights for a system that needs training, or a typed system that is not that of the weights.
         FileNotFoundError: there is nothing at the path of the weights.
     """
     if config.weights is None:
@@ -92,19 +100,23 @@ def as_trained(config: MetaTestConfig, command: Command, groups: tuple[int, ...]
             f"checkpoint>, or test one that needs none with system={NEEDS_NO_TRAINING[0]}"
         )
     typed = {override.partition("=")[0].lstrip("+~") for override in command.overrides}
-    runs = {group: stored_run(filled(config.weights, group)) for group in groups}
-    stored = stored_system(filled(config.weights, groups[0]))
+    path = first_weights(config)
+    run, stored = stored_run(path), stored_system(path)
     if stored is not None:
         config = replace(config, system=same_system(config, stored, typed))
         command = replace(command, options={k: v for k, v in command.options.items() if k != "system"})
-    run = runs[groups[0]]
     if run is not None and "benchmark" not in typed:
         config = with_benchmark(config, run, typed)
         command = replace(command, options={k: v for k, v in command.options.items() if k != "benchmark"})
     check(config)
-    for group, trained in runs.items():
-        check_held_out(config, group, trained)
     return config, command
+
+
+def first_weights(config: MetaTestConfig) -> Path:
+    """The weights of the group, or of the first one that there are weights for."""
+    groups = range(MOST_GROUPS) if config.group == "all" else (int(config.group),)
+    paths = [filled(config.weights or "", group) for group in groups]
+    return next((path for path in paths if path.exists()), paths[-1])
 
 
 def filled(path: str, group: int) -> Path:
@@ -128,14 +140,17 @@ def same_system(config: MetaTestConfig, stored: SystemConfig, typed: set[str]) -
 def with_benchmark(config: MetaTestConfig, run: MetaTrainConfig, typed: set[str]) -> MetaTestConfig:
     """The benchmark and the data folder of the training run, but for the keys that were typed."""
     names = [name.partition(".")[2] for name in typed if name.startswith("benchmark.")]
+    names += ["protocol"] if config.protocol is not None else []
     benchmark = replace(run.benchmark, **{name: getattr(config.benchmark, name) for name in names})
-    root = config.data.root if "data.root" in typed else run.data.root
-    return replace(config, benchmark=benchmark, data=replace(config.data, root=root))
+    places = {key: getattr((config if f"data.{key}" in typed else run).data, key) for key in ("root", "lists")}
+    return replace(config, benchmark=benchmark, data=replace(config.data, **places))
 
 
 def check_held_out(config: MetaTestConfig, group: int, trained: MetaTrainConfig | None) -> None:
     """Refuse to test classes that were trained on."""
-    if trained is None or trained.benchmark.name != config.benchmark.name or trained.group == group:
+    if trained is None or trained.group == group:
+        return
+    if trained.benchmark.name not in (config.benchmark.name, SHIFTED_FROM.get(config.benchmark.name)):
         return
     raise ValueError(
         f"{filled(config.weights or '', group)} was trained with group {trained.group} held out: it has seen the "

@@ -109,8 +109,17 @@ def card(outcome: Outcome, config: Config, origin: Origin) -> str:
         shots=outcome.shots,
         seeds=seeds,
         start_weights=origin.start_weights,
+        episodes=_tested(outcome, config),
     )
     return "\n".join([text, *(f"{'note':<13}: {note}" for note in outcome.notes)])
+
+
+def _tested(outcome: Outcome, config: Config) -> int | None:
+    """Episodes per fold and seed where the user limited or froze them; None where the protocol decides."""
+    if config.benchmark.test_episodes is None and getattr(config, "manifest", None) is None:
+        return None
+    first = outcome.scores[0]
+    return len({s.episode for s in outcome.scores if (s.group, s.seed, s.probe) == (first.group, first.seed, "")})
 
 
 def legend(probes: Sequence[str]) -> str:

@@ -79,7 +79,7 @@ def test_group(
     outcome.shots = seeds[0][0].shots
     with score_pool(config.test.workers) as pool:
         for specs in seeds:
-            for probe in ("", *dict.fromkeys(config.test.probes)):
+            for probe in kind_of(config).probes():
                 _test_list(system, config, source, specs, probe, folder, outcome, pool)
                 if distribution.is_main():  # a test that is stopped keeps what it has
                     write_scores(folder / SHEET, outcome.scores)
