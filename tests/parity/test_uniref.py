@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.parity.reference import read_case
+from fewshot.nn.backbones import ResNet
+from fewshot.nn.text import small_text_encoder
+from fewshot.nn.value_encoder import ValueEncoder
+from fewshot.systems.uniref import Sizes, UniRef
+from fewshot.weights import load_official
+from tests.parity.reference import filled, read_case
 from tests.shared import SHARED, require_shared
 
 Runner = Callable[[dict[str, Any], Path], list[str]]
@@ -66,3 +73,20 @@ def test_an_unknown_kind_of_case_fails() -> None:
     for case in ({"module": "a module of tomorrow"}, {"task": "tracking", "model": "r50_joint"}, {}):
         with pytest.raises(AssertionError, match="unknown kind of case"):
             runner_of(case)
+
+
+@pytest.mark.parity
+def test_a_pretraining_file_starts_a_system_of_one_class() -> None:
+    """What the Objects365 files lack, and heads for their classes, start from scratch and are named."""
+    keys = json.loads(require_shared("parity", "uniref", "keys_r50_obj365.json").read_text())
+    aliases = json.loads(require_shared("parity", "uniref", "aliases.json").read_text())
+    model = UniRef(ResNet(50), small_text_encoder(64), ValueEncoder(), Sizes())
+    report = load_official(model, filled(keys, aliases), "objects365.pth")
+    heads = [name for name in report.fresh if ".score_head." in name or name.startswith("score_heads.")]
+    assert len(heads) == 14 and model.score_heads[0].bias.item() == pytest.approx(-math.log(99))
+    assert {n.split(".")[0] for n in set(report.fresh) - set(heads)} == {
+        *("text", "text_projection", "value_encoder", "fusion")
+    }
+    assert sum("365 classes" in why for why in report.ignored.values()) == 28
+    assert set(report.ignored) - {k for k in keys if "class_embed" in k} == {"criterion._iter"}
+    assert report.used + len(report.ignored) == report.total == len(keys)

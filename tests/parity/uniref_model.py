@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import Backbone, ResNet
@@ -25,6 +24,7 @@ from fewshot.nn.swin import Swin
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref import Detection, Sizes, UniRef
+from fewshot.systems.uniref.postprocess import image_results
 from fewshot.weights import load_official
 from tests.parity.reference import filled
 from tests.parity.uniref_reference import array_of, image_of, label_problems, mismatches, rectangle
@@ -229,26 +229,23 @@ def image(case: dict[str, Any], folder: Path) -> list[str]:
             masks = [rectangle(s["mask_rect_xyxy"], size) for s, size in zip(supports, shape, strict=True)]
             state = model.encode_reference(batch_of(images, masks=masks), len(supports))
         found = model(queries, state)
+    size = (case["height"], case["width"])
+    (result,) = image_results(model, found, queries, [size])
     expected = dict(case["expected"])
     wanted = expected.pop("final.pred_mask", None)
-    logits = final_logits(found, queries, (case["height"], case["width"]))
-    problems = [] if wanted is None else label_problems("final.pred_mask", logits > 0, wanted, logits)
-    calls["final.score"], calls["final.box_xyxy"] = [found.scores[0, 0].sigmoid()], [final_box(found, case)]
+    problems = []
+    if wanted is not None:
+        problems = label_problems("final.pred_mask", result.mask[None], wanted, final_logits(found, queries, size))
+    assert result.found and result.box is not None
+    calls["final.score"], calls["final.box_xyxy"] = [torch.tensor([result.score]).sigmoid()], [result.box[None]]
     return mismatches(expected, calls) + problems
 
 
 def final_logits(found: Detection, queries: ClipBatch, size: tuple[int, int]) -> Tensor:
-    """Mask logits `(1, H, W)` of the best query at the original size, as the official code resizes its binary masks."""
+    """Mask logits `(1, H, W)` of the best query where each pixel of the final mask comes from."""
     logits = F.interpolate(found.masks[0], scale_factor=4, mode="bilinear", align_corners=False)
     height, width = queries.sizes[0].tolist()
     return F.interpolate(logits[..., :height, :width], size, mode="nearest")[0]
-
-
-def final_box(found: Detection, case: dict[str, Any]) -> Tensor:
-    """Box of the best query in pixels of the original image: `(1, 4)` x0, y0, x1, y1."""
-    scale = torch.tensor([case["width"], case["height"]] * 2)
-    corners = box_convert(found.boxes[0, 0], "cxcywh", "xyxy") * scale
-    return corners.clamp(min=0).minimum(scale)
 
 
 def transformer(case: dict[str, Any], folder: Path) -> list[str]:
