@@ -87,6 +87,13 @@ class SystemConfig:
     fusion_dropout: float = key(0.1, "uniref only: dropout of UniFusion's attention, 0 to 1", minimum=0)
     bf16_attention: bool = key(False, "uniref only: bfloat16 in UniFusion's attention, as the released models on a GPU")
     num_classes: int = key(1, "uniref only: classes of the score head; 365 for the Objects365 pre-training", minimum=1)
+    mask_stride: int = key(4, "uniref only: pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1)
+    mask_aux: bool = key(False, "uniref only: the two auxiliary mask losses of the video stage")
+    box_supervision: str = key(
+        "none",
+        "uniref only: learn masks from boxes; official: with red and blue exchanged where colours are compared",
+        choices=("none", "fixed", "official"),
+    )
     activation_checkpointing: bool = key(False, "trade time for memory in training")
 
 
@@ -177,7 +184,7 @@ class TestConfig:
     probes: list[str] = key(
         ["no_support", "wrong_support", "shuffled_text"],
         "sanity probes: the same model with this information taken away",
-        choices=("no_support", "wrong_support", "shuffled_text"),
+        choices=("no_support", "wrong_support", "everything", "shuffled_text"),
     )
     probe_episodes: Optional[int] = key(None, "episodes per probe; null: those of the main number", minimum=1)
     bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0)

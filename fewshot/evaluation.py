@@ -24,7 +24,7 @@ from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.seeding import generator
 from episodes.sources.base import Source
-from fewshot.probes import probe_specs, probe_supports
+from fewshot.probes import EVERYTHING, probe_specs, probe_supports
 from fewshot.segmentation import encode_supports, evaluating, masks_at, segment_clips
 from fewshot.systems.base import System
 
@@ -140,7 +140,10 @@ def evaluate(
     with evaluating(system):
         for spec, clips in _read_ahead(source, transform, _shown(mine, probe, progress)):
             passes = [replace(spec, supports=(s,)) for s in spec.supports] if vote else [spec]
-            found = [segment_clips(system, clips, states.of(one), chunk=chunk, device=device) for one in passes]
+            if probe == EVERYTHING:
+                found = [[torch.ones(len(clip.frames), *clip.size) for clip in clips]]
+            else:
+                found = [segment_clips(system, clips, states.of(one), chunk=chunk, device=device) for one in passes]
             for n, (clip, *maps) in enumerate(zip(clips, *found, strict=True)):
                 result = QueryResult(spec, n, clip, tuple(maps), probe)
                 if on_query is not None:

@@ -18,9 +18,11 @@ from episodes.seeding import rng
 PROBES: dict[str, str] = {
     "no_support": "support frames and masks are zeros and the support words are 'object'",
     "wrong_support": "each class is given the supports of another class of the same test list",
+    "everything": "no model: every pixel is called the object, the floor of every table",
     "shuffled_text": "each query is given an expression that was written for another class (or else another object)",
 }
 NEUTRAL_WORD = "object"
+EVERYTHING = "everything"
 
 
 def check_probe(name: str) -> None:
@@ -30,7 +32,7 @@ def check_probe(name: str) -> None:
 
 
 def probe_specs(specs: Sequence[EpisodeSpec], probe: str) -> list[EpisodeSpec]:
-    """The episodes as the probe changes them; `no_support` and '' leave the list alone (see `probe_supports`).
+    """The episodes as the probe changes them; `no_support`, `everything` and '' leave the list alone.
 
     Raises:
         ValueError: an unknown probe, or a list in which the probe has nothing to exchange.

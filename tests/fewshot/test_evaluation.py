@@ -168,3 +168,11 @@ def test_queries_share_their_frames() -> None:
     clips = read_queries(source, memory_specs(source)[0], halve)
     assert clips[0].frames is clips[1].frames
     assert not torch.equal(clips[0].masks, clips[1].masks)
+
+
+def test_everything_is_the_object_whatever_the_model_says() -> None:
+    """The object covers columns 3..9 of 16: seven sixteenths of every frame at the original size."""
+    source = MemorySource()
+    score = run(Oracle(), source, memory_specs(source)[:1], probe="everything")[0]
+    assert score.probe == "everything"
+    assert score.j_davis == pytest.approx(7 / 16)
