@@ -50,21 +50,27 @@ def run(config: TaskTestConfig, command: Command) -> float | None:
         config.task.benchmark, config.data.root, config.task.split, resolution=config.task.resolution
     )
     units = chosen(source, config.limit)
+    system, report = tested_system(config)
+    check_system(system, source.task)
     refuse_changes(config)
     with session(config, command) as here:
         if here.main:
             tell_problems(source.problems(), here.folder)
-        system = make_system(config.system, config.seed)
-        logger.info("%s", "no weights: the system is untrained" if config.weights is None else load(system, config))
-        check_system(system, source.task)
+        logger.info("%s", report)
         announce(config, source, units, system.to(here.device), here.device)
         answerer = answer(config, source, units, system, here)
         return finish(config, source, units, answerer, here) if here.main else None
 
 
-def load(system: System, config: TaskTestConfig) -> str:
-    """Fill the system with its weights; says which."""
-    return str(load_trained(system, Path(config.weights or "").expanduser()))
+def tested_system(config: TaskTestConfig) -> tuple[System, str]:
+    """The system with its weights, and what is to be said of them.
+
+    Raises what `load_trained` raises.
+    """
+    system = make_system(config.system, config.seed)
+    if config.weights is None:
+        return system, "no weights: the system is untrained"
+    return system, str(load_trained(system, Path(config.weights).expanduser()))
 
 
 def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.uniref.sam import predicted_iou
 from fewshot.systems.uniref.video import RVOSTracker, VOSTracker, soft_aggregate
+from tests.fewshot.systems.test_uniref import tiny_uniref
+from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
 
 NETWORK, ORIGINAL = (32, 48), (16, 24)
 LEFT, RIGHT = (slice(None), slice(0, 8)), (slice(None), slice(16, 24))  # thirds of the original frame
@@ -240,3 +243,56 @@ def test_impossible_numbers_and_frames_are_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"single frames \(1, 1, 3, H, W\), got \(1, 2, 3"):
         tracker.step(tracker.start(ORIGINAL, ["a dog"]), two)
+
+
+def clip_of(number: int) -> ClipBatch:
+    """A frame with a bright square that moves to the right."""
+    batch = frame(0)
+    batch.frames[:, :, :, 8:24, 4 * number + 4 : 4 * number + 20] = 2.0
+    return batch
+
+
+@pytest.mark.parametrize("kind", ["uniref", "uniref_sam"])
+def test_both_systems_step_through_a_video(kind: str) -> None:
+    system, options = (tiny_uniref(), {}) if kind == "uniref" else (tiny_sam(), {"confidence": predicted_iou})
+    given = torch.zeros(ORIGINAL, dtype=torch.bool)
+    given[4:12, 2:10] = True
+    with torch.inference_mode():
+        vos = VOSTracker(system, threshold=None, **options)
+        state, first = vos.step(vos.start(ORIGINAL), clip_of(0), {5: given})
+        assert torch.equal(first.labels(), 5 * given.to(torch.uint8))
+        for number in (1, 2):
+            before, (state, found) = state, vos.step(state, clip_of(number))
+            assert found.ids == (5,) and found.probabilities.shape == (1, *ORIGINAL)
+            assert found.probabilities.isfinite().all() and 0 <= float(found.probabilities.max()) <= 1
+            moved = state.memories[5].last is not before.memories[5].last
+            assert moved == bool(found.masks.any()) and state.memories[5].first is before.memories[5].first
+        rvos = RVOSTracker(system, threshold=None, exclusive=True, **options)
+        words = rvos.start(ORIGINAL, ["the bright square", "the dark ground"])
+        words, alone = rvos.step(words, clip_of(0))
+        assert alone.probabilities.shape == (2, *ORIGINAL) and not (alone.masks[0] & alone.masks[1]).any()
+        assert [memory is not None for memory in words.memories] == alone.masks.flatten(1).any(1).tolist()
+        rvos.step(words, clip_of(1))
+
+
+def test_the_official_scale_of_sam_is_that_of_logits() -> None:
+    system, given = tiny_sam(), torch.ones(ORIGINAL, dtype=torch.bool)
+    with torch.inference_mode():
+        for logits in (False, True):
+            tracker = VOSTracker(system, threshold=None, logits=logits, confidence=predicted_iou)
+            state, _ = tracker.step(tracker.start(ORIGINAL), clip_of(0), {1: given})
+            _, found = tracker.step(state, clip_of(1))
+            if not logits:
+                probabilities = found.probabilities
+        # the same cells: bilinear interpolation of logits and of probabilities agree where both are constant
+        assert found.probabilities.min() < 0 or found.probabilities.max() > 1
+        assert torch.allclose(found.probabilities.sigmoid(), probabilities, atol=0.05)
+
+
+def test_a_system_with_predicted_iou_is_judged_by_it() -> None:
+    system = tiny_sam()
+    with torch.inference_mode():
+        quality = float(predicted_iou(system(replace(clip_of(0), expressions=("a",)), None))[0, 0])
+        tracker = RVOSTracker(system, threshold=None, confidence=predicted_iou)
+        _, found = tracker.step(tracker.start(ORIGINAL, ["a"]), clip_of(0))
+    assert found.scores[0] == pytest.approx(quality)
