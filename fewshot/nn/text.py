@@ -43,10 +43,13 @@ class WordHashTokenizer:
             raise ValueError(f"the vocabulary must hold more than {SPECIAL} tokens, got {vocabulary}")
         self.vocabulary = vocabulary
 
-    def __call__(self, texts: list[str], max_length: int = 64, **options: Any) -> dict[str, Tensor]:
-        """Token ids with start and end, cut at `max_length` and padded to the longest text of the batch."""
+    def __call__(
+        self, texts: list[str], max_length: int = 64, padding: str = "longest", **options: Any
+    ) -> dict[str, Tensor]:
+        """Token ids with start and end, cut at `max_length`; padded to the longest text of the batch, or (`padding`
+        `max_length`) to that length."""
         rows = [[START, *self.encode(text)[: max_length - 2], END] for text in texts]
-        longest = max(map(len, rows))
+        longest = max_length if padding == "max_length" else max(map(len, rows))
         ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
         return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
 
