@@ -150,8 +150,8 @@ def _pairs(
 
 def _uniform_pair(name: str, group: int, seed: int, index: int, pools: ImageLists) -> Pair:
     draw = rng("image query", name, group, seed, index)
-    class_id = list(pools)[draw.integers(len(pools))]
-    return class_id, pools[class_id][draw.integers(len(pools[class_id]))]
+    class_id = list(pools)[int(draw.integers(len(pools)))]
+    return class_id, pools[class_id][int(draw.integers(len(pools[class_id])))]
 
 
 def _supports(name: str, group: int, seed: int, turn: int, pair: Pair, pool: Sequence[str], queries: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,9 +96,9 @@ def _key(images: Sequence[str], sources: Sequence[Path], rule: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def _from_row(row: Sequence[object]) -> MaskCounts:
-    (height, width), areas, error, remark = row  # type: ignore[misc]
-    return MaskCounts((height, width), {int(k): int(v) for k, v in areas.items()}, error, remark)
+def _from_row(row: Sequence[Any]) -> MaskCounts:
+    (height, width), areas, error, remark = row
+    return MaskCounts((int(height), int(width)), {int(k): int(v) for k, v in areas.items()}, str(error), str(remark))
 
 
 def _write(path: Path, rows: Mapping[str, object]) -> None:

@@ -199,8 +199,8 @@ class ImageSource(Source):
             labels = self.read_label_map(image)
         except FileNotFoundError:
             return MaskCounts((0, 0), {}, error="is missing: restore it, or remove the image")
-        except ValueError as error:
-            return MaskCounts((0, 0), {}, error=f"cannot be used: {error}")
+        except ValueError as broken:
+            return MaskCounts((0, 0), {}, error=f"cannot be used: {broken}")
         areas = count_labels(labels)
         error, remark = self.check_labels(image, labels, areas)
         return MaskCounts((labels.shape[0], labels.shape[1]), areas, error, remark)

@@ -49,5 +49,5 @@ class InventedImageSource(ImageSource):
         """The object ids of the frame, each replaced by the class of its object."""
         classes = np.zeros(256, dtype=np.uint8)
         for number, thing in self.videos_meta[image]["objects"].items():
-            classes[int(number)] = self.folds.class_id(thing["category"])
+            classes[int(number)] = self.folds.classes.index(thing["category"]) + 1
         return classes[read_labels(self.files[image][1])]
