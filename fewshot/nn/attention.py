@@ -121,10 +121,10 @@ class MultiheadAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"the width of an attention must be a multiple of its heads, got {dim} and {heads}")
         self.heads, self.dropout = heads, dropout
-        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * dim, dim)))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
         nn.init.zeros_(self.out_proj.bias)
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * dim, dim)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
         """`(N, L, C), (N, S, C), (N, S, C)` and padding `(N, S)` bool to `(N, L, C)`."""

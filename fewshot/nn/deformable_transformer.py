@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.nn.attention import MultiheadAttention
 from fewshot.nn.checkpointing import run
 from fewshot.nn.deformable_attention import DeformableAttention
 from fewshot.nn.mlp import MLP, FeedForward
@@ -61,7 +62,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.self_attention = MultiheadAttention(dim, heads, dropout)
         self.cross_attention = DeformableAttention(dim, heads, levels, points)
         self.feedforward = FeedForward(dim, feedforward, dropout)
         self.norm_self, self.norm_cross, self.norm_feedforward = (nn.LayerNorm(dim) for _ in range(3))
@@ -78,7 +79,7 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """`(n, Q, C) -> (n, Q, C)`."""
         placed = x + positions
-        x = self.norm_self(x + self.dropout(self.self_attention(placed, placed, x, need_weights=False)[0]))
+        x = self.norm_self(x + self.dropout(self.self_attention(placed, placed, x)))
         x = self.norm_cross(x + self.dropout(self.cross_attention(x + positions, references, memory, shapes, padding)))
         return self.norm_feedforward(x + self.dropout(self.feedforward(x)))
 

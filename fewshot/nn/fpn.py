@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fewshot.nn.attention import MultiheadAttention
 from fewshot.nn.checkpointing import run
 from fewshot.nn.fusion import Words
 from fewshot.nn.mlp import FeedForward
@@ -24,8 +25,8 @@ class VisionLanguageBlock(nn.Module):
 
     def __init__(self, dim: int, heads: int, feedforward: int, dropout: float, reduction: int) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
-        self.word_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.self_attention = MultiheadAttention(dim, heads, dropout)
+        self.word_attention = MultiheadAttention(dim, heads, dropout)
         self.feedforward = FeedForward(dim, feedforward, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
         self.dropout, self.reduction = nn.Dropout(dropout), reduction
@@ -45,9 +46,7 @@ class VisionLanguageBlock(nn.Module):
         places = rearrange(positions[:, None].expand_as(x), "n t c h w -> n (t h w) c")
         tokens = self.norm1(tokens + self.dropout(self.look_around(x, positions, padding)))
         keys = words.features + words.positions
-        read, _ = self.word_attention(
-            tokens + places, keys, words.features, key_padding_mask=words.padding, need_weights=False
-        )
+        read = self.word_attention(tokens + places, keys, words.features, words.padding)
         tokens = self.norm2(tokens + self.dropout(read))
         tokens = self.norm3(tokens + self.dropout(self.feedforward(tokens)))
         return rearrange(tokens, "n (t h w) c -> n t c h w", t=t, h=h, w=w)
@@ -66,7 +65,7 @@ class VisionLanguageBlock(nn.Module):
             padding = resize_padding(padding, size)
         value, placed = (rearrange(y, "(n t) c h w -> n (t h w) c", n=n) for y in (value, placed))
         ignored = padding[:, None].expand(-1, t, -1, -1).flatten(1)
-        seen, _ = self.self_attention(placed, placed, value, key_padding_mask=ignored, need_weights=False)
+        seen = self.self_attention(placed, placed, value, ignored)
         if self.reduction > 1:
             maps = rearrange(seen, "n (t h w) c -> (n t) c h w", t=t, h=size[0], w=size[1])
             maps = F.interpolate(maps, (h, w), mode="bilinear", align_corners=False)
