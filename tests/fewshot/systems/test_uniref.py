@@ -18,6 +18,7 @@ from fewshot.nn.value_encoder import TinyValueEncoder, ValueEncoder
 from fewshot.systems.uniref import Detection, Sizes, UniRef, UniRefState
 from fewshot.systems.uniref.checkpoint import TABLE, plan, sizes_of
 from fewshot.systems.uniref.detection import best_queries, detect
+from fewshot.training.step import in_float32
 from tests.fewshot.tiny import clips, one_of
 
 SIZES = Sizes(
@@ -291,6 +292,20 @@ def test_a_training_step_reaches_every_part() -> None:
         *("backbone", "text", "text_projection", "value_encoder", "level_projection", "fusion", "transformer"),
         *("score_heads", "pixel_decoder", "controller"),
     }
+
+
+def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
+    totals = []
+    for enabled in (False, True):
+        model, queries = tiny_uniref(sizes=replace(SIZES, num_queries=85)).train(), clips(2, seed=2)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            found = model(queries, model.encode_reference(clips(2, frames=1, seed=1), 1))
+        exact = (found.masks, found.boxes, found.all_boxes, found.references, found.proposal_boxes)
+        assert all(x is not None and x.dtype == torch.float32 for x in exact)
+        losses = model.losses(in_float32(found), queries)
+        losses.total.backward()
+        totals.append(losses.total.item())
+    assert totals[1] == pytest.approx(totals[0], rel=2e-2)
 
 
 def test_frozen_parts_ask_for_no_gradient() -> None:
