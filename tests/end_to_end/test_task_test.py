@@ -1,0 +1,238 @@
+"""`python -m fewshot.task_test` as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+import experiments
+from benchmarks import davis
+from benchmarks.png import read_labels
+from episodes.sources.tasks import TASKS
+from fewshot import task_test
+from fewshot.build import build_system
+from fewshot.cli import checked, register_schemas
+from fewshot.config import MetaTrainConfig, SystemConfig, TrainConfig
+from fewshot.help import composed
+from fewshot.task_config import TaskConfig
+from fewshot.tasks import answers
+from fewshot.training.checkpoint import FORMAT, save_checkpoint
+from fewshot.training.signals import Interrupted
+from tests.episodes.tree import TinyVideo
+from tests.episodes.videos import FRAMES, write_davis
+from tests.fewshot.tasks.trees import PAIR, write_ref_davis, write_refcoco
+from tests.shared import require_shared
+
+pytestmark = pytest.mark.end_to_end
+
+TINY = ("system=uniref_tiny", "untrained=true", "tracking=disabled", "threads=1", "device=cpu", "task.short=32")
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        (tmp_path / "here").mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / "here")
+        monkeypatch.setattr(sys, "argv", ["task_test", *arguments])
+        code = 0
+        try:
+            task_test.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def experiment(name: str) -> Path:
+    return Path(experiments.__file__).parent / name
+
+
+def folder_of(tmp_path: Path) -> Path:
+    (folder,) = (tmp_path / "here" / "runs").iterdir()
+    return folder
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def masks_of(folder: Path) -> dict[str, bytes]:
+    masks = folder / "masks"
+    return {str(path.relative_to(masks)): path.read_bytes() for path in sorted(masks.rglob("*.png"))}
+
+
+def test_objects_given_by_masks_are_followed_written_and_scored(call, tmp_path: Path) -> None:
+    root = write_davis(tmp_path / "DAVIS")
+    code, out, err = call("task=davis17", f"data.root={root}", "task.threshold=null", "zip=true", *TINY)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    assert folder.name.startswith("davis17-val-untrained-uniref_tiny")
+    assert set(masks_of(folder)) == {f"{video}/{frame}.png" for video in "ab" for frame in FRAMES}
+    first = read_labels(folder / "masks" / "b" / f"{FRAMES[0]}.png")
+    assert (first == read_labels(root / "Annotations/480p/b" / f"{FRAMES[0]}.png")).all(), "given masks stay"
+    stored = results_of(folder)
+    official = davis.evaluate(davis.Folders(folder / "masks", root / "Annotations/480p"), ["a", "b"]).compute()
+    assert stored["measures"] == official and set(stored["objects"]) == {"a_1", "b_1", "b_2"}
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [(row["video"], row["object"]) for row in rows] == [("a", "1"), ("b", "1"), ("b", "2")]
+    assert (folder / "masks.zip").is_file() and len(list((folder / "pictures").iterdir())) == 2
+    for said in ("untrained", "all 2 videos", "J&F-Mean", "threshold    : none"):
+        assert said in out, said
+    assert (folder / "log.txt").is_file() and yaml.safe_load((folder / "config.yaml").read_text())["untrained"]
+
+
+def test_expressions_of_four_annotators_are_scored_and_averaged(call, tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "data", {"v": PAIR, "w": TinyVideo({1: "dog"}, [], frames=2)})
+    code, out, err = call("task=ref_davis17", f"data.root={root}", "pictures=0", *TINY)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    stored = results_of(folder)
+    runs = davis.evaluate_referring(folder / "masks", root / "valid" / "Annotations")
+    assert stored["measures"] == davis.mean_of_runs(runs.values())
+    assert set(stored["parts"]) == {f"anno_{a}" for a in range(4)} and stored["rows"] == 12
+    assert "the mean over the annotators" in out and not (folder / "pictures").exists()
+
+
+def test_expressions_are_written_for_a_server_and_not_scored(call, tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "data", {"v": PAIR})
+    code, out, err = call("task=ref_youtube_vos", f"data.root={root}", "task.threshold=null", *TINY)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    names = {f"Annotations/v/{k}/{frame}.png" for k in range(8) for frame in FRAMES}
+    assert set(masks_of(folder)) == names and results_of(folder)["measures"] == {}
+    assert "nothing is scored here" in out
+
+
+def test_expressions_in_images(call, tmp_path: Path) -> None:
+    root = write_refcoco(tmp_path / "data")
+    code, out, err = call("task=refcoco", f"data.root={root}", "limit=1", *TINY)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    stored = results_of(folder)
+    assert set(stored["measures"]) == {"oIoU", "mIoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9"}
+    assert set(masks_of(folder)) == {"1/0.png", "1/1.png"}
+    assert "the first 1 of 2 objects of images" in out
+    code, out, err = call("task=refcoco", f"data.root={root}", "resume=true", *TINY)  # goes on with the second
+    assert code == 0, err
+    assert "1 of 2 are finished already" in out and results_of(folder)["rows"] == 3
+
+
+def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_path: Path, monkeypatch) -> None:
+    root = write_davis(tmp_path / "DAVIS")
+    common = ("task=davis17", f"data.root={root}", "task.threshold=null", "pictures=0", *TINY)
+    assert call(*common, "name=whole")[0] == 0
+    answer = answers.VOSAnswerer.answer
+
+    def stop_in_the_second(self, unit):
+        if unit.video == "b":
+            raise Interrupted(2)
+        return answer(self, unit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answers.VOSAnswerer, "answer", stop_in_the_second)
+        assert call(*common, "name=parts")[0] != 0
+    code, _, err = call(*common, "name=parts")
+    assert code == 1 and "resume=true" in err
+    code, _, err = call(*common, "name=parts", "resume=true", "task.long=99", "threads=2")
+    assert code == 1 and "started with other settings: task.long=99 (was 1333). Give another name=<name>" in err
+    code, out, err = call(*common, "name=parts", "resume=true")
+    assert code == 0, err
+    assert "1 of 2 are finished already" in out
+    whole, parts = (tmp_path / "here" / "runs" / name for name in ("whole", "parts"))
+    assert masks_of(whole) == masks_of(parts) and len(masks_of(whole)) == 8
+    assert results_of(whole)["measures"] == results_of(parts)["measures"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("task=davis17", "untrained=false"), "no weights: give weights=<run folder, converted folder or official"),
+        (("task=davis17", "system=prototype"), "keeps no memory of a video; task vos is for uniref, uniref_sam"),
+        (("task=refcoco", "system=prototype"), "task ris gives the system an expression, which prototype"),
+        (("task=ref_davis17", "system=cma_tiny"), "cma needs masks, which task rvos does not give"),
+        (("task=davis17", "task.split=testA"), "task.split=testA: benchmark davis17 has val, train, test-dev"),
+        (("task=davis17", "task.score=ris"), "task.score=ris: for benchmark davis17 valid are none, davis"),
+        (("task=davis17", "task.threshold=1"), "scores lie between 0 and 1"),
+        (("task=davis17", "task.long=20"), "task.short=32 is more than task.long=20"),
+        (("task=davis17", "data.root=nowhere"), "data.root=nowhere is not a folder"),
+        (("task=davis17", "data.root=null"), "data.root is not set: benchmark davis17 is read from a folder"),
+        (("task=davis17", "weights=nowhere.pth"), "no weights at nowhere.pth"),
+        (("task=davis17", "task.sort=480"), "unknown key 'task.sort'"),
+    ],
+)
+def test_what_cannot_work_is_refused(call, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    root = tmp_path / "data"
+    write = {"davis17": write_davis, "refcoco": write_refcoco}.get(arguments[0].partition("=")[2])
+    write(root) if write else write_ref_davis(root, {"v": PAIR})
+    given = {argument.partition("=")[0]: argument for argument in (f"data.root={root}", *TINY, *arguments)}
+    code, _, err = call(*given.values())
+    assert code == 1 and message in err, err
+    assert not (tmp_path / "here" / "runs").exists()
+
+
+def test_the_weights_of_a_training_run_bring_their_system(call, tmp_path: Path) -> None:
+    root, run = write_davis(tmp_path / "DAVIS"), tmp_path / "trained"
+    system = OmegaConf.to_object(OmegaConf.merge(SystemConfig, OmegaConf.load(experiment("system/uniref_tiny.yaml"))))
+    system.hidden_dim = 32
+    config = MetaTrainConfig(system=system, train=TrainConfig(steps=1))
+    config.benchmark.name = "invented"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
+    weights = build_system(system).state_dict()
+    save_checkpoint(
+        run / "checkpoints" / "best.pt", {"format": FORMAT, "system": "uniref", "step": 1, "model": weights}
+    )
+    rest = [argument for argument in TINY if not argument.startswith(("system", "untrained"))]
+    code, out, err = call("task=davis17", f"data.root={root}", f"weights={run}", "pictures=0", *rest)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    assert folder.name.startswith("davis17-val-trained") and "checkpoint of step 1" in out
+    assert results_of(folder)["weights"] == str(run)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["system"]["hidden_dim"] == 32
+    code, _, err = call("task=davis17", f"data.root={root}", f"weights={run}", "system=uniref", *rest)
+    assert code == 1 and "bring their own system, which differs" in err
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(experiments.__file__).parent / "task").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) -> None:
+    register_schemas()
+    config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
+    assert config.benchmark == path.stem and config.split in TASKS[path.stem].splits
+    assert (config.short, config.long) == ((800, 1333) if path.stem.startswith("refcoco") else (480, 1333))
+    thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
+    thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
+    assert config.threshold == thresholds.get(path.stem)
+    assert config.use_memory == (path.stem != "ref_davis17") and not config.official
+    assert OmegaConf.load(path).keys() <= {key.name for key in fields(TaskConfig)}
+
+
+def test_the_defaults_are_written_down() -> None:
+    register_schemas()
+    written, config = OmegaConf.load(experiment("task_test.yaml")), composed("task_test", [])
+    sections = {"task", "system", "tracking"}
+    assert set(written) - {"defaults"} == set(config) - sections
+
+
+@pytest.mark.slow
+def test_real_videos(call, tmp_path: Path) -> None:
+    root = require_shared("data", "davis17-tiny")
+    code, out, err = call("task=davis17", f"data.root={root}", "task.threshold=null", *TINY)
+    assert code == 0, err
+    assert "bear is not scored: its truth has 2 frames" in out
+    folder = folder_of(tmp_path)
+    assert set(results_of(folder)["objects"]) == {"blackswan_1"} and len(masks_of(folder)) == 10
+    assert set(read_labels(folder / "masks/tennis/00000.png").flat) == {0, 1, 2}
