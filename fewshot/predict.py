@@ -81,6 +81,8 @@ def convert(key: str, value: str) -> Any:
     choices = {"preview": PREVIEWS, "overwrite": ("true", "false")}
     if key in choices and value not in choices[key]:
         raise ValueError(f"{key}={value}: valid are {', '.join(choices[key])}")
+    if key == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError(f"device={value}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
     if key not in numbers:
         return Path(value).expanduser() if key == "out" else value == "true" if key == "overwrite" else value
     kind, meaning = numbers[key]

@@ -74,7 +74,8 @@ def still(image: np.ndarray, result: Result, targets: Sequence[Target]) -> Image
             Tile(picture, "input"),
             Tile(overlay(picture, mask, colour=COLOURS[0]), caption),
         ]
-        rows.append((f"{target.expression or target.name}   (score {result.scores[k, 0]:.2f})", tiles))
+        words = "" if target.expression in (None, target.name) else f": {target.expression}"
+        rows.append((f"{target.name}{words} (score {result.scores[k, 0]:.2f})", tiles))
     return sheet(rows)
 
 

@@ -1,0 +1,207 @@
+"""`python -m fewshot.predict` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.png import read_labels, write_labels, write_mask
+from fewshot import predict
+from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
+from tests.fewshot.test_media import write_frames, write_video
+from tests.fewshot.test_pretrained import tiny
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with a tiny prototype system and a tiny CMA."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("prototype", "cma"):
+        tiny(name).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with pictures, masks and frames."""
+    monkeypatch.chdir(tmp_path)
+    for name, (image, mask) in {"red": RED_SUPPORT, "blue": BLUE_SUPPORT}.items():
+        Image.fromarray(image).save(f"{name}.jpg", quality=95)
+        write_mask(f"{name}.png", mask)
+    Image.fromarray(BOTH).save("photo.jpg", quality=95)
+    write_frames(tmp_path / "frames", VIDEO[:3])
+    return tmp_path
+
+
+@pytest.fixture
+def call(here: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run the command in that folder: (exit code, stdout, stderr)."""
+
+    def run(*arguments: str, system: str = "prototype") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["predict", f"weights={weights / system}", *arguments])
+        code = 0
+        try:
+            predict.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def results(folder: str) -> dict:
+    return json.loads(Path(folder, "results.json").read_text())
+
+
+def test_an_image_with_one_support(call) -> None:
+    code, out, err = call("input=photo.jpg", "support=red.jpg:red.png", "out=found")
+    assert code == 0, err
+    assert "object: found in 1 of 1 frame(s), mean score" in out and "written: found/masks" in out
+    mask = read_labels("found/masks/photo.png")
+    assert mask.shape == BOTH.shape[:2] and set(np.unique(mask)) <= {0, 255}
+    assert Image.open("found/overlays/photo.jpg").size == (96, 64)
+    assert Image.open("found/preview.png").width > 500  # support, input and what was found
+    said = results("found")
+    assert said["short_side"] == 32 and said["things"][0]["supports"] == ["red.jpg"]
+    assert said["frames"] == [
+        {"frame": "photo", "scores": said["frames"][0]["scores"], "pixels": {"object": int((mask > 0).sum())}}
+    ]
+
+
+def test_several_classes_in_a_folder_of_frames(call) -> None:
+    supports = ("support=red=red.jpg:red.png", "support=blue=blue.jpg:blue.png")
+    code, _, err = call("input=frames", *supports, "out=found", "preview=webp", "chunk=2", "size=48")
+    assert code == 0, err
+    names = [f"frame_{t}.png" for t in range(3)]
+    assert sorted(p.name for p in Path("found/masks").iterdir()) == names
+    assert all(Image.open(f"found/masks/{name}").mode == "P" for name in names)
+    said = results("found")
+    assert [(t["label"], t["name"]) for t in said["things"]] == [(1, "red"), (2, "blue")]
+    assert [set(f["pixels"]) for f in said["frames"]] == [{"red", "blue"}] * 3 and said["short_side"] == 48
+    assert Image.open("found/preview.webp").n_frames == 3
+
+
+def test_a_video_file(call, here: Path) -> None:
+    write_video(here / "film.mp4", VIDEO[:4])
+    code, _, err = call("input=film.mp4", "support=red.jpg:red.png", "out=found")
+    assert code == 0, err
+    assert len(list(Path("found/masks").iterdir())) == 4
+    preview = Image.open("found/preview.gif")
+    assert preview.n_frames == 4 and preview.info["duration"] == 200
+    write_video(here / "one.mp4", VIDEO[:1])
+    code, _, err = call("input=one.mp4", "support=red.jpg:red.png", "out=one", "preview=none")
+    assert code == 0, err
+    assert results("one")["preview"] is None and [f["frame"] for f in results("one")["frames"]] == ["00000"]
+
+
+def test_words_beside_the_supports(call) -> None:
+    code, _, err = call(
+        "input=photo.jpg", "support=red.jpg:red.png", "text=the red one", "text=the blue one", "out=found", system="cma"
+    )
+    assert code == 0, err
+    assert [(t["name"], t["text"]) for t in results("found")["things"]] == [
+        (x, x) for x in ("the red one", "the blue one")
+    ]
+    words = ("text=a=the red one", "text=b=the blue one")
+    supports = ("support=a=red.jpg:red.png", "support=b=blue.jpg:blue.png")
+    code, _, err = call("input=photo.jpg", *supports, *words, "out=classes", system="cma")
+    assert code == 0, err
+    assert [t["text"] for t in results("classes")["things"]] == ["the red one", "the blue one"]
+
+
+def test_the_shell_gives_what_the_interface_gives(call, weights: Path) -> None:
+    import fewshot
+
+    code, _, err = call("input=frames", "support=red.jpg:red.png", "out=found", "chunk=2")
+    assert code == 0, err
+    expected = fewshot.load(weights / "prototype").segment("frames", support=[("red.jpg", "red.png")], chunk=2)
+    for t in range(3):
+        found = torch.from_numpy(read_labels(f"found/masks/frame_{t}.png") > 0)
+        assert torch.equal(found, expected["object"][t])
+
+
+def test_nothing_is_written_over_without_being_told(call) -> None:
+    arguments = ("input=frames", "support=red.jpg:red.png", "out=found")
+    assert call(*arguments)[0] == 0
+    code, _, err = call(*arguments)
+    assert code == 1 and "out=found is not empty: give another folder, or overwrite=true" in err
+    Path("found/mine.txt").touch()
+    code, _, err = call("input=photo.jpg", "support=red.jpg:red.png", "out=found", "overwrite=true")
+    assert code == 0, err
+    written = sorted(str(p.relative_to("found")) for p in Path("found").rglob("*") if p.is_file())
+    assert written == ["masks/photo.png", "mine.txt", "overlays/photo.jpg", "preview.png", "results.json"]
+    code, _, err = call("input=photo.jpg", "support=red.jpg:red.png", "out=frames", "overwrite=true")
+    assert code == 1 and "holds files that fewshot.predict did not write" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("input=photo.jpg",), "system 'prototype' needs supports (images with masks): give support=..."),
+        (("input=photo.jpg", "support=red.jpg:red.png", "text=red"), "system 'prototype' takes no text"),
+        (("input=photo.jpg", "support=red.jpg"), "support=red.jpg has no mask: write support=image:mask"),
+        (("input=photo.jpg", "support=red.jpg:nowhere.png"), "no mask at nowhere.png"),
+        (("input=photo.jpg", "support=nowhere.jpg:red.png"), "no file or folder at nowhere.jpg"),
+        (("input=photo.jpg", "support=red.jpg:small.png"), "support 1 (red.jpg) is 96x64, its mask 10x10"),
+        (("input=photo.jpg", "support=red.jpg:empty.png"), "support 1 (red.jpg): its mask is empty"),
+        (("input=photo.jpg", "support=a=red.jpg:red.png", "support=b=red.jpg:empty.png"), "support 1 of class 'b'"),
+        (("input=photo.jpg", "support=red.jpg:odd.png"), "odd.png holds the values 0, 1, 2: a mask is bool"),
+        (("input=photo.jpg", "support=red.jpg:ids.png"), "ids.png holds several objects, the ids 1, 2"),
+        (("input=photo.jpg", "support=red.jpg:ids.png#3"), "ids.png has no pixel of id 3"),
+        (("input=photo.jpg", "support=frames:red.png"), "support 1 (frames): 3 image(s) but 1 mask(s)"),
+        (("input=broken.jpg", "support=red.jpg:red.png"), "broken.jpg cannot be read as an image"),
+        (("input=nowhere.jpg", "support=red.jpg:red.png"), "no file or folder at nowhere.jpg"),
+        (("input=words", "support=red.jpg:red.png"), "words holds no images"),
+        (("input=photo.jpg", "support=a=red.jpg:red.png", "support=red.jpg:red.png"), "names no class, but others do"),
+        (("input=photo.jpg", "suport=red.jpg:red.png"), "unknown key 'suport'. Did you mean 'support'?"),
+        (("support=red.jpg:red.png",), "missing: input=…"),
+        (("input=photo.jpg", "input=red.jpg"), "input is given twice"),
+        (("input=photo.jpg", "photo.jpg"), "expected key=value, got 'photo.jpg'"),
+        (("input=photo.jpg", "size=big"), "size=big: give a whole number of at least 1"),
+        (("input=photo.jpg", "min_score=2"), "min_score must lie between 0 and 1, got 2"),
+        (("input=photo.jpg", "preview=mp4"), "preview=mp4: valid are gif, webp, none"),
+        (("input=photo.jpg", "device=tpu"), "device=tpu: valid are auto, cpu"),
+        (("input=photo.jpg", "text=a=one", "text=a=two"), "text=a=... is given 2 times"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_nothing_written(call, arguments: tuple[str, ...], message: str) -> None:
+    write_mask("small.png", np.ones((10, 10)))
+    write_mask("empty.png", np.zeros((64, 96)))
+    labels = np.zeros((64, 96), np.uint8)
+    labels[0, 0], labels[0, 1] = 1, 2
+    Image.fromarray(labels).save("odd.png")
+    write_labels("ids.png", labels)
+    Path("broken.jpg").write_text("no photo")
+    Path("words").mkdir()
+    Path("words/notes.txt").touch()
+    complete = any("support=" in a for a in arguments) or arguments == ("input=photo.jpg",)
+    support = () if complete else ("support=red.jpg:red.png",)
+    code, _, err = call(*arguments, *support, "out=found")
+    assert code == 1 and message in err, err
+    assert "Traceback" not in err and len(err.strip().splitlines()) == 1
+    assert not Path("found").exists()
+
+
+def test_a_long_expression_is_cut_with_a_warning(call) -> None:
+    text = " ".join(f"word{k}" for k in range(64))
+    with pytest.warns(UserWarning, match="these words are cut: 'word62 word63'"):
+        code, _, err = call("input=photo.jpg", "support=red.jpg:red.png", f"text={text}", "out=found", system="cma")
+    assert code == 0, err
+
+
+def test_the_module_runs_and_helps() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fewshot.predict", "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(f"\n  {key} " in done.stdout for key in predict.KEYS) and "support=cat=a.jpg:a.png" in done.stdout
