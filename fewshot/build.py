@@ -121,6 +121,9 @@ def build_uniref(config: SystemConfig, text: TextEncoder | None, recipe: str = "
         text_dropout=recipe == "official",
         bf16_attention=config.bf16_attention,
         fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
+        mask_stride=config.mask_stride,
+        mask_aux=config.mask_aux,
+        box_supervision=config.box_supervision,
         # pretrained parts learn more slowly; parts that start from scratch do not
         backbone_lr=1.0 if config.backbone == "tiny" else 0.1,
         text_lr_absolute=None if config.text == "small" else 1e-5,

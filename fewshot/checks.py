@@ -13,10 +13,11 @@ from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.sources.tasks import TASKS
 from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.keys import Key, schema_keys, value_of
+from fewshot.stage_config import PartConfig, StageConfig, parts_in_use
 from fewshot.task_config import TaskTestConfig
 
 
-def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig, complete: bool = True) -> None:
+def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig | StageConfig, complete: bool = True) -> None:
     """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
 
     Raises:
@@ -26,6 +27,9 @@ def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig, complete: b
         check_value(key, value_of(config, key.name))
     if isinstance(config, TaskTestConfig):
         check_task(config)
+        return
+    if isinstance(config, StageConfig):
+        check_stage(config)
         return
     check_device(config.device)
     if complete:
@@ -141,3 +145,37 @@ def check_official(config: MetaTrainConfig) -> None:
             "train.select_on=val: recipe=official trains on every video of the training classes, so none are left for "
             "validation; take test (as the official code does) or last"
         )
+
+
+def check_stage(config: StageConfig) -> None:
+    """The parts of a mixture, and what a stage cannot do."""
+    check_device(config.device)
+    if not parts_in_use(config):
+        raise ValueError("parts: a stage needs at least one part with a ratio above 0")
+    for name, part in config.parts.items():
+        for key in schema_keys(PartConfig, f"parts.{name}."):
+            check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
+        if part.ratio > 0:
+            check_part(name, part)
+    if config.train.select_on != "last" or config.train.warmup != "none":
+        raise ValueError(
+            "a stage has no validation and no prototype warm-up: take train.select_on=last and warmup=none"
+        )
+
+
+def check_part(name: str, part: PartConfig) -> None:
+    """A part that is used: where its data lie, and that its data set is one for its task."""
+    if part.root is None and not part.benchmark.startswith("invented"):
+        raise ValueError(
+            f"parts.{name}.root is not set: give the folder of {part.benchmark}, or leave it out with "
+            f"parts.{name}.ratio=0"
+        )
+    if part.kind in ("detection", "still_vos"):
+        if part.annotations is None or part.images is None:
+            raise ValueError(f"parts.{name}: give annotations=<file in COCO's form> and images=<folder> under its root")
+        return
+    known = IMAGE_BENCHMARKS if part.kind == "fss" else [k for k, task in TASKS.items() if task.task == part.kind]
+    if part.benchmark not in known:
+        raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
+    if len(part.crop_range) != 2:
+        raise ValueError(f"parts.{name}.crop_range={part.crop_range}: give the least and the largest side")

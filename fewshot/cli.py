@@ -22,10 +22,11 @@ from episodes.cli import did_you_mean
 from fewshot.checks import check
 from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.help import composed, help_text
-from fewshot.keys import schema_keys, sections
+from fewshot.keys import schema_keys, sections, tables
+from fewshot.stage_config import StageConfig
 from fewshot.task_config import TaskTestConfig
 
-Config = TypeVar("Config", MetaTrainConfig, MetaTestConfig, TaskTestConfig)
+Config = TypeVar("Config", MetaTrainConfig, MetaTestConfig, TaskTestConfig, StageConfig)
 PACKAGES = ("fewshot", "episodes", "benchmarks")
 FREE_SPACE = (
     "free some space, or give another out=<folder> (data.cache=<folder> for the generated world); "
@@ -96,6 +97,7 @@ def register_schemas() -> None:
     store.store(name="meta_train_schema", node=MetaTrainConfig)
     store.store(name="meta_test_schema", node=MetaTestConfig)
     store.store(name="task_test_schema", node=TaskTestConfig)
+    store.store(name="train_stage_schema", node=StageConfig)
 
 
 def checked(config: DictConfig) -> Any:
@@ -122,7 +124,7 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
         ValueError: an argument `key=value` with a key that the schema does not know.
     """
     known = [key.name for key in schema_keys(schema)]
-    valid = {*known, *sections(schema)}
+    valid, free = {*known, *sections(schema)}, tables(schema)
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         name = name.lstrip("+~")
@@ -130,7 +132,7 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
             raise ValueError(f"{argument}: write {argument[2:]}, without dashes")
         if not equals or name.startswith("-") or name.split("@")[0].split("/")[0].split(".")[0] in HYDRA:
             continue
-        if name.split("@")[0] not in valid:
+        if name.split("@")[0] not in valid and name.split(".")[0] not in free:
             short = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
             hint = f" Did you mean {short[name]!r}?" if name in short else did_you_mean(name, valid)
             raise ValueError(f"unknown key {name!r}.{hint} --help lists every key.")

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 def key(default: Any, meaning: str, *, choices: tuple[str, ...] = (), minimum: float | None = None) -> Any:
     """A dataclass field with its meaning (shown by `--help`), valid values and smallest value (checked)."""
     metadata = {"meaning": meaning, "choices": choices, "minimum": minimum}
-    if isinstance(default, list):
+    if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 

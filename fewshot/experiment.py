@@ -81,7 +81,7 @@ def open_tracker(config: Config, command: Command, folder: Path, writes: bool) -
         tracking.project,
         entity=tracking.entity,
         experiment=tracking.experiment or experiment_name(config, command),
-        job_type="train" if isinstance(config, MetaTrainConfig) else "eval",
+        job_type="train" if hasattr(config, "train") else "eval",
         tags=tracking.tags,
         writes=writes,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ def sections(schema: type) -> dict[str, type]:
     """The dataclasses directly inside a dataclass, by field name."""
     types = get_type_hints(schema)
     return {entry.name: types[entry.name] for entry in fields(schema) if is_dataclass(types[entry.name])}
+
+
+def tables(schema: type) -> tuple[str, ...]:
+    """The fields of a dataclass whose keys are free: dictionaries of dataclasses."""
+    return tuple(name for name, kind in get_type_hints(schema).items() if get_origin(kind) is dict)
 
 
 def value_of(config: Any, name: str) -> Any:

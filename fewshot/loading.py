@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fewshot.build import build_system
 from fewshot.config import MetaTrainConfig, SystemConfig
 from fewshot.pretrained import TOKENIZER, download, is_hub_name
+from fewshot.stage_config import StageConfig
 from fewshot.systems.base import System
 from fewshot.weights import CONFIG, WEIGHTS, load_trained, read_config, system_config
 
@@ -60,6 +61,7 @@ def set_test_size(system: System, path: Path) -> None:
     run = stored_run(path)
     if run is not None:
         system.test_size = run.benchmark.test_size
+    if run is not None or stored_stage(path) is not None:
         return
     stored = read_config(path if path.is_dir() else path.parent)
     if "test_size" in stored:
@@ -72,7 +74,7 @@ def stored_system(path: Path) -> SystemConfig | None:
     The backbone's weights are in the checkpoint, so that their file is no longer named. A tokenizer that lies beside
     the weights is used.
     """
-    run = stored_run(path)
+    run = stored_run(path) or stored_stage(path)
     if run is not None:
         return replace(run.system, backbone_weights=None)
     if path.is_file() and path.name != WEIGHTS:  # a config.json beside it is another's, for instance RoBERTa's
@@ -86,12 +88,23 @@ def stored_system(path: Path) -> SystemConfig | None:
 
 
 def stored_run(path: Path) -> MetaTrainConfig | None:
-    """The configuration of the training run that `path` (its folder, or a checkpoint in it) belongs to, or None.
+    """The configuration of the meta-training run that `path` (its folder, or a checkpoint in it) belongs to, or None.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
         ValueError: the configuration is damaged or has keys that this version does not know.
     """
+    stored = _stored(path)
+    return stored if isinstance(stored, MetaTrainConfig) else None
+
+
+def stored_stage(path: Path) -> StageConfig | None:
+    """The configuration of the training stage that `path` belongs to, or None. Raises what `stored_run` raises."""
+    stored = _stored(path)
+    return stored if isinstance(stored, StageConfig) else None
+
+
+def _stored(path: Path) -> MetaTrainConfig | StageConfig | None:
     if not path.exists():
         raise FileNotFoundError(f"no weights at {path}")
     for folder in (path, path.parent, path.parent.parent):
@@ -100,7 +113,8 @@ def stored_run(path: Path) -> MetaTrainConfig | None:
             continue
         try:
             stored = OmegaConf.load(file)
-            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MetaTrainConfig), stored))
+            schema = StageConfig if "stage" in stored else MetaTrainConfig
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), stored))
         except (OmegaConfBaseException, ValueError) as error:
             raise ValueError(f"{file} is not the configuration of a training run: {error}") from error
     return None

@@ -1,0 +1,210 @@
+"""Training on a mixture of tasks, as in the stages of UniRef++: each batch holds one task on one data set."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from episodes.dataset import EpisodeDataset
+from episodes.folds import FOLDS
+from episodes.image_sampler import ImageEpisodes
+from episodes.mixture import Mixture, Part
+from episodes.sources import ImageSource, open_source
+from episodes.sources.instances import InstanceSource
+from episodes.sources.task_source import TaskSource
+from episodes.sources.tasks import open_task_source
+from episodes.tasks import (
+    DetectedImages,
+    FollowedObjects,
+    ReferredImages,
+    ReferredVideos,
+    StillVideos,
+    TaskEpisodes,
+)
+from episodes.transforms import TrainTransform
+from fewshot.cli import Command
+from fewshot.console import device_line, parameter_line
+from fewshot.experiment import make_system, session
+from fewshot.folders import is_named
+from fewshot.key_table import WeightsReport
+from fewshot.stage_config import PartConfig, StageConfig, parts_in_use
+from fewshot.systems.base import System
+from fewshot.training import distribution
+from fewshot.training.checkpoint import CheckpointError, check_system, load_checkpoint
+from fewshot.training.loop import Trainer, TrainSettings
+from fewshot.weights import find_weights, load_official, official_tensors, read_converted, read_pickle
+
+logger = logging.getLogger(__name__)
+
+ALIKE = ("vos", "rvos")  # support and query are frames of one video: one size, one flip
+
+
+def train_stage(config: StageConfig, command: Command) -> None:
+    """Train to the end of the stage; its last checkpoint is what the next stage starts from.
+
+    Raises:
+        Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
+    """
+    config = named(config, command)
+    with session(config, command) as here:
+        system = make_system(config.system, config.seed)
+        if config.train.init_from is not None:
+            logger.info("%s", start_from(system, Path(config.train.init_from).expanduser()))
+        system.to(here.device)
+        logger.info("system: %s, %s", system.name, parameter_line(system))
+        logger.info("device: %s, %d process(es)", device_line(here.device), distribution.world_size())
+        datasets = {name: dataset_of(part, config) for name, part in parts_in_use(config).items()}
+        mixture = mixture_of(config, datasets)
+        settings = settings_of(config, system.pad_multiple)
+        record = fingerprint(config, datasets)
+        trainer = Trainer(system, mixture, settings, here.folder, log=here.tracker, fingerprint=record)
+        result = trainer.run(config.resume)
+        logger.info("trained: %s", result.best)
+
+
+def named(config: StageConfig, command: Command) -> StageConfig:
+    """The configuration with the name of its folder and of its tracked experiment.
+
+    `<stage>-<system>-s<seed>[-<hash of the other overrides>]`.
+    """
+    system = command.options.get("system", config.system.name)
+    parts = [config.stage, system, f"s{config.seed}"]
+    others = sorted(o for o in command.overrides if not is_named(o) and not o.startswith(("stage=", "workers=")))
+    if others:
+        parts.append(hashlib.sha256("\n".join(others).encode()).hexdigest()[:6])
+    tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{system}-{config.stage}")
+    return replace(config, name=config.name or "-".join(parts), tracking=tracking)
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
+    """The endless episodes of all parts, batch by batch."""
+    parts = [Part(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
+    total = sum(part.ratio for part in parts)
+    for part in parts:
+        kind = config.parts[part.name].kind
+        logger.info("part %s: %s, %.1f %% of the batches", part.name, kind, 100 * part.ratio / total)
+    return Mixture(parts, batch=config.train.batch, seed=config.seed)
+
+
+def dataset_of(part: PartConfig, config: StageConfig) -> EpisodeDataset:
+    """The loaded and augmented episodes of a part."""
+    transform = TrainTransform(
+        part.sizes,
+        part.max_size,
+        crop=part.crop,
+        colour=False,
+        crop_sizes=part.crop_sizes,
+        crop_range=(part.crop_range[0], part.crop_range[1]),
+        keep_object=True,
+        keep_order=True,
+    )
+    specs = specs_of(part, config)
+    return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)
+
+
+def specs_of(part: PartConfig, config: StageConfig) -> TaskEpisodes | ImageEpisodes:
+    """The endless episodes of a part, by name."""
+    if part.kind == "fss":
+        source = open_source(part.benchmark, part.root)
+        if not isinstance(source, ImageSource):
+            raise ValueError(f"benchmark {part.benchmark} holds videos: a part of kind fss needs images")
+        return ImageEpisodes(source, FOLDS[part.benchmark], source.folds.groups[0], "train", shots=1, seed=config.seed)
+    kinds: dict[str, Callable[[TaskSource], TaskEpisodes]] = {
+        "ris": lambda source: ReferredImages(source, seed=config.seed),
+        "vos": lambda source: FollowedObjects(source, seed=config.seed),
+        "rvos": lambda source: ReferredVideos(
+            source, seed=config.seed, batch=config.train.batch, mask_share=part.mask_share
+        ),
+        "still_vos": lambda source: StillVideos(source, seed=config.seed),
+        "detection": lambda source: DetectedImages(source, seed=config.seed),
+    }
+    return kinds[part.kind](source_of(part, config))
+
+
+def source_of(part: PartConfig, config: StageConfig) -> TaskSource:
+    """The data set of a part without classes.
+
+    Raises:
+        ValueError: the system has a score head for another number of classes than the data set.
+    """
+    if part.kind not in ("still_vos", "detection"):
+        return open_task_source(part.benchmark, part.root, part.split)
+    root = Path(part.root or "").expanduser()
+    files = (root / (part.annotations or ""), root / (part.images or ""))
+    options = dict(boxes_only=part.boxes_only, one_class=part.one_class)
+    source = InstanceSource(part.benchmark, *files, part.split, **options)
+    if source.num_classes > config.system.num_classes:
+        raise ValueError(
+            f"{source.root} has {source.num_classes} classes and the system scores {config.system.num_classes}: give "
+            f"system.num_classes={source.num_classes}, or one_class=true for this part"
+        )
+    return source
+
+
+# --------------------------------------------------------------------------------------------------- start and settings
+
+
+def start_from(system: System, path: Path) -> WeightsReport:
+    """Fill `system` from an earlier stage: what has the same name and shape; the rest starts from scratch.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        CheckpointError: the file is damaged, of another system, or has no tensor of this one.
+    """
+    path = find_weights(path)
+    if path.suffix == ".safetensors":
+        return _start(system, path, read_converted(path, system.name))
+    content = read_pickle(path)
+    if isinstance(content, dict) and "system" in content:
+        state = load_checkpoint(path)
+        check_system(state, system.name, path)
+        return _start(system, path, state["model"])
+    return load_official(system, official_tensors(content, path), str(path))
+
+
+def _start(system: System, path: Path, tensors: dict[str, Tensor]) -> WeightsReport:
+    wanted = system.state_dict()
+    used = {k: x for k, x in tensors.items() if k in wanted and wanted[k].shape == x.shape}
+    if not used:
+        raise CheckpointError(f"{path} has no tensor that fits this {system.name}: give its last checkpoint")
+    ignored = {
+        k: "of another shape here" if k in wanted else "this system has no such part" for k in tensors if k not in used
+    }
+    fresh = tuple(k for k in wanted if k not in used)
+    system.load_state_dict({**wanted, **used})
+    return WeightsReport(str(path), "weights of an earlier stage", len(tensors), len(used), 0, ignored, fresh)
+
+
+def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
+    """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
+    train = asdict(config.train)
+    for name in ("init_from", "select_on", "warmup", "warmup_portion", "warmup_weight"):
+        del train[name]
+    return TrainSettings(
+        **asdict(config.optim),
+        **train,
+        select="last",
+        seed=config.seed,
+        workers=config.workers,
+        pad_multiple=pad_multiple,
+    )
+
+
+def fingerprint(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> dict[str, Any]:
+    """What a run may not be continued without, beside the settings of the training loop."""
+    system = asdict(config.system)
+    system.pop("activation_checkpointing")
+    parts = {name: asdict(part) for name, part in parts_in_use(config).items()}
+    for name, part in parts.items():
+        del part["root"]
+        part["data"] = datasets[name].source.fingerprint()
+    return {"seed": config.seed, "init_from": config.train.init_from, "system": system, "parts": parts}

@@ -1,0 +1,44 @@
+"""python -m fewshot.train_stage stage=uniref_image: the command line of `fewshot.stages`."""
+
+from __future__ import annotations
+
+from fewshot.cli import Command, Program
+from fewshot.stage_config import StageConfig
+
+
+def run(config: StageConfig, command: Command) -> None:
+    """Train one stage."""
+    from fewshot.stages import train_stage  # here, so that help and refusals do not wait for the libraries
+
+    train_stage(config, command)
+
+
+PROGRAM = Program(
+    module="fewshot.train_stage",
+    config_name="train_stage",
+    schema=StageConfig,
+    about=(
+        "Train a system on a mixture of tasks and data sets, each batch of one of them: the stages of UniRef++. Data "
+        "sets lie where parts.<name>.root says; parts.<name>.ratio=0 leaves one out. A run that was stopped goes on "
+        "with resume=true."
+    ),
+    examples=(
+        (
+            "stage=uniref_image parts.coco.root=<folder> parts.refcoco.root=<folder> parts.refcoco_plus.root=<folder> "
+            "parts.refcocog.root=<folder> train.init_from=<checkpoint>",
+            "images with expressions and detection, from a pretrained checkpoint",
+        ),
+        ("stage=uniref_pretrain parts.objects365.root=<folder>", "boxes of Objects365, from an ImageNet backbone"),
+        ("stage=uniref_video --help", "what the video stage is made of"),
+    ),
+    run=run,
+)
+
+
+def main() -> None:
+    """The command line."""
+    PROGRAM.main()
+
+
+if __name__ == "__main__":
+    main()
