@@ -132,7 +132,7 @@ class ImageKind(Kind):
             seed=config.seed,
             min_area=self.protocol.min_area,
             drop_novel=self.protocol.drop_novel,
-            lists=self.lists(int(config.group), "train"),
+            lists=self.lists(source, int(config.group), "train"),
         )
 
     def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
@@ -147,13 +147,13 @@ class ImageKind(Kind):
             count=rule.count if limit is None else limit,
             queries=rule.queries,
             min_area=self.protocol.min_area,
-            images=self.lists(group, "test"),
+            images=self.lists(source, group, "test"),
         )
 
-    def lists(self, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
+    def lists(self, source: ImageSource, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
         """The images of each class from the list files of `data.lists`; None: from the masks."""
         folder = self.config.data.lists
-        return None if folder is None else read_lists(folder, self.benchmark.name, group, split)
+        return None if folder is None else read_lists(folder, self.benchmark.name, group, split, source)
 
     def test_transform(self) -> Transform:
         size = self.benchmark.test_size

@@ -12,6 +12,7 @@ from episodes.dataset import EpisodeDataset
 from episodes.folds import Folds
 from episodes.official import OfficialTrainEpisodes
 from episodes.sources.base import Source
+from episodes.sources.images import ImageSource
 from episodes.transforms import TrainTransform
 from fewshot.cli import Command
 from fewshot.config import MetaTrainConfig
@@ -93,6 +94,7 @@ def training_episodes(config: MetaTrainConfig, source: Source, folds: Folds) -> 
         flip=benchmark.flip,
         colour=benchmark.colour,
         official=official,
+        keep_object=isinstance(source, ImageSource),
     )
     return EpisodeDataset(source, specs, transform, seed=config.seed, hue=benchmark.episode_hue)
 
