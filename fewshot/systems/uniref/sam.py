@@ -72,6 +72,7 @@ class UniRefSAM(System):
             (`fewshot.nn.value_encoder.Stride16ValueEncoder`); None: supports are refused.
         heads, fusion_head_dim, fusion_dropout: of UniFusion.
         freeze_text: keep the text encoder as it is, as in the video stage of the training.
+        text_dropout: keep the dropout of a frozen text encoder in training, as the official code does.
         text_projection_dropout: dropout of the projected words in training.
         bf16_attention: attend in bfloat16 in the fusion.
         fusion_init: `zero` or `similarity`, see `UniRef`.
@@ -91,6 +92,7 @@ class UniRefSAM(System):
         fusion_head_dim: int = 256,
         fusion_dropout: float = 0.1,
         freeze_text: bool = False,
+        text_dropout: bool = False,
         text_projection_dropout: float = 0.1,
         bf16_attention: bool = False,
         fusion_init: str = "zero",
@@ -108,7 +110,7 @@ class UniRefSAM(System):
         self.fusion = UniFusion(sam.dim, heads, fusion_head_dim, fusion_dropout, bf16=bf16_attention)
         if fusion_init == "similarity":
             self.fusion.start_as_similarity()
-        self.text_lr_absolute, self.text_is_frozen = text_lr_absolute, freeze_text
+        self.text_lr_absolute, self.text_is_frozen, self.text_dropout = text_lr_absolute, freeze_text, text_dropout
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
         self._freeze()
 
@@ -240,9 +242,9 @@ class UniRefSAM(System):
         return 1 - self.sam.padded(padded_masks(_with_masks(queries, unknown)).flatten(0, 1))
 
     def train(self, mode: bool = True) -> UniRefSAM:
-        """Training mode; a frozen text encoder stays in evaluation mode."""
+        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
         super().train(mode)
-        if self.text is not None and self.text_is_frozen:
+        if self.text is not None and self.text_is_frozen and not self.text_dropout:
             self.text.eval()
         return self
 

@@ -105,6 +105,7 @@ def test_a_frozen_text_encoder_stays_in_evaluation_mode() -> None:
     model = tiny(freeze_text=True).train()
     assert not model.text.training and model.fusion.training
     assert not any(p.requires_grad for p in model.text.parameters())
+    assert tiny(freeze_text=True, text_dropout=True).train().text.training
 
 
 def plain_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
