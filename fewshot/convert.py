@@ -1,4 +1,4 @@
-"""`python -m fewshot.convert system=cma checkpoint=… out=…`: an official checkpoint to safetensors and a config.
+"""`python -m fewshot.convert system=… checkpoint=… out=…`: an official checkpoint to safetensors and a config.
 
 The folder it writes is what `weights=` takes, and loads faster than the original. No tokenizer is needed for it.
 """
@@ -6,38 +6,43 @@ The folder it writes is what `weights=` takes, and loads faster than the origina
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from episodes.cli import did_you_mean
-from fewshot.build import build_cma
+from fewshot.build import build_cma, build_uniref
 from fewshot.cli import short_errors
 from fewshot.config import SystemConfig
-from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
+from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, roberta
+from fewshot.systems.base import System
 from fewshot.systems.cma import checkpoint as cma
+from fewshot.systems.uniref import checkpoint as uniref
 from fewshot.weights import CONFIG, WEIGHTS, WeightsReport, load_weights, official_tensors, read_pickle, write_converted
 
 KEYS = {
-    "system": "the system the checkpoint belongs to: cma",
+    "system": "the system the checkpoint belongs to: cma or uniref",
     "checkpoint": "the official file",
     "out": "folder to write",
-    "variant": "cma, base or self; needed for base and self, whose files look alike",
+    "variant": "of cma: cma, base or self; needed for base and self, whose files look alike",
 }
+SYSTEMS = ("cma", "uniref")
 EXAMPLES = """Examples:
   python -m fewshot.convert system=cma checkpoint=group_1/checkpoint.pth out=weights/cma_group1
   python -m fewshot.convert system=cma checkpoint=checkpoint0009.pth out=weights/epoch9
-  python -m fewshot.convert system=cma variant=base checkpoint=base.pth out=weights/base"""
+  python -m fewshot.convert system=cma variant=base checkpoint=base.pth out=weights/base
+  python -m fewshot.convert system=uniref checkpoint=video_joint_r50.pth out=weights/uniref_r50"""
 
 
-def convert(checkpoint: Path, out: Path, variant: str | None = None) -> WeightsReport:
-    """Write `out/model.safetensors` and `out/config.json` from an official CMA checkpoint.
+def convert(checkpoint: Path, out: Path, variant: str | None = None, system: str = "cma") -> WeightsReport:
+    """Write `out/model.safetensors` and `out/config.json` from an official checkpoint of `system`.
 
     Raises:
         FileNotFoundError: no such checkpoint.
         FileExistsError: `out` holds converted weights already, or is a file.
-        ValueError, CheckpointError: it is not a CMA checkpoint; the keys that do not fit are named.
+        ValueError, CheckpointError: it is not a checkpoint of that system; the keys that do not fit are named.
     """
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
@@ -45,17 +50,27 @@ def convert(checkpoint: Path, out: Path, variant: str | None = None) -> WeightsR
         raise FileExistsError(f"{out} is a file: give a folder, which is made where it does not exist")
     if (out / WEIGHTS).exists():
         raise FileExistsError(f"{out / WEIGHTS} exists already: choose another folder, or remove it")
+    official = official_tensors(read_pickle(checkpoint), checkpoint)
     try:
-        sizes = cma.sizes_of(official_tensors(read_pickle(checkpoint), checkpoint), variant)
+        config, empty = fitting(official, system, variant)
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
-    config = SystemConfig(name="cma", **sizes)
-    with torch.device("meta"):
-        text = TextEncoder(roberta(), WordHashTokenizer())  # the tokenizer is not part of the weights
-    system = build_cma(config, text.to_empty(device="cpu"))
-    report = load_weights(system, checkpoint)
-    write_converted(out, system, config, source=checkpoint.name)
+    report = load_weights(empty, checkpoint)
+    write_converted(out, empty, config, source=checkpoint.name)
     return report
+
+
+def fitting(official: Mapping[str, Tensor], system: str, variant: str | None = None) -> tuple[SystemConfig, System]:
+    """The configuration that the tensors of an official checkpoint imply, and a system of these sizes for them."""
+    if system == "cma":
+        config = SystemConfig(name="cma", **cma.sizes_of(official, variant))
+    else:
+        config = SystemConfig(name="uniref", dropout=0.0, **uniref.sizes_of(official))
+    with torch.device("meta"):  # the tokenizer is not part of the weights
+        models = {"roberta": roberta, "bert": bert}
+        text = TextEncoder(models[config.text](), WordHashTokenizer()) if config.text in models else None
+    text = text and text.to_empty(device="cpu")
+    return config, build_cma(config, text) if system == "cma" and text else build_uniref(config, text)
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
@@ -71,8 +86,8 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     missing = [key for key in ("system", "checkpoint", "out") if key not in values]
     if missing:
         raise ValueError(f"missing: {', '.join(f'{key}=…' for key in missing)}; --help lists the keys")
-    if values["system"] != "cma":
-        raise ValueError(f"system {values['system']!r} has no official checkpoints: choose system=cma")
+    if values["system"] not in SYSTEMS:
+        raise ValueError(f"system {values['system']!r} has no official checkpoints: choose one of {', '.join(SYSTEMS)}")
     return values
 
 
@@ -85,7 +100,7 @@ def main() -> None:
     with short_errors():
         values = parse(sys.argv[1:])
         out = Path(values["out"])
-        print(convert(Path(values["checkpoint"]), out, values.get("variant")))
+        print(convert(Path(values["checkpoint"]), out, values.get("variant"), values["system"]))
         print(f"written: {out / WEIGHTS} and {out / CONFIG}")
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot.convert import convert, parse
+from fewshot.convert import convert, fitting, parse
 from fewshot.key_table import check_fit
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.backbones import TinyBackbone
@@ -293,3 +293,22 @@ def test_a_full_size_checkpoint_is_converted(tmp_path: Path) -> None:
     assert system.affinity.support.key.weight.unique().tolist() == pytest.approx([len("support_qkv.Key.weight") / 100])
     with pytest.raises(FileExistsError, match="exists already"):
         convert(tmp_path / "checkpoint.pth", tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "parts"), [("r50_joint", ("bert", "resnet18", 1)), ("r50_obj365", ("none", "none", 365))]
+)
+def test_full_size_checkpoints_of_uniref_are_converted(tmp_path: Path, file: str, parts: tuple[str, str, int]) -> None:
+    """The released sizes of both kinds; the folder says what its system is made of."""
+    keys = json.loads(require_shared("parity", "uniref", f"keys_{file}.json").read_text())
+    state = {key: torch.full(shape, len(key) / 100) for key, (shape, _) in keys.items()}
+    torch.save({"model": state}, tmp_path / "model.pth")
+    report = convert(tmp_path / "model.pth", tmp_path / "out", system="uniref")
+    assert report.used == report.total - 1 and list(report.ignored) == ["criterion._iter"] and not report.fresh
+    config = system_config(tmp_path / "out")
+    assert (config.text, config.value_encoder, config.num_classes) == parts
+    _, system = fitting(state, "uniref")
+    assert load_weights(system, tmp_path / "out").used == len(system.state_dict())
+    name = "detr.controller.layers.2.weight"
+    assert system.controller.layers[2].weight.unique().tolist() == pytest.approx([len(name) / 100])
