@@ -16,7 +16,7 @@ from torch import Tensor
 
 from episodes.clip import Clip
 from episodes.collate import collate_clips
-from episodes.transforms import normalise_frames, resize_clip, short_side_size
+from episodes.transforms import PadTransform, ShortLongTransform, SquareTransform, TestTransform
 from fewshot.media import MediaSource, open_media
 from fewshot.segmentation import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
 from fewshot.supports import SupportList, read_supports
@@ -59,20 +59,6 @@ class Target:
     name: str
     supports: tuple[Clip, ...] = ()
     expression: str | None = None
-
-
-@dataclass(frozen=True)
-class NetworkSize:
-    """At which size a system sees frames: `short` side in pixels, less where the long side would pass `long`."""
-
-    short: int
-    long: int | None = None
-
-    def __call__(self, clip: Clip) -> Clip:
-        """uint8 frames at this size, normalised; masks keep their resolution."""
-        size = short_side_size(clip.size, self.short, self.long)
-        resized = resize_clip(replace(clip, masks=None, ignore=None), (max(1, size[0]), max(1, size[1])))
-        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
 def segment_media(
@@ -167,7 +153,7 @@ class Segmenter:
     Args:
         system: any system, on any device; it is used in eval mode and left as it was.
         targets: what to look for.
-        size: short side of the frames that the network sees, in pixels; None: the size that the system brings.
+        size: side of the frames that the network sees, in pixels, see `network_transform`.
         min_score: frames with a lower score get an empty mask, 0..1.
 
     Raises:
@@ -182,7 +168,7 @@ class Segmenter:
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
         self.system, self.targets, self.min_score = system, tuple(targets), min_score
-        self.fit = network_size(system, size)
+        self.fit = network_transform(system, size)
         self.states = encode_targets(system, targets, self.fit)
 
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
@@ -218,15 +204,19 @@ def device_of(system: System) -> torch.device:
     return next(system.parameters()).device
 
 
-def network_size(system: System, size: int | None) -> NetworkSize:
-    """The given short side, or the size that the system was trained for."""
-    longest = system.test_max_size
-    if size is None or longest is None:
-        return NetworkSize(size or system.test_size, longest)
-    return NetworkSize(size, round(longest * size / system.test_size))
+def network_transform(system: System, size: int | None) -> TestTransform:
+    """Frames as the system was trained to see them (`System.test_rule`), or with another side in pixels."""
+    side = system.test_size if size is None else size
+    if system.test_rule == "square":
+        return SquareTransform(side)
+    if system.test_rule == "pad":
+        return PadTransform(side)
+    if system.test_max_size is None:
+        return TestTransform(side)
+    return ShortLongTransform(side, max(side, round(system.test_max_size * side / system.test_size)))
 
 
-def encode_targets(system: System, targets: Sequence[Target], fit: NetworkSize) -> list[Any]:
+def encode_targets(system: System, targets: Sequence[Target], fit: TestTransform) -> list[Any]:
     """The state of each target; targets that share supports (and the words on them) share it."""
     known: dict[Any, Any] = {}
     states = []

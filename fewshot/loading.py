@@ -12,12 +12,15 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmarks.protocols import get_protocol
+from benchmarks.protocols.images import ImageProtocol
 from fewshot.build import build_system
 from fewshot.config import MetaTrainConfig, SystemConfig
+from fewshot.kinds import LONG_SHARE
 from fewshot.pretrained import TOKENIZER, download, is_hub_name
 from fewshot.stage_config import StageConfig
 from fewshot.systems.base import System
-from fewshot.weights import CONFIG, WEIGHTS, load_trained, read_config, system_config
+from fewshot.weights import CONFIG, SIZES, WEIGHTS, load_trained, read_config, system_config
 
 RUN_CONFIG = "config.yaml"
 
@@ -57,15 +60,19 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
 
 
 def set_test_size(system: System, path: Path) -> None:
-    """The size at which the system in a run folder or converted folder was trained and tested, where it is known."""
+    """How the system in a run folder or converted folder was tested (`Pretrained.test_size`), where that is known."""
     run = stored_run(path)
     if run is not None:
-        system.test_size = run.benchmark.test_size
+        size, protocol = run.benchmark.test_size, get_protocol(run.benchmark.protocol)
+        system.test_size, system.test_max_size, system.test_rule = size, None, "short"
+        if isinstance(protocol, ImageProtocol):
+            system.test_rule = protocol.input_rule
+            system.test_max_size = round(LONG_SHARE * size) if protocol.input_rule == "short" else None
     if run is not None or stored_stage(path) is not None:
         return
     stored = read_config(path if path.is_dir() else path.parent)
-    if "test_size" in stored:
-        system.test_size, system.test_max_size = stored["test_size"], stored.get("test_max_size")
+    for key in SIZES:
+        setattr(system, key, stored.get(key, getattr(system, key)))
 
 
 def stored_system(path: Path) -> SystemConfig | None:

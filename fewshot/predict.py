@@ -24,7 +24,7 @@ KEYS = {
     "support": "image:mask, or class=image:mask; again for each support. image:mask#2 takes object 2 of the mask",
     "text": "the words that refer to the thing, or class=words; again for each expression",
     "out": "folder to write",
-    "size": "short side that the network sees, in pixels; as trained where it is not given",
+    "size": "side of the frames that the network sees, in pixels; as trained where it is not given",
     "chunk": f"frames of one forward pass ({DEFAULT_CHUNK})",
     "min_score": "frames with a lower score get an empty mask, 0 to 1 (0)",
     "preview": "of a video: gif, webp or none (gif)",

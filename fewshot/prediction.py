@@ -126,7 +126,7 @@ def account(system: System, media: Media, segmenter: Segmenter, request: Request
         "weights": request.weights,
         "input": request.input,
         "size": list(media.size),
-        "short_side": segmenter.fit.short,
+        "network_size": list(segmenter.fit.target(media.size)),
         "chunk": request.chunk,
         "min_score": request.min_score,
         "things": [thing(k, target) for k, target in enumerate(segmenter.targets, 1)],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer"  # folder beside the weights
 FILES = ("model.safetensors", "config.json", f"{TOKENIZER}/*")
+RULES = {"short": "the short side", "pad": "the long side", "square": "both sides"}
 CARD = """---
 library_name: fewshot
 pipeline_tag: image-segmentation
@@ -37,7 +38,7 @@ result = model.segment({example})
 result.masks  # (things, frames, height, width)
 ```
 
-It takes {accepts} and sees frames with a short side of {size} pixels. {parameters:,} parameters.
+It takes {accepts} and sees frames at {size} pixels ({rule}). {parameters:,} parameters.
 `config.json` holds what it was built from.
 """
 
@@ -47,14 +48,16 @@ class Pretrained(PyTorchModelHubMixin):
 
     Attributes:
         built_from: the configuration that the system was built from (`fewshot.build.build_system` sets it).
-        test_size: short side of images and frames, in pixels, at which `segment` works unless told otherwise; a run
-            folder brings its own.
-        test_max_size: limit of the long side, in pixels; None: no limit.
+        test_size: side of images and frames, in pixels, at which `segment` works unless told otherwise; a run folder
+            brings its own, as it does for the other two.
+        test_max_size: limit of the long side, in pixels, where the rule is `short`; None: no limit.
+        test_rule: `short`: `test_size` is the short side; `pad`: the long side; `square`: frames are squashed.
     """
 
     built_from: SystemConfig | None = None
     test_size: int = 360
     test_max_size: int | None = None
+    test_rule: str = "short"
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's `save_pretrained` calls this; it then writes the card.
@@ -117,6 +120,7 @@ def card_text(system: Any) -> str:
         example=", ".join(["image", *(parts[p] for p in sorted(shown, reverse=True))]),
         accepts=" and ".join(accepts[p] for p in sorted(system.accepts, reverse=True)),
         size=system.test_size,
+        rule=RULES[system.test_rule],
         parameters=sum(p.numel() for p in system.parameters()),
     )
 

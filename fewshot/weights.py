@@ -29,6 +29,7 @@ from fewshot.systems.uniref import checkpoint as uniref
 from fewshot.training.checkpoint import BEST, FOLDER, CheckpointError, check_system, load_checkpoint
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SIZES = ("test_size", "test_max_size", "test_rule")  # how a system sees pictures of a user's own, see `Pretrained`
 PLANS: dict[str, Callable[[Mapping[str, Tensor], System], Plan]] = {
     "cma": lambda tensors, system: cma.plan(tensors, system.variant),
     "uniref": uniref.plan,
@@ -141,7 +142,7 @@ def write_converted(folder: Path, system: System, config: SystemConfig, source: 
     folder.mkdir(parents=True, exist_ok=True)
     config = replace(config, backbone_weights=None, text_weights=None)  # both are in the weights
     content = {"system": system.name, "source": source, "config": asdict(config)}
-    content |= {"test_size": system.test_size, "test_max_size": system.test_max_size}
+    content |= {key: getattr(system, key) for key in SIZES}
     part = folder / (WEIGHTS + ".part")
     save_file(_separate(system.state_dict()), part)
     part.chmod(0o644)  # safetensors writes files that only their owner can read

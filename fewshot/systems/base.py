@@ -136,7 +136,8 @@ class System(nn.Module, Pretrained):
                 a clip with masks `(T, H, W)`. `fewshot.Support` says more of one, which object of a mask say.
             text: an expression, several, or `{class: expression}`. A system that cannot do without words reads the
                 supports with these words too, unless `Support.text` has others.
-            size: short side of the frames that the network sees, in pixels; None: `test_size`.
+            size: side of the frames that the network sees, in pixels (the short one, or as `test_rule` says); None:
+                `test_size`.
             chunk: frames of one forward pass.
             min_score: frames with a lower score get an empty mask, 0..1.
 

@@ -72,7 +72,7 @@ def test_an_image_with_one_support(call) -> None:
     assert Image.open("found/overlays/photo.jpg").size == (96, 64)
     assert Image.open("found/preview.png").width > 500  # support, input and what was found
     said = results("found")
-    assert said["short_side"] == 32 and said["things"][0]["supports"] == ["red.jpg"]
+    assert said["network_size"] == [32, 48] and said["things"][0]["supports"] == ["red.jpg"]
     assert said["frames"] == [
         {"frame": "photo", "scores": said["frames"][0]["scores"], "pixels": {"object": int((mask > 0).sum())}}
     ]
@@ -87,7 +87,7 @@ def test_several_classes_in_a_folder_of_frames(call) -> None:
     assert all(Image.open(f"found/masks/{name}").mode == "P" for name in names)
     said = results("found")
     assert [(t["label"], t["name"]) for t in said["things"]] == [(1, "red"), (2, "blue")]
-    assert [set(f["pixels"]) for f in said["frames"]] == [{"red", "blue"}] * 3 and said["short_side"] == 48
+    assert [set(f["pixels"]) for f in said["frames"]] == [{"red", "blue"}] * 3 and said["network_size"] == [48, 72]
     assert Image.open("found/preview.webp").n_frames == 3
 
 

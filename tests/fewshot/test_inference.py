@@ -197,9 +197,14 @@ def test_the_size_is_that_of_the_system_unless_it_is_given() -> None:
     system.test_max_size = 72
     system.segment(BOTH, support=[RED_SUPPORT])
     system.segment(BOTH, support=[RED_SUPPORT], size=128)
-    assert seen[1::2] == [(64, 96), (32, 48), (48, 72), (96, 144)]
+    system.test_rule = "square"
+    squashed = system.segment(BOTH, support=[RED_SUPPORT])
+    system.test_rule = "pad"
+    system.segment(BOTH, support=[RED_SUPPORT], size=48)
+    assert seen[1::2] == [(64, 96), (32, 48), (48, 72), (96, 144), (64, 64), (32, 48)]
+    assert iou(squashed["object"][0], square(32, 8)) > 0.9
     for wrong in ({"size": 0}, {"chunk": 0}, {"min_score": 1.5}):
-        with pytest.raises(ValueError, match=r"must be at least 1|at least 1 frame|between 0 and 1"):
+        with pytest.raises(ValueError, match=r"at least 1.*0|between 0 and 1, got 1.5"):
             system.segment(BOTH, support=[RED_SUPPORT], **wrong)
 
 

@@ -13,7 +13,7 @@ import torch
 import fewshot
 from fewshot import pretrained
 from fewshot.build import build_system
-from fewshot.config import SystemConfig
+from fewshot.config import BenchmarkConfig, SystemConfig
 from fewshot.nn.text import roberta
 from fewshot.pretrained import download, is_hub_name
 from fewshot.systems.base import System
@@ -76,7 +76,7 @@ def test_the_folder_can_be_read_by_everybody_and_says_what_it_is(tmp_path: Path)
     assert content["system"] == "prototype" and content["test_size"] == 32
     assert content["config"]["backbone_width"] == 8
     card = files["README.md"].read_text()
-    assert "`prototype` system" in card and "support=[(image, mask)]" in card and "32 pixels" in card
+    assert "`prototype` system" in card and "support=[(image, mask)]" in card and "32 pixels (the short side)" in card
 
 
 def test_a_run_brings_its_test_size_and_is_saved_without_its_paths(tmp_path: Path) -> None:
@@ -89,11 +89,23 @@ def test_a_run_brings_its_test_size_and_is_saved_without_its_paths(tmp_path: Pat
     assert fewshot.load(tmp_path / "saved").test_size == 48
 
 
+@pytest.mark.parametrize(
+    "protocol, expected", [("hsnet", (48, None, "square")), ("bam", (48, None, "pad")), ("uniref", (48, 77, "short"))]
+)
+def test_a_run_on_images_is_seen_as_its_protocol_says(protocol: str, expected: tuple, tmp_path: Path) -> None:
+    benchmark = BenchmarkConfig(name="invented_images", test_size=48, protocol=protocol)
+    write_run(tmp_path / "run", benchmark=benchmark)
+    fewshot.load(tmp_path / "run").save_pretrained(tmp_path / "saved")
+    for folder in ("run", "saved"):
+        system = fewshot.load(tmp_path / folder)
+        assert (system.test_size, system.test_max_size, system.test_rule) == expected
+
+
 def test_a_folder_without_a_test_size_has_that_of_its_system(tmp_path: Path) -> None:
     tiny("prototype").save_pretrained(tmp_path / "saved")
     file = tmp_path / "saved" / "config.json"
     content = json.loads(file.read_text())
-    del content["test_size"], content["test_max_size"]
+    del content["test_size"], content["test_max_size"], content["test_rule"]
     file.write_text(json.dumps(content))
     assert fewshot.load(tmp_path / "saved").test_size == Prototype.test_size
 
