@@ -99,6 +99,7 @@ class UniRef(System):
     accepts = frozenset({"support", "expression"})
     needs = frozenset()
     pad_multiple = 32
+    test_size, test_max_size = 480, 768  # as it is tested on FSS-1000
 
     def __init__(
         self,

@@ -112,6 +112,7 @@ class UniRefSAM(System):
             self.fusion.start_as_similarity()
         self.text_lr_absolute, self.text_is_frozen, self.text_dropout = text_lr_absolute, freeze_text, text_dropout
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
+        self.test_size, self.test_rule = sam.side, "pad"  # the longer side fills the plane
         self._freeze()
 
     def _freeze(self) -> None:
