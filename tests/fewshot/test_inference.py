@@ -21,6 +21,8 @@ from episodes.transforms import TestTransform
 from fewshot import Support, segment
 from fewshot.systems.base import Losses, Prediction, System
 from fewshot.systems.prototype import Prototype
+from tests.fewshot.systems.test_uniref import tiny_uniref
+from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
 from tests.fewshot.tiny import tiny_cma
 from tests.shared import require_shared
 
@@ -306,3 +308,27 @@ def test_a_real_cat_is_found_by_its_colours() -> None:
     truth = np.asarray(Image.open(pairs[0][1])) == 1
     assert result["object"].shape == (1, *truth.shape)
     assert iou(result["object"][0], truth) > truth.mean()  # better than everything at once
+
+
+@pytest.mark.parametrize("make", [tiny_uniref, tiny_sam], ids=["uniref", "uniref_sam"])
+def test_uniref_takes_supports_words_or_both(make: Any) -> None:
+    system = make().eval()
+    supports, both = [RED_SUPPORT, BLUE_SUPPORT], {"support": {"a": [RED_SUPPORT]}, "text": "x"}
+    given = ({"support": supports}, {"text": ["red", "blue"]}, both)
+    results = [system.segment(VIDEO[:2], **arguments, size=32) for arguments in given]
+    assert [r.names for r in results] == [("object",), ("red", "blue"), ("a",)]
+    for result in results:
+        assert result.masks.shape == (len(result.names), 2, 64, 96)
+        assert ((result.scores >= 0) & (result.scores <= 1)).all()
+    assert not torch.equal(results[0].scores, results[2].scores)  # the words matter
+    one = system.segment(VIDEO[1], **given[0], size=32)
+    torch.testing.assert_close(one.scores[:, 0], results[0].scores[:, 1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="nothing says what to look for: give support=... or text=..."):
+        system.segment(VIDEO)
+
+
+def test_a_uniref_without_a_part_refuses_what_it_cannot_take() -> None:
+    with pytest.raises(ValueError, match="system 'uniref_sam' takes no text: leave text=... away"):
+        tiny_sam(text=False).segment(BOTH, text="red")
+    with pytest.raises(ValueError, match=r"system 'uniref_sam' takes no supports .*: leave support=... away"):
+        tiny_sam(supports=False).segment(BOTH, support=[RED_SUPPORT])

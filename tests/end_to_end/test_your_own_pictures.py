@@ -1,0 +1,60 @@
+"""What the page on own pictures tells to type works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.png import write_labels, write_mask
+from fewshot import predict
+from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
+from tests.fewshot.test_media import write_frames, write_video
+from tests.fewshot.test_pretrained import tiny
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-own-pictures.md").read_text()
+pytestmark = pytest.mark.end_to_end
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with every file that the page names."""
+    monkeypatch.chdir(tmp_path)
+    for name, (image, mask) in {"cat": RED_SUPPORT, "dog": BLUE_SUPPORT}.items():
+        Image.fromarray(image).save(f"{name}.jpg", quality=95)
+        write_mask(f"{name}.png", mask)
+    write_labels("ids.png", np.where(RED_SUPPORT[1], 2, BLUE_SUPPORT[1]))
+    Image.fromarray(BOTH).save("photo.jpg")
+    write_frames(tmp_path / "frames", VIDEO[:2])
+    write_video(tmp_path / "film.mp4", VIDEO[:2])
+    return tmp_path
+
+
+def test_the_python_example_runs(place: Path) -> None:
+    (example,) = blocks("python")
+    tiny("prototype").save_pretrained("runs/NAME")
+    names: dict = {}
+    exec(example, names)
+    assert names["result"].masks.shape == (1, 1, 64, 96) and names["both"]["cat"].shape == (2, 64, 96)
+    assert (place / "cat-finder" / "model.safetensors").is_file()
+
+
+def test_the_commands_run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    (commands,) = blocks("bash")
+    for line in commands.strip().splitlines():
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", "fewshot.predict"]
+        tiny("cma" if "text=" in line else "prototype").save_pretrained("runs/NAME")
+        monkeypatch.setattr(sys, "argv", words[2:])
+        predict.main()
+        assert "written: " in capsys.readouterr().out
+    assert (place / "both" / "preview.gif").is_file() and (place / "found" / "preview.png").is_file()
