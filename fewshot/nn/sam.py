@@ -47,6 +47,8 @@ SIZES = {
 class SAM(nn.Module):
     """Image encoder, prompt encoder and mask decoder, with random weights.
 
+    They start as layers of PyTorch do; the library's own start, nearly zero, is for weights that a file replaces.
+
     Args:
         size: `base`, `large`, `huge` or `tiny`, or the numbers themselves.
     """
@@ -61,6 +63,10 @@ class SAM(nn.Module):
         self.side, self.dim = size.side, size.dim
         self.image_encoder, self.prompt_encoder = model.vision_encoder, model.prompt_encoder
         self.mask_decoder = model.mask_decoder
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+                module.reset_parameters()
+        nn.init.normal_(self.prompt_encoder.shared_embedding.positional_embedding)
 
     def padded(self, maps: Tensor) -> Tensor:
         """Images or maps `(..., H, W)` with zeros at the bottom and right, up to the plane: `(..., side, side)`.
@@ -122,7 +128,6 @@ def _config(size: SAMSize) -> SamConfig:
         window_size=size.window,
         global_attn_indexes=list(size.whole),
         num_pos_feats=size.dim // 2,
-        initializer_range=0.02,  # the library's 1e-10 is for weights that a file replaces
     )
     prompt = SamPromptEncoderConfig(
         hidden_size=size.dim, image_size=size.side, patch_size=PATCH, image_embedding_size=size.side // PATCH

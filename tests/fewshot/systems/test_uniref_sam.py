@@ -101,6 +101,19 @@ def test_what_learns() -> None:
     assert sum(len(g["params"]) for g in groups) == len(learns)
 
 
+def test_it_learns() -> None:
+    model, queries, supports = tiny(fusion_init="similarity").train(), clips(2, text="a red cat"), clips(2)
+    optimiser = torch.optim.AdamW(model.parameter_groups(1e-3))
+    seen = []
+    for _ in range(11):
+        total = model.losses(model(queries, model.encode_reference(supports, 1)), queries).total
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        seen.append(float(total.detach()))
+    assert seen[-1] < 0.95 * seen[0], seen
+
+
 def test_a_frozen_text_encoder_stays_in_evaluation_mode() -> None:
     model = tiny(freeze_text=True).train()
     assert not model.text.training and model.fusion.training
