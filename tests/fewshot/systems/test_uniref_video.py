@@ -145,6 +145,7 @@ def test_an_object_that_enters_later_competes_for_pixels_with_its_given_mask() -
     labels = found.labels()
     assert (labels[RIGHT] == 3).all() and (labels[LEFT] == 7).all() and (labels[:, 8:16] == 7).all()
     assert torch.equal(state.memories[3].first.masks[0], area(RIGHT))
+    assert state.memories[3].last is state.memories[3].first  # not what is left of the given mask
     # the memory of object 7 is the mask that was left to it, not what it had claimed
     assert state.memories[7].last.frames == (1,) and not state.memories[7].last.masks[0][RIGHT].any()
 
@@ -172,6 +173,16 @@ def test_the_interpolation_of_logits_is_aligned_for_vos_only() -> None:
     assert values[[22, 24, 26]].tolist() == pytest.approx([1, 0, -1], abs=1e-5)
     values = rvos.step(rvos.start(NETWORK, ["the left half"]), frame(1))[1].probabilities[0, 0].logit()
     assert values[[21, 23, 24, 26]].tolist() == pytest.approx([1, 0.25, -0.25, -1], abs=1e-5)
+
+
+def test_the_padding_of_the_network_is_cropped() -> None:
+    half = torch.zeros(NETWORK, dtype=torch.bool)
+    half[:, :24] = True
+    system = Scripted(lambda number, text, state: (logits_of(half), 0.9))
+    padded = replace(frame(0), sizes=torch.tensor([[32, 32]]))  # 16 of the 48 columns are padding
+    tracker = RVOSTracker(system)
+    found = tracker.step(tracker.start((32, 32), ["the left half"]), padded)[1]
+    assert found.masks[0].sum(1).unique().tolist() == [24]
 
 
 def test_an_expression_is_found_by_words_until_it_has_been_seen() -> None:

@@ -42,6 +42,7 @@ def test_questions_about_one_video_or_image_are_one_unit() -> None:
         ((480, 910), 800, 1333, (703, 1333)),  # limited by the long side
         ((427, 640), None, 1024, (683, 1024)),  # 683.2
         ((500, 333), 800, 1333, (1201, 800)),  # 1201.2
+        ((375, 500), 800, 1333, (800, 1067)),  # 1066.7
         ((1000, 3), 10, 100, (100, 1)),
     ],
 )
@@ -92,7 +93,7 @@ def test_what_is_finished_is_not_done_again_and_half_a_line_does_not_count(tmp_p
 def test_videos_without_enough_truth_are_left_out_with_a_note(tmp_path: Path) -> None:
     labels = np.zeros((12, 16), np.uint8)
     labels[2:6, 3:9] = 1
-    for video, frames in (("long", 4), ("short", 2)):
+    for video, frames in (("long", 3), ("short", 2)):
         for t in range(frames):
             write_labels(tmp_path / "truth" / video / f"{t}.png", labels)
             write_labels(tmp_path / "out" / video / f"{t}.png", labels)
