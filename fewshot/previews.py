@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import maximum_filter
 
 from fewshot.inference import Result, Target
 from fewshot.pictures import Tile, clip_tile, enlarge, overlay, sheet
@@ -32,9 +31,9 @@ def colour_of(k: int) -> tuple[int, int, int]:
 
 def label_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """`(H, W, 3)` uint8 with the things of a label map `(H, W)` picked out; lines grow with the image."""
-    shown = image.astype(np.float32)
     nothing = labels == 0
-    shown[nothing] = 0.15 * shown[nothing] + 0.35 * shown[nothing].mean(-1, keepdims=True) + 95
+    grey = image.mean(-1, dtype=np.float32, keepdims=True)
+    shown = np.where(nothing[..., None], 0.15 * image.astype(np.float32) + 0.35 * grey + 95, image)
     width = max(1, round(min(labels.shape) / 150))
     for k in np.unique(labels[labels > 0]):
         line = inner_border(labels == k, width)
@@ -45,9 +44,7 @@ def label_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def inner_border(mask: np.ndarray, width: int) -> np.ndarray:
     """Pixels `(H, W)` bool of a mask that are less than `width` pixels from its outside (not from the image's edge)."""
-    outside = torch.from_numpy(~mask)[None].float()
-    near = F.max_pool2d(outside, 2 * width + 1, stride=1, padding=width)[0] > 0
-    return mask & near.numpy()
+    return mask & maximum_filter(~mask, 2 * width + 1, mode="constant", cval=False)
 
 
 def with_legend(image: np.ndarray, names: Sequence[str], scores: Sequence[float]) -> Image.Image:

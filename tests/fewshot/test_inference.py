@@ -311,20 +311,30 @@ def test_a_real_cat_is_found_by_its_colours() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_uniref, tiny_sam], ids=["uniref", "uniref_sam"])
-def test_uniref_takes_supports_words_or_both(make: Any) -> None:
-    system = make().eval()
-    supports, both = [RED_SUPPORT, BLUE_SUPPORT], {"support": {"a": [RED_SUPPORT]}, "text": "x"}
-    given = ({"support": supports}, {"text": ["red", "blue"]}, both)
-    results = [system.segment(VIDEO[:2], **arguments, size=32) for arguments in given]
-    assert [r.names for r in results] == [("object",), ("red", "blue"), ("a",)]
-    for result in results:
-        assert result.masks.shape == (len(result.names), 2, 64, 96)
-        assert ((result.scores >= 0) & (result.scores <= 1)).all()
-    assert not torch.equal(results[0].scores, results[2].scores)  # the words matter
-    one = system.segment(VIDEO[1], **given[0], size=32)
-    torch.testing.assert_close(one.scores[:, 0], results[0].scores[:, 1], rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(
+    "arguments, names",
+    [
+        ({"support": [RED_SUPPORT]}, ("object",)),
+        ({"text": ["red", "blue"]}, ("red", "blue")),
+        ({"support": {"a": [RED_SUPPORT]}, "text": "x"}, ("a",)),
+    ],
+    ids=["supports", "words", "both"],
+)
+def test_uniref_takes_supports_words_or_both(make: Any, arguments: dict, names: tuple[str, ...]) -> None:
+    system = make()
+    result = system.segment(BOTH, **arguments, size=32)
+    assert result.names == names and result.masks.shape == (len(names), 1, 64, 96)
+    assert ((result.scores >= 0) & (result.scores <= 1)).all()
     with pytest.raises(ValueError, match="nothing says what to look for: give support=... or text=..."):
-        system.segment(VIDEO)
+        system.segment(BOTH)
+
+
+def test_uniref_looks_at_each_frame_of_a_video() -> None:
+    system, supports = tiny_uniref(), [RED_SUPPORT, BLUE_SUPPORT]
+    video, frame = (system.segment(source, support=supports, size=32) for source in (VIDEO[:2], VIDEO[1]))
+    torch.testing.assert_close(frame.scores[:, 0], video.scores[:, 1], rtol=1e-4, atol=1e-5)
+    with_words = system.segment(VIDEO[1], support=supports, text="the red one", size=32)
+    assert not torch.equal(with_words.scores, frame.scores)
 
 
 def test_a_uniref_without_a_part_refuses_what_it_cannot_take() -> None:
