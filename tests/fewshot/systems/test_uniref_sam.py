@@ -102,16 +102,16 @@ def test_what_learns() -> None:
 
 
 def test_it_learns() -> None:
+    """Small steps against the sign of the gradient."""
     model, queries, supports = tiny(fusion_init="similarity").train(), clips(2, text="a red cat"), clips(2)
-    optimiser = torch.optim.AdamW(model.parameter_groups(1e-3))
+    learns = [p for p in model.parameters() if p.requires_grad]
     seen = []
-    for _ in range(11):
+    for _ in range(7):
         total = model.losses(model(queries, model.encode_reference(supports, 1)), queries).total
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
+        for parameter, gradient in zip(learns, torch.autograd.grad(total, learns), strict=True):
+            parameter.data -= 1e-3 * gradient.sign()
         seen.append(float(total.detach()))
-    assert seen[-1] < 0.95 * seen[0], seen
+    assert seen[-1] < 0.97 * seen[0], seen
 
 
 def test_a_frozen_text_encoder_stays_in_evaluation_mode() -> None:
