@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from episodes.dataset import EpisodeDataset
-from episodes.folds import FOLDS
 from episodes.image_sampler import ImageEpisodes
 from episodes.mixture import Mixture, Part
 from episodes.sources import ImageSource, open_source
@@ -112,12 +111,13 @@ def dataset_of(part: PartConfig, config: StageConfig) -> EpisodeDataset:
 
 
 def specs_of(part: PartConfig, config: StageConfig) -> TaskEpisodes | ImageEpisodes:
-    """The endless episodes of a part, by name."""
+    """The endless episodes of a part, by name; of few-shot images those of the first group's training classes."""
     if part.kind == "fss":
         source = open_source(part.benchmark, part.root)
         if not isinstance(source, ImageSource):
             raise ValueError(f"benchmark {part.benchmark} holds videos: a part of kind fss needs images")
-        return ImageEpisodes(source, FOLDS[part.benchmark], source.folds.groups[0], "train", shots=1, seed=config.seed)
+        group = source.folds.groups[0]
+        return ImageEpisodes(source, source.folds, group, "train", shots=1, seed=config.seed)
     kinds: dict[str, Callable[[TaskSource], TaskEpisodes]] = {
         "ris": lambda source: ReferredImages(source, seed=config.seed),
         "vos": lambda source: FollowedObjects(source, seed=config.seed),
