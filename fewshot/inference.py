@@ -95,7 +95,8 @@ def name_targets(
         targets = [Target(name, clips, each[name]) for name, clips in classes.items()]
     else:
         (clips,) = read_supports(support).values()
-        targets = [Target(name, clips, expression) for name, expression in (words or {"object": None}).items()]
+        asked: dict[str, str | None] = {"object": None} if words is None else {**words}
+        targets = [Target(name, clips, expression) for name, expression in asked.items()]
     if len(targets) > MOST_NAMES:
         raise ValueError(f"{len(targets)} classes or expressions at once: a label map holds {MOST_NAMES}")
     return targets

@@ -125,10 +125,10 @@ def _of_picture(picture: Image.Image, name: str) -> Labels:
 
 def _grey(picture: Image.Image, name: str) -> Image.Image:
     """Black and white that was saved in colours; other colours have no meaning that is known here."""
-    red, green, blue = picture.convert("RGB").split()
-    if not np.array_equal(red, green) or not np.array_equal(red, blue):
+    colours = np.array(picture.convert("RGB"))
+    if (colours != colours[..., :1]).any():
         raise ValueError(f"{name} has colours: save the mask as greyscale (0 and 255) or as a palette image of ids")
-    return red
+    return Image.fromarray(colours[..., 0].copy())
 
 
 def listed(values: np.ndarray) -> str:

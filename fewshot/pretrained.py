@@ -65,8 +65,10 @@ class Pretrained(PyTorchModelHubMixin):
         Raises:
             ValueError: the system was put together by hand, so that nothing could build it again.
         """
+        from fewshot.systems.base import System
         from fewshot.weights import write_converted
 
+        assert isinstance(self, System)
         if self.built_from is None:
             raise ValueError(
                 f"this {type(self).__name__} was put together from modules, so no configuration could build it again: "
@@ -74,7 +76,7 @@ class Pretrained(PyTorchModelHubMixin):
             )
         write_converted(save_directory, self, self.built_from, source="save_pretrained")
         tokenizer = getattr(getattr(self, "text", None), "tokenizer", None)
-        if hasattr(tokenizer, "save_pretrained"):
+        if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(save_directory / TOKENIZER)
 
     @classmethod
