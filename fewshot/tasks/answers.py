@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,9 @@ class VOSAnswerer(Answerer):
         state, tally = None, Tally()
         for frame in self.frames.ahead(item.video, item.frames):
             state = state or self.tracker.start(frame.size)
-            state, found = self.tracker.step(state, frame.batch, self._given(item, frame))
-            tally.add(found)
+            given = self._given(item, frame)
+            state, found = self.tracker.step(state, frame.batch, given)
+            tally.add(found, given)
             if found.ids:
                 write_results(self.benchmark, self.folder, item, [frame.name], found.labels()[None].cpu().numpy())
         return [{"video": item.video, "object": k, **tally.row(k)} for k in item.objects]
@@ -151,13 +152,14 @@ class Tally:
         self.found: dict[int, int] = {}
         self.scores: dict[int, list[float]] = {}
 
-    def add(self, found: FrameMasks) -> None:
-        """Count a frame."""
+    def add(self, found: FrameMasks, given: Collection[int] = ()) -> None:
+        """Count a frame. Objects whose masks are `given` in it were not looked for and have no score there."""
         self.frames += 1
         shown = found.masks.flatten(1).any(1).tolist()
         for k, score, there in zip(found.ids, found.scores, shown, strict=True):
             self.found[k] = self.found.get(k, 0) + there
-            self.scores.setdefault(k, []).append(score)
+            if k not in given:
+                self.scores.setdefault(k, []).append(score)
 
     def row(self, k: int) -> Row:
         """Frames looked at, frames in which object `k` has a pixel, and its mean score."""

@@ -13,6 +13,8 @@ from PIL import Image
 from benchmarks.png import write_labels
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem, RVOSItem, VOSItem
+from fewshot.systems.uniref.video import FrameMasks
+from fewshot.tasks.answers import Tally
 from fewshot.tasks.frames import FrameReader, network_size
 from fewshot.tasks.measures import Measures, Part, davis_measures
 from fewshot.tasks.record import Record
@@ -88,6 +90,17 @@ def test_what_is_finished_is_not_done_again_and_half_a_line_does_not_count(tmp_p
     assert set(finished) == {"a", "b", "d"} and finished["a"]["rows"] == [{"video": "a", "found": 1}]
     answer_all([unit for unit in units if unit.name not in finished], answer, record, progress=False)
     assert asked == ["a", "b", "c", "c"] and set(Record(tmp_path).finished()) == set("abcd")
+
+
+def test_given_masks_have_no_score() -> None:
+    tally = Tally()
+    masks = torch.ones(2, 3, 3, dtype=torch.bool)
+    tally.add(FrameMasks((1, 2), masks.float(), masks, (1.0, 0.5)), {1: masks[0]})
+    masks = torch.stack([masks[0], torch.zeros_like(masks[0])])
+    tally.add(FrameMasks((1, 2), masks.float(), masks, (0.25, 0.25)))
+    assert tally.row(1) == {"frames": 2, "found": 2, "score": 0.25}
+    assert tally.row(2) == {"frames": 2, "found": 1, "score": 0.375}
+    assert tally.row(3) == {"frames": 2, "found": 0, "score": 0.0}
 
 
 def test_videos_without_enough_truth_are_left_out_with_a_note(tmp_path: Path) -> None:
