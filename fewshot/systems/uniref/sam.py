@@ -99,6 +99,7 @@ class UniRefSAM(System):
         text_lr_absolute: float | None = 1e-5,
     ) -> None:
         super().__init__()
+        self.test_size, self.test_rule = sam.side, "pad"  # the longer side fills the plane
         if fusion_init not in FUSION_INITS:
             raise ValueError(f"fusion_init must be one of {', '.join(FUSION_INITS)}, got {fusion_init!r}")
         if text is None and value_encoder is None:

@@ -67,6 +67,13 @@ def test_frames_of_a_clip_are_seen_one_by_one() -> None:
     torch.testing.assert_close(whole[:, 1:2], single)
 
 
+@pytest.mark.parametrize("size", [(30, 120), (120, 30), (40, 40)])
+def test_pictures_of_any_size_fill_the_plane(size: tuple[int, int]) -> None:
+    picture = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    result = tiny().segment(picture, text="the red cat")
+    assert result.masks.shape[-2:] == size
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="expressions, supports, or both"):
         tiny()(clips(1), None)
