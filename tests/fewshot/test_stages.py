@@ -18,14 +18,14 @@ from fewshot.cli import Command, checked, refuse_unknown_keys, register_schemas
 from fewshot.experiment import make_system
 from fewshot.help import composed
 from fewshot.loading import stored_stage, stored_system
-from fewshot.stage_config import PartConfig, StageConfig
+from fewshot.stage_config import KINDS, PartConfig, StageConfig
 from fewshot.stages import dataset_of, mixture_of, named, start_from, train_stage
 from fewshot.training.checkpoint import CheckpointError
 from fewshot.training.step import TrainingStep
 from tests.episodes.image_tree import write_folder
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos
-from tests.fewshot.tasks.trees import write_refcoco
+from tests.fewshot.tasks.trees import write_ref_davis, write_refcoco
 
 STAGES = ("uniref_pretrain", "uniref_image", "uniref_image_fss", "uniref_video")
 SMALL = "sizes=[64]", "max_size=96", "crop_sizes=[]", "crop_range=[48,64]"
@@ -58,6 +58,7 @@ def data(tmp_path: Path) -> Path:
     (tmp_path / "objects.json").write_text(json.dumps(content))
     write_videos(tmp_path / "videos", {k: TinyVideo({1: "dog", 2: "cat"}, []) for k in ("v", "w")})
     write_refcoco(tmp_path / "refcoco")
+    write_ref_davis(tmp_path / "said", {"v": TinyVideo({1: "dog", 2: "cat"}, [])})
     write_folder(tmp_path / "classes", {"cup": 4, "pan": 4, "pot": 4})
     return tmp_path
 
@@ -71,6 +72,7 @@ def part(data: Path, kind: str) -> PartConfig:
         "still_vos": files,
         "vos": dict(benchmark="vos_folder", split="all", root=str(data / "videos")),
         "ris": dict(benchmark="refcoco", split="val", root=str(data / "refcoco")),
+        "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_share=1.0),
         "fss": dict(benchmark="folder", root=str(data / "classes")),
     }
     return PartConfig(kind=kind, **places[kind], **small)
@@ -123,7 +125,7 @@ def test_keys_of_parts_are_free_and_others_are_not() -> None:
         refuse_unknown_keys(["trian.steps=3"], StageConfig)
 
 
-@pytest.mark.parametrize("kind", ["detection", "still_vos", "vos", "ris", "fss"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_task_learns(data: Path, kind: str) -> None:
     """One batch, again and again: the loss falls."""
     config = configured(data, [kind], "system.mask_aux=true")
@@ -141,6 +143,8 @@ def test_every_task_learns(data: Path, kind: str) -> None:
         totals.append(total.item())
     assert np.mean(totals[-3:]) < 0.8 * np.mean(totals[:3]), totals
     assert {"loss_mask", "loss_mask_iou_0", "loss_ce_enc"} <= set(terms)
+    given = {"supports": batch.supports is not None, "words": batch.queries.expressions[0] is not None}
+    assert given == {"supports": kind in ("fss", "vos", "rvos", "still_vos"), "words": kind in ("ris", "rvos")}
 
 
 def test_masks_are_learnt_from_boxes(data: Path) -> None:

@@ -14,9 +14,11 @@ from fewshot.losses.boxes import to_corners
 from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_loss
 from fewshot.losses.segmentation import dice_loss
 from fewshot.losses.sim_ota import sim_ota
+from fewshot.systems.base import Prediction
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks
+from tests.fewshot.systems.test_uniref import tiny_uniref, without_words
 from tests.fewshot.tiny import clips
 
 QUERIES, TOKENS, CLASSES, LAYERS, SIDE, STRIDE = 40, 60, 7, 3, 32, 4
@@ -210,3 +212,34 @@ def test_targets_need_masks_of_the_frames_size() -> None:
         targets_of(replace(batch, masks=(None,)))
     with pytest.raises(ValueError, match=r"masks of \(60, 64\)"):
         targets_of(replace(batch, masks=(batch.masks[0][:, :60],)))
+
+
+def test_masks_that_words_refer_to_are_learnt_at_stride_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = tiny_uniref(mask_stride=1), clips(2)
+    sizes: list[tuple[int, ...]] = []
+    computed = model.masks_of
+
+    def masks_of(*given: object, **options: object) -> Tensor:
+        masks = computed(*given, **options)
+        sizes.append(tuple(masks.shape[1:]))
+        return masks
+
+    monkeypatch.setattr(model, "masks_of", masks_of)
+    for queries, size in ((batch, (16, 16)), (without_words(batch), (64, 64))):
+        sizes.clear()
+        model.losses(model(queries, None), queries)
+        assert set(sizes) == {size}
+
+
+def test_micro_batches_count_by_their_visible_frames() -> None:
+    model, batch = tiny_uniref(), clips(2)
+    found = model(batch, None)
+    alone, half = model.losses(found, batch), model.losses(found, batch, num_frames=8.0)  # 4 of 8 frames of the step
+    torch.testing.assert_close(half.total, alone.total / 2)
+    torch.testing.assert_close(half.terms["loss_mask"], alone.terms["loss_mask"] / 2)
+
+
+def test_the_losses_are_for_its_own_predictions() -> None:
+    model, batch = tiny_uniref(), clips(1)
+    with pytest.raises(TypeError, match="its own predictions, got Prediction"):
+        model.losses(Prediction(torch.zeros(1, 2, 1, 16, 16)), batch)
