@@ -49,7 +49,8 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
         "official" if numbers["boxinst"] else "none",
     )
     with trained_as(model, setting):
-        state = None if supports is None else model.encode_reference(supports, 1)
+        shots = 0 if supports is None else len(supports) // len(queries)
+        state = model.encode_reference(supports, shots)
         found = model(queries, state)
         losses = model.losses(found, queries)
         losses.total.backward()
@@ -95,20 +96,31 @@ def clips_of(case: Mapping[str, Any], weak: bool) -> tuple[ClipBatch | None, Cli
         images = [image_of(recipe) for recipe in case["images"]]
         if weak or labels is not None or any(len(r) != 1 for r in rects):
             return None, with_instances(images, rects, labels, weak, case)
-        return None, batch_of(images, texts, masks_of(images, rects))
+        return supports_of(case), batch_of(images, texts, masks_of(images, rects))
     frames = [image_of(recipe) for recipe in case["frames"]]
     masks = masks_of(frames, rects)
     return batch_of(frames[::2], masks=masks[::2]), batch_of(frames[1::2], texts, masks[1::2])
 
 
+def supports_of(case: Mapping[str, Any]) -> ClipBatch | None:
+    """The masked support images of a case without frames, image by image; None without."""
+    supports = case.get("supports", [])
+    if not supports:
+        return None
+    flat = [s for group in supports for s in (group if isinstance(group, list) else [group])]
+    images = [image_of(s["image"]) for s in flat]
+    return batch_of(images, masks=masks_of(images, [[s["mask_rect_xyxy"]] for s in flat]))
+
+
 def per_image(case: Mapping[str, Any], images: int, wanted: Callable[[Any], bool]) -> list[list[Any]] | None:
-    """The list of a case that holds a list of wanted things for each image, whatever it is called."""
+    """The list of a case that holds a list of wanted things for each image; one that is called `xyxy` comes first."""
 
     def fits(value: Any) -> bool:
         lists = isinstance(value, list) and len(value) == images and all(isinstance(v, list) for v in value)
         return lists and any(value) and all(wanted(x) for v in value for x in v)
 
-    return next((value for name, value in case.items() if name != "token_ids" and fits(value)), None)
+    names = sorted(case, key=lambda name: "xyxy" not in name)
+    return next((case[name] for name in names if name != "token_ids" and fits(case[name])), None)
 
 
 def is_rectangle(value: Any) -> bool:
