@@ -105,5 +105,15 @@ class UniFusion(nn.Module):
         shift, scale, gate = self.modulation(F.silu(reference.embed))[:, None].chunk(3, -1)
         return gate * (read * (1 + scale) + shift)
 
+    def retrieve(self, tokens: Tensor, keys: Tensor, values: Tensor, padding: Tensor) -> Tensor:
+        """Plain values that image tokens retrieve with the attention of this module, mean of the heads: `(B, L, c)`.
+
+        Args:
+            tokens: `(B, L, C)`; keys: `(B, S, C)`; values: `(B, S, c)`, not projected; padding: `(B, S)` bool.
+        """
+        query, key = self._heads(self.query(self.norm_tokens(tokens))), self._heads(self.key(self.norm_keys(keys)))
+        value = values[:, None].expand(-1, self.heads, -1, -1).to(query.dtype)
+        return attention(query, key, value.contiguous(), padding).mean(1)
+
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b l (h d) -> b h l d", h=self.heads)

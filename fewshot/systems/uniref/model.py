@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.losses.masks import visible_frames
-from fewshot.losses.warmup import prototype_warmup
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.deformable_transformer import Decoded, DeformableTransformer
 from fewshot.nn.fusion import Words
@@ -40,6 +39,7 @@ from fewshot.systems.base import Losses, Prediction, System
 from fewshot.systems.uniref.detection import Detection, best_queries
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.recipe import learning_groups
+from fewshot.systems.uniref.start import reference_warmup, start_as_readout
 from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks, similarity_of
@@ -85,7 +85,7 @@ class UniRef(System):
         text_projection_dropout: dropout of the projected words in training.
         bf16_attention: attend in bfloat16 in the fusion, as the released weights were trained.
         fusion_init: `zero`: the fusion starts as the identity; `similarity`: it starts as attention by feature
-            similarity that lets the retrieved values pass, for training from scratch.
+            similarity, and the masks as what it retrieves, for training from scratch (`fewshot.systems.uniref.start`).
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
         mask_aux: add the auxiliary mask losses of the video stage.
         box_supervision: learn masks from boxes, as in pretraining: `none`, `fixed`, or `official`, which exchanges red
@@ -150,6 +150,8 @@ class UniRef(System):
             # does so with the weight at which it stopped
             self.register_buffer("mask_calls", torch.zeros((), dtype=torch.long))
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
+        if fusion_init == "similarity":
+            start_as_readout(self.pixel_decoder, self.controller, MASK_CHANNELS)
         self._freeze(freeze_backbone, freeze_text)
 
     @staticmethod
@@ -357,16 +359,11 @@ class UniRef(System):
     def warmup_losses(
         self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
-        """Prototype loss on the projected levels at strides 8 and 16, where the fusion compares query and support."""
-        if supports is None:
+        """Losses of two simple read-outs of the supports at strides 8 and 16, see `reference_warmup`."""
+        if supports is None or self.fusion is None:
             raise ValueError("the warm-up needs supports, and these episodes have none: train with warmup=none")
-        parts = []
-        levels = zip(self.project(self.see(supports.frames)), self.project(self.see(queries.frames)), strict=True)
-        for support, query in list(levels)[:WARMUP_LEVELS]:
-            support, query = support.unflatten(0, (len(supports), -1)), query.unflatten(0, (len(queries), -1))
-            parts.append(prototype_warmup(support, query, supports, queries, shots, num_frames).total)
-        total = torch.stack(parts).mean()
-        return Losses(total=total, terms={"loss_mask": total})
+        support, query = (self.project(self.see(x.frames))[:WARMUP_LEVELS] for x in (supports, queries))
+        return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames)
 
 
 def frames_of(clips: Sequence[Tensor], frames: int) -> list[Tensor]:

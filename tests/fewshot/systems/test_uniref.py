@@ -261,7 +261,7 @@ def test_masks_are_computed_for_chosen_queries() -> None:
 
 def test_coordinates_are_pixels_of_the_image_itself() -> None:
     """The same features and reference points give another mask in a frame of another unpadded size."""
-    model, queries = tiny_uniref(), padded(clips(1), 96, 96)
+    model, queries = tiny_uniref(fusion_init="zero"), padded(clips(1), 96, 96)
     sizes = [found_by(model, q, None) for q in (queries, replace(queries, sizes=torch.tensor([[64, 50]])))]
     assert torch.equal(sizes[0].states, sizes[1].states) and not torch.equal(sizes[0].masks, sizes[1].masks)
 

@@ -1,0 +1,77 @@
+"""A UniRef++ that starts as a read-out of its supports: what it retrieves, what it shows, what the warm-up teaches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from episodes.batch import ClipBatch
+from fewshot.nn.backbones import TinyBackbone
+from fewshot.nn.unifusion import UniFusion
+from fewshot.nn.value_encoder import TinyValueEncoder
+from fewshot.systems.uniref import Sizes, UniRef
+from fewshot.systems.uniref.start import retrieved_masks
+from tests.fewshot.tiny import clips
+
+SIZES = Sizes(
+    hidden_dim=64,
+    heads=4,
+    encoder_layers=1,
+    decoder_layers=1,
+    feedforward_dim=64,
+    num_queries=1,
+    fusion_heads=4,
+    fusion_head_dim=32,
+    fusion_dropout=0.0,
+)
+
+
+def wordless(batch: ClipBatch) -> ClipBatch:
+    """The same clips without expressions."""
+    return replace(batch, expressions=(None,) * len(batch))
+
+
+def test_a_place_retrieves_the_mask_of_the_place_that_looks_like_it() -> None:
+    """Features are 1 of 2 random vectors, on and off the object: attention by similarity tells them apart."""
+    torch.manual_seed(0)
+    fusion = UniFusion(32, 4, 16, 0.0)
+    fusion.start_as_similarity()
+    supports, queries = clips(1, frames=1), clips(1, frames=1, seed=1)
+    share = torch.nn.functional.adaptive_avg_pool2d(supports.masks[0][:, None].float(), (8, 8))
+    looks = torch.randn(2, 32)
+    features = (share > 0.5).float() * looks[0, :, None, None] + (share <= 0.5).float() * looks[1, :, None, None]
+    read = retrieved_masks(fusion, features, features, supports, len(queries), shots=1)
+    assert read.shape == (1, 1, 8, 8)
+    inside = share[:, 0] > 0.5
+    assert read[0][inside].min() > 0.8 and read[0][~inside].max() < 0.2
+
+
+def test_before_any_training_masks_follow_the_support() -> None:
+    """The query shows its square brighter than the ground, as the support does: the first logits are higher there."""
+    torch.manual_seed(0)
+    model = UniRef(
+        TinyBackbone(16), None, TinyValueEncoder(64), SIZES, freeze_backbone="none", fusion_init="similarity"
+    )
+    supports, queries = wordless(clips(1, frames=1)), wordless(clips(1, frames=1, seed=1))
+    with torch.no_grad():
+        state = model.eval().encode_reference(supports, 1)
+        masks = model(queries, state).masks[0, 0, 0]
+        inverted = replace(supports, masks=tuple(~m for m in supports.masks))
+        against = model(queries, model.encode_reference(inverted, 1)).masks[0, 0, 0]
+    inside = queries.masks[0][0, 2::4, 2::4]
+    gap = masks[inside].mean() - masks[~inside].mean()
+    assert gap > 0
+    assert against[inside].mean() - against[~inside].mean() < gap
+
+
+def test_the_warm_up_teaches_projection_and_fusion_and_several_queries_share_their_supports() -> None:
+    torch.manual_seed(0)
+    model = UniRef(
+        TinyBackbone(16), None, TinyValueEncoder(64), SIZES, freeze_backbone="none", fusion_init="similarity"
+    )
+    losses = model.warmup_losses(wordless(clips(2, frames=1)), wordless(clips(4, frames=1, seed=1)), shots=1)
+    assert set(losses.terms) == {"loss_prototype", "loss_retrieval"}
+    losses.total.backward()
+    for weight in (model.level_projection.levels[0][0].weight, model.fusion.query.weight, model.fusion.key.weight):
+        assert weight.grad is not None and weight.grad.abs().sum() > 0
