@@ -27,6 +27,13 @@ SIZES = Sizes(
 )
 
 
+def from_scratch() -> UniRef:
+    """A small model at its start."""
+    torch.manual_seed(0)
+    parts = TinyBackbone(16), None, TinyValueEncoder(64), SIZES
+    return UniRef(*parts, freeze_backbone="none", fusion_init="similarity")
+
+
 def wordless(batch: ClipBatch) -> ClipBatch:
     """The same clips without expressions."""
     return replace(batch, expressions=(None,) * len(batch))
