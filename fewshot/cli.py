@@ -124,7 +124,8 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
         ValueError: an argument `key=value` with a key that the schema does not know.
     """
     known = [key.name for key in schema_keys(schema)]
-    valid, free = {*known, *sections(schema)}, tables(schema)
+    valid = {*known, *sections(schema)}
+    rows = {name: {key.name for key in schema_keys(row)} for name, row in tables(schema).items()}
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         name = name.lstrip("+~")
@@ -132,7 +133,12 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type) -> None:
             raise ValueError(f"{argument}: write {argument[2:]}, without dashes")
         if not equals or name.startswith("-") or name.split("@")[0].split("/")[0].split(".")[0] in HYDRA:
             continue
-        if name.split("@")[0] not in valid and name.split(".")[0] not in free:
+        table, *inside = name.split(".")
+        if table in rows and len(inside) == 2:  # the name of a row is free, its keys are not
+            if inside[1] not in rows[table]:
+                raise ValueError(f"unknown key {name!r}.{did_you_mean(inside[1], rows[table])} --help lists every key.")
+            continue
+        if name.split("@")[0] not in valid:
             short = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
             hint = f" Did you mean {short[name]!r}?" if name in short else did_you_mean(name, valid)
             raise ValueError(f"unknown key {name!r}.{hint} --help lists every key.")

@@ -10,7 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from fewshot.keys import Key, schema_keys, sections
+from fewshot.keys import Key, schema_keys, sections, tables
 
 WIDTH = 110
 COLUMN = 34  # where the meanings start
@@ -29,6 +29,10 @@ def help_text(program: str, about: str, examples: Sequence[tuple[str, str]], sch
     for name, section in sections(schema).items():
         lines += ["", f"  {(section.__doc__ or '').strip().splitlines()[0]}"]
         lines += key_lines(list(schema_keys(section, f"{name}.")), config)
+    for name, row in tables(schema).items():
+        defaults = OmegaConf.create({name: {"<name>": OmegaConf.structured(row)}})
+        lines += ["", f"  {(row.__doc__ or '').strip().splitlines()[0]} With its defaults:"]
+        lines += key_lines(list(schema_keys(row, f"{name}.<name>.")), defaults)
     lines += ["", *MORE]
     return "\n".join(lines)
 

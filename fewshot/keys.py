@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ def sections(schema: type) -> dict[str, type]:
     return {entry.name: types[entry.name] for entry in fields(schema) if is_dataclass(types[entry.name])}
 
 
-def tables(schema: type) -> tuple[str, ...]:
-    """The fields of a dataclass whose keys are free: dictionaries of dataclasses."""
-    return tuple(name for name, kind in get_type_hints(schema).items() if get_origin(kind) is dict)
+def tables(schema: type) -> dict[str, type]:
+    """The fields of a dataclass that are dictionaries of dataclasses, with these: their keys are free."""
+    types = get_type_hints(schema).items()
+    return {name: get_args(kind)[1] for name, kind in types if get_origin(kind) is dict}
 
 
 def value_of(config: Any, name: str) -> Any:
