@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ def runner_of(case: dict[str, Any]) -> str:
     if not kinds:
         raise AssertionError(f"unknown kind of case: { {k: case.get(k) for k in ('module', 'model', 'task', 'mode')} }")
     return kinds[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_model_at_a_time() -> Iterator[None]:
+    """The cases share a model of more than a gigabyte; the tests after them need not carry it."""
+    yield
+    module = sys.modules.get("tests.parity.uniref_model")
+    if module is not None:
+        module.forget_models()
 
 
 @pytest.mark.parametrize("folder", cases())

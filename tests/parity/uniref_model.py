@@ -66,6 +66,11 @@ def model_of(case: dict[str, Any], folder: Path) -> UniRef:
     return model.eval()
 
 
+def forget_models() -> None:
+    """Give the memory of the kept model back."""
+    _model.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _model(root: Path, name: str) -> tuple[UniRef, dict[str, Tensor]]:
     numbers = json.loads((root / "models.json").read_text())[name]
