@@ -10,14 +10,16 @@ from torch import nn
 
 from fewshot.config import SystemConfig
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.nn.sam import SAM
 from fewshot.nn.swin import Swin
 from fewshot.nn.text import TextEncoder, bert_from_folder, roberta_from_folder, small_text_encoder
-from fewshot.nn.value_encoder import TinyValueEncoder, ValueEncoder
+from fewshot.nn.value_encoder import Stride16ValueEncoder, TinyValueEncoder, ValueEncoder
 from fewshot.systems.base import System
 from fewshot.systems.cma import CMA, Sizes
 from fewshot.systems.prototype import Prototype
 from fewshot.systems.uniref import Sizes as UniRefSizes
 from fewshot.systems.uniref import UniRef
+from fewshot.systems.uniref.sam import UniRefSAM
 from fewshot.weights import official_tensors, read_pickle
 
 SWIN_SIZES = ("tiny", "small", "base", "large")
@@ -42,6 +44,7 @@ def build_system(config: SystemConfig, recipe: str = "fixed") -> System:
         "cma": _cma,
         "prototype": _prototype,
         "uniref": _uniref,
+        "uniref_sam": _uniref_sam,
     }
     if config.name not in builders:
         raise ValueError(f"unknown system {config.name!r}: choose one of {', '.join(sorted(builders))}")
@@ -145,6 +148,28 @@ def build_value_encoder(config: SystemConfig) -> nn.Module | None:
 
 def _uniref(config: SystemConfig, recipe: str) -> System:
     return build_uniref(config, build_text_encoder(config), recipe)
+
+
+def build_uniref_sam(config: SystemConfig, text: TextEncoder | None, recipe: str = "fixed") -> UniRefSAM:
+    """UniRef++ as a plug-in of a Segment Anything of the configured size, with random weights."""
+    sam = SAM(config.sam_size)
+    return UniRefSAM(
+        sam,
+        text,
+        None if config.value_encoder == "none" else Stride16ValueEncoder(sam.dim),
+        heads=config.heads,
+        fusion_head_dim=config.fusion_head_dim,
+        fusion_dropout=config.fusion_dropout,
+        freeze_text=config.freeze_text,
+        text_dropout=recipe == "official",
+        bf16_attention=config.bf16_attention,
+        fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
+        text_lr_absolute=None if config.text == "small" else 1e-5,
+    )
+
+
+def _uniref_sam(config: SystemConfig, recipe: str) -> System:
+    return build_uniref_sam(config, build_text_encoder(config), recipe)
 
 
 def _check_width(config: SystemConfig) -> None:

@@ -44,7 +44,7 @@ PROTOCOLS = ("cma", "cma_per_class", "davis", "hsnet", "pfenet", "bam", "uniref"
 class SystemConfig:
     """A system and its sizes. `experiments/system/*.yaml` fill it."""
 
-    name: str = key(MISSING, "the system", choices=("cma", "prototype", "uniref"))
+    name: str = key(MISSING, "the system", choices=("cma", "prototype", "uniref", "uniref_sam"))
     variant: str = key(
         "cma",
         "cma only: affinity: that of the CMA paper, its baseline without any, or self affinity alone",
@@ -86,6 +86,7 @@ class SystemConfig:
     fusion_head_dim: int = key(256, "uniref only: width of each head of UniFusion", minimum=1)
     fusion_dropout: float = key(0.1, "uniref only: dropout of UniFusion's attention, 0 to 1", minimum=0)
     bf16_attention: bool = key(False, "uniref only: bfloat16 in UniFusion's attention, as the released models on a GPU")
+    sam_size: str = key("huge", "uniref_sam only: size of Segment Anything", choices=("base", "large", "huge", "tiny"))
     num_classes: int = key(1, "uniref only: classes of the score head; 365 for the Objects365 pre-training", minimum=1)
     mask_stride: int = key(4, "uniref only: pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1)
     mask_aux: bool = key(False, "uniref only: the two auxiliary mask losses of the video stage")

@@ -26,6 +26,7 @@ from fewshot.key_table import Plan, WeightsReport, check_fit, convert
 from fewshot.systems.base import System
 from fewshot.systems.cma import checkpoint as cma
 from fewshot.systems.uniref import checkpoint as uniref
+from fewshot.systems.uniref import sam_checkpoint as uniref_sam
 from fewshot.training.checkpoint import BEST, FOLDER, CheckpointError, check_system, load_checkpoint
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -33,6 +34,7 @@ SIZES = ("test_size", "test_max_size", "test_rule")  # how a system sees picture
 PLANS: dict[str, Callable[[Mapping[str, Tensor], System], Plan]] = {
     "cma": lambda tensors, system: cma.plan(tensors, system.variant),
     "uniref": uniref.plan,
+    "uniref_sam": uniref_sam.plan,
 }
 # what training scripts leave in a checkpoint beside tensors and plain types
 HARMLESS = [
