@@ -99,7 +99,10 @@ def packed_attention(
     rows, _, length, _ = query.shape
     there = query.new_ones(rows, key.shape[-2], dtype=torch.bool) if padding is None else ~padding
     keys = there.sum(1, dtype=torch.int32)
-    out = (kernel or flash_kernel())(
+    kernel = kernel or flash_kernel()
+    if kernel is None:
+        raise ModuleNotFoundError("packed attention needs a kernel: install the extra `flash`, or give one")
+    out = kernel(
         rearrange(query, "n h l d -> (n l) h d"),
         rearrange(key, "n h s d -> n s h d")[there],
         rearrange(value, "n h s d -> n s h d")[there],

@@ -129,9 +129,7 @@ def _config(size: SAMSize) -> SamConfig:
         global_attn_indexes=list(size.whole),
         num_pos_feats=size.dim // 2,
     )
-    prompt = SamPromptEncoderConfig(
-        hidden_size=size.dim, image_size=size.side, patch_size=PATCH, image_embedding_size=size.side // PATCH
-    )
+    prompt = SamPromptEncoderConfig(hidden_size=size.dim, image_size=size.side, patch_size=PATCH)
     decoder = SamMaskDecoderConfig(
         hidden_size=size.dim, mlp_dim=8 * size.dim, iou_head_hidden_dim=size.dim, layer_norm_eps=1e-5
     )

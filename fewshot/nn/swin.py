@@ -200,6 +200,7 @@ class WindowAttention(nn.Module):
         side = 2 * window - 1
         table = nn.init.trunc_normal_(torch.empty(side * side, self.heads), std=0.02)
         self.relative_position_bias_table = nn.Parameter(table)
+        self.relative_position_index: Tensor
         self.register_buffer("relative_position_index", relative_positions(window), persistent=False)
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 

@@ -177,6 +177,7 @@ class TinyValueEncoder(nn.Module):
         return [self._value(masks, level) for level in levels]
 
     def _value(self, masks: Tensor, level: Tensor) -> Tensor:
-        share = F.adaptive_avg_pool2d(masks[:, None].to(level.dtype), level.shape[-2:])
+        size = (level.shape[-2], level.shape[-1])
+        share = F.adaptive_avg_pool2d(masks[:, None].to(level.dtype), size)
         told = (2 * share - 1) * self.strength[:, None, None]
         return torch.cat([told, self.feature(share * level)], 1)

@@ -161,12 +161,15 @@ class UniRefSAM(System):
         """
         check_references(state, len(queries))
         words = self.read(queries.expressions)
-        if words is None and state is None:
+        if words is not None:
+            sentence = words.sentence
+        elif state is not None:
+            sentence = state.levels[0].embed
+        else:
             raise ValueError("UniRefSAM segments what is referred to: give the clips expressions, supports, or both")
         t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
         features = self.see(self.sam.padded(queries.frames.flatten(0, 1)))
         fused = self.fuse(features, words, state, len(queries))
-        sentence = words.sentence if words is not None else state.levels[0].embed
         prompts = repeat(sentence, "n c -> (n t) c", t=t)
         low, quality = self.sam.decode(fused, prompts)
         masks = self.enlarged(low)[:, :height, :width].unflatten(0, (-1, t))[:, :, None]
