@@ -67,10 +67,11 @@ def fitting(official: Mapping[str, Tensor], system: str, variant: str | None = N
     else:
         config = SystemConfig(name="uniref", dropout=0.0, **uniref.sizes_of(official))
     with torch.device("meta"):  # the tokenizer is not part of the weights
-        models = {"roberta": roberta, "bert": bert}
-        text = TextEncoder(models[config.text](), WordHashTokenizer()) if config.text in models else None
-    text = text and text.to_empty(device="cpu")
-    return config, build_cma(config, text) if system == "cma" and text else build_uniref(config, text)
+        encoder = bert() if config.text == "bert" else roberta() if config.text == "roberta" else None
+        text = None if encoder is None else TextEncoder(encoder, WordHashTokenizer()).to_empty(device="cpu")
+    if system == "cma" and text is not None:
+        return config, build_cma(config, text)
+    return config, build_uniref(config, text)
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ SIZES = Sizes(
     num_queries=6,
     fusion_heads=4,
     fusion_head_dim=16,
+    fusion_dropout=0.0,
 )
 
 
@@ -44,7 +45,7 @@ def tiny_uniref(
             small_text_encoder(dim=32, layers=1, dropout=0.0, vocabulary=64) if text else None,
             TinyValueEncoder(sizes.hidden_dim) if supports else None,
             sizes,
-            **{"freeze_backbone": "none", "fusion_init": "similarity", **options},
+            **{"freeze_backbone": "none", "fusion_init": "similarity", "text_projection_dropout": 0.0, **options},
         ).eval()
 
 
@@ -305,7 +306,7 @@ def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
         losses = model.losses(in_float32(found), queries)
         losses.total.backward()
         totals.append(losses.total.item())
-    assert totals[1] == pytest.approx(totals[0], rel=2e-2)
+    assert totals[1] == pytest.approx(totals[0], rel=3e-2)
 
 
 def test_frozen_parts_ask_for_no_gradient() -> None:
