@@ -11,12 +11,23 @@ import yaml
 from omegaconf import OmegaConf
 
 import experiments
+from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.sources.tasks import TASKS
 from fewshot.cli import checked, register_schemas
-from fewshot.config import MetaTrainConfig
+from fewshot.config import MetaTestConfig, MetaTrainConfig
 from fewshot.help import composed
-from fewshot.keys import schema_keys
+from fewshot.keys import schema_keys, sections
+from fewshot.stage_config import StageConfig, parts_in_use
+from fewshot.task_config import TaskTestConfig
 
 FOLDER = Path(experiments.__file__).parent
+SCHEMAS = {
+    "meta_train": MetaTrainConfig,
+    "meta_test": MetaTestConfig,
+    "task_test": TaskTestConfig,
+    "train_stage": StageConfig,
+}
+ONLY_TESTED = [name for name, folds in FOLDS.items() if folds.test_only]
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
@@ -30,26 +41,90 @@ def schemas():
     register_schemas()
 
 
+def options(group: str) -> list[str]:
+    """The files of a group of settings."""
+    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+
+
+def test_every_group_of_settings_is_tested_here():
+    groups = {path.parent.name for path in FOLDER.rglob("*/*.yaml")}
+    assert groups == {option.partition("=")[0] for option in OPTIONS} | {"stage", "task", "train", "sweeps", "settings"}
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_gives_a_valid_configuration(option):
-    extra = ["data.root=somewhere"] if "mini_ref" in option else []
-    if option == "benchmark=mini_ref_sailvos":
-        checked(composed("meta_test", [option, *extra]))  # it only tests
+    extra = []
+    benchmark = option.removeprefix("benchmark=")
+    if benchmark in IMAGE_BENCHMARKS:  # without expressions, so not for the default system
+        extra += ["group=0", "system=prototype"]
+    if benchmark in FOLDS and not benchmark.startswith("invented"):
+        extra += ["data.root=somewhere"]
+    program = "meta_test" if benchmark in ONLY_TESTED else "meta_train"
+    config = checked(composed(program, [option, *extra]))
+    if option.startswith("benchmark="):
+        assert config.benchmark.name == benchmark
+
+
+@pytest.mark.parametrize("system", ["prototype", "uniref_tiny"])
+@pytest.mark.parametrize("benchmark", IMAGE_BENCHMARKS)
+def test_systems_without_expressions_take_every_benchmark_of_images(benchmark, system):
+    typed = [f"benchmark={benchmark}", f"system={system}", "group=0", "data.root=somewhere"]
+    if benchmark in ONLY_TESTED:
+        with pytest.raises(ValueError, match=f"{benchmark} only tests"):
+            checked(composed("meta_train", typed))
+        checked(composed("meta_test", typed))
     else:
-        checked(composed("meta_train", [option, *extra]))
+        checked(composed("meta_train", typed))
 
 
-@pytest.mark.parametrize("name", ["meta_train", "meta_test"])
-def test_the_defaults_are_valid_and_every_value_of_the_program_is_written_down(name):
+def test_every_benchmark_has_its_file_and_a_length_of_training():
+    assert options("benchmark") == options("train") == sorted(FOLDS)
+    assert options("task") == sorted(name for name, task in TASKS.items() if "mixed" not in name)
+
+
+@pytest.mark.parametrize("task", options("task"))
+def test_every_task_gives_a_valid_configuration(task):
+    config = checked(composed("task_test", [f"task={task}", "data.root=somewhere", "untrained=true"]))
+    assert config.task.benchmark == task
+    assert config.task.split == TASKS[task].splits[0]  # the one that papers test on is written down
+    with pytest.raises(ValueError, match="data.root is not set"):
+        checked(composed("task_test", [f"task={task}"]))
+
+
+@pytest.mark.parametrize("stage", options("stage"))
+def test_every_stage_gives_a_valid_configuration(stage):
+    parts = composed("train_stage", [f"stage={stage}"]).parts
+    config = checked(composed("train_stage", [f"stage={stage}", *(f"parts.{name}.root=somewhere" for name in parts)]))
+    assert config.stage == stage and set(parts_in_use(config)) == set(parts) != set()
+    last = list(parts)[-1]
+    typed = [f"parts.{name}.root=somewhere" for name in parts if name != last]
+    with pytest.raises(ValueError, match=f"parts.{last}.root is not set"):
+        checked(composed("train_stage", [f"stage={stage}", *typed]))
+
+
+def test_the_defaults_of_meta_train_and_meta_test_are_valid():
+    for name in ("meta_train", "meta_test"):
+        checked(composed(name, []))
+
+
+@pytest.mark.parametrize("name", list(SCHEMAS))
+def test_every_value_of_a_program_is_written_down(name):
+    written = OmegaConf.load(FOLDER / f"{name}.yaml")
     config = composed(name, [])
-    checked(config)
-    for path in FOLDER.glob("*.yaml"):
-        for section in ("data", "test"):
-            if path.stem == name:
-                assert set(OmegaConf.load(path)[section]) == set(config[section]), section
-    if name == "meta_train":
-        for benchmark in ("invented", "mini_ref_ytvos"):
-            assert set(OmegaConf.load(FOLDER / "train" / f"{benchmark}.yaml")) == set(config["train"]), benchmark
+    for section in {"data", "test"} & set(config):
+        assert set(written[section]) == set(config[section]), section
+    of_groups = {"recipe", "stage", "parts"}  # chosen by a file of their group
+    keys = {key.name for key in schema_keys(SCHEMAS[name]) if "." not in key.name} - of_groups
+    assert set(written) - set(sections(SCHEMAS[name])) - {"defaults"} == keys
+
+
+@pytest.mark.parametrize("benchmark", options("train"))
+def test_every_length_of_training_is_written_down(benchmark):
+    written = OmegaConf.load(FOLDER / "train" / f"{benchmark}.yaml")
+    if "defaults" in written:
+        assert set(written) == {"defaults"} and all(name in options("train") for name in written.defaults)
+    else:
+        assert set(written) == set(composed("meta_train", []).train)
 
 
 def expanded(command: list[str], values: dict) -> list[str]:
@@ -93,7 +168,5 @@ def test_a_sweep_optimises_what_the_program_returns_over_keys_that_exist(path):
 
 
 def test_the_folds_sweep_covers_the_folds():
-    from episodes.folds import FOLDS
-
     sweep = yaml.safe_load((FOLDER / "sweeps" / "folds.yaml").read_text())
     assert tuple(sweep["parameters"]["group"]["values"]) == FOLDS["invented"].groups

@@ -14,7 +14,7 @@ from fewshot.build import build_system
 from fewshot.cli import Command
 from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
 from fewshot.loading import stored_run, stored_system
-from fewshot.meta_test import as_trained, filled, quoted
+from fewshot.meta_test import as_trained, check_held_out, filled, first_weights, quoted, run
 from fewshot.training.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
 
 SYSTEM = SystemConfig(name="prototype", backbone="tiny", backbone_width=8)
@@ -87,11 +87,11 @@ def test_six_lines_from_a_run_to_a_picture(tmp_path: Path, run_folder: Path) -> 
 def test_a_run_brings_its_system_and_its_benchmark(run_folder: Path) -> None:
     config = MetaTestConfig(weights=str(run_folder), system=SystemConfig(name="cma"))
     config.benchmark = BenchmarkConfig(name="invented", test_size=64, test_episodes=7)
-    tested, typed = as_trained(config, command("benchmark.test_episodes=7"), (1,))
+    tested, typed = as_trained(config, command("benchmark.test_episodes=7"))
     assert tested.system == SYSTEM
     assert tested.benchmark == replace(BENCHMARK, test_episodes=7)
     assert typed.options == {"tracking": "wandb"}  # the defaults of the command line are not what is tested
-    tested, typed = as_trained(config, command("benchmark=invented"), (1,))
+    tested, typed = as_trained(config, command("benchmark=invented"))
     assert tested.benchmark == config.benchmark and "benchmark" in typed.options
 
 
@@ -99,30 +99,55 @@ def test_a_typed_system_must_be_that_of_the_weights(run_folder: Path) -> None:
     config = MetaTestConfig(weights=str(run_folder), system=SystemConfig(name="cma", backbone="tiny"))
     config.benchmark = replace(BENCHMARK)
     with pytest.raises(ValueError, match=r"name=prototype \(typed: cma\).*Leave system away"):
-        as_trained(config, command("system=cma_tiny"), (1,))
+        as_trained(config, command("system=cma_tiny"))
     config.system = replace(SYSTEM, text_weights="/here/roberta")
-    tested, _ = as_trained(config, command("system=prototype", "system.text_weights=/here/roberta"), (1,))
+    tested, _ = as_trained(config, command("system=prototype", "system.text_weights=/here/roberta"))
     assert tested.system == replace(SYSTEM, text_weights="/here/roberta")
 
 
 def test_weights_are_not_tested_on_classes_they_were_trained_on(run_folder: Path, tmp_path: Path) -> None:
     config = MetaTestConfig(group=2, weights=str(run_folder), system=SYSTEM, benchmark=BENCHMARK)
+    check_held_out(config, 1, stored_run(run_folder))
     with pytest.raises(ValueError, match="has seen the classes of group 2. Test group=1"):
-        as_trained(config, command(), (2,))
-    write_run(tmp_path / "run-g2", group=2)
+        check_held_out(config, 2, stored_run(run_folder))
+    with pytest.raises(ValueError, match="has seen the classes of group 2. Test group=1"):
+        run(config, command())
+    check_held_out(config, 2, None)  # an official checkpoint tells nothing of its training
+
+
+def test_models_of_coco_are_tested_on_the_same_group_of_pascal(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", group=3, benchmark=replace(BENCHMARK, name="coco20i", protocol="hsnet"))
+    trained = stored_run(tmp_path / "run")
+    shifted = MetaTestConfig(
+        weights=str(tmp_path / "run"), system=SYSTEM, benchmark=replace(BENCHMARK, name="coco2pascal")
+    )
+    check_held_out(shifted, 3, trained)
+    with pytest.raises(ValueError, match="has seen the classes of group 0. Test group=3"):
+        check_held_out(shifted, 0, trained)
+
+
+def test_every_group_has_weights_of_its_own(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run-g1").symlink_to(run_folder)
-    config.weights = str(tmp_path / "run-g{group}")
-    as_trained(config, command(), (1, 2))
+    write_run(tmp_path / "run-g2", group=2)
+    config = MetaTestConfig(group="all", weights=str(tmp_path / "run-g{group}"), system=SYSTEM, benchmark=BENCHMARK)
+    assert first_weights(config) == tmp_path / "run-g1"  # there is no run-g0
+    assert as_trained(config, command())[0].system == SYSTEM
+    for group in (1, 2):
+        check_held_out(config, group, stored_run(filled(config.weights, group)))
+    config.group = 3
     with pytest.raises(FileNotFoundError, match="run-g3"):
-        as_trained(config, command(), (1, 2, 3))
+        as_trained(config, command())
+    config.group = "all"
+    with pytest.raises(FileNotFoundError, match="run-g3"):  # of the four groups of the benchmark
+        run(config, command())
 
 
 def test_a_system_that_needs_training_needs_weights() -> None:
     config = MetaTestConfig(system=SystemConfig(name="cma"), benchmark=BENCHMARK)
     with pytest.raises(ValueError, match="system cma needs training: give weights="):
-        as_trained(config, command(), (1,))
+        as_trained(config, command())
     config.system = SYSTEM
-    assert as_trained(config, command(), (1,))[0] is config
+    assert as_trained(config, command())[0] is config
 
 
 def test_the_configuration_of_a_checkpoint_in_a_run_is_found(run_folder: Path) -> None:
