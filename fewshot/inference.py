@@ -17,7 +17,7 @@ from torch import Tensor
 from episodes.clip import Clip
 from episodes.collate import collate_clips
 from episodes.transforms import PadTransform, ShortLongTransform, SquareTransform, TestTransform
-from fewshot.media import MediaSource, open_media
+from fewshot.media.reading import MediaSource, open_media
 from fewshot.segmentation import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
 from fewshot.supports import SupportList, read_supports
 from fewshot.systems.base import Prediction, System

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from benchmarks.png import write_labels, write_mask
 from fewshot.inference import Result, Segmenter, Target, name_targets
 from fewshot.loading import load
-from fewshot.media import Media, open_media
-from fewshot.previews import Animation, label_overlay, still
+from fewshot.media.previews import Animation, label_overlay, still
+from fewshot.media.reading import Media, open_media
 from fewshot.segmentation import DEFAULT_CHUNK
 from fewshot.systems.base import System
 from fewshot.training.distribution import choose_device

@@ -10,8 +10,8 @@ from typing import Any, Union
 from torch import Tensor
 
 from episodes.clip import Clip
-from fewshot.masks import Masks, MaskSource, read_masks
-from fewshot.media import MediaSource, open_media, width_by_height
+from fewshot.media.masks import Masks, MaskSource, read_masks
+from fewshot.media.reading import MediaSource, open_media, width_by_height
 
 PAIRS = "support=[(image, mask), ...]"
 
@@ -21,8 +21,8 @@ class Support:
     """One example of what is meant; a pair `(image, mask)` is short for it.
 
     Attributes:
-        image: an image, or the frames of a clip, in any form that `fewshot.media.open_media` takes.
-        mask: where the object is, in any form that `fewshot.masks.read_masks` takes.
+        image: an image, or the frames of a clip, in any form that `fewshot.media.reading.open_media` takes.
+        mask: where the object is, in any form that `fewshot.media.masks.read_masks` takes.
         object_id: which object of the mask is meant, where it shows several.
         text: the words that refer to the object in this image; None: those that the query is asked with.
     """

@@ -14,8 +14,8 @@ from PIL import Image
 
 from benchmarks.png import read_labels, write_labels, write_mask
 from fewshot import predict
+from tests.fewshot.media.test_reading import write_frames, write_video
 from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
-from tests.fewshot.test_media import write_frames, write_video
 from tests.fewshot.test_pretrained import tiny
 
 pytestmark = pytest.mark.end_to_end

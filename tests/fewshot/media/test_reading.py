@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fewshot.media import open_media
+from fewshot.media.reading import open_media
 from tests.shared import require_shared
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 12, 16, 3), dtype=np.uint8)

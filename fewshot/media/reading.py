@@ -119,7 +119,7 @@ def _open_path(path: Path) -> Media:
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
     if path.suffix.lower() in VIDEOS:
-        from fewshot.video_files import open_video
+        from fewshot.media.videos import open_video
 
         return open_video(path)
     return _open_pictures(open_picture(path), str(path), path)

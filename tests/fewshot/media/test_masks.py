@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks.png import write_labels, write_mask
-from fewshot.masks import read_masks
+from fewshot.media.masks import read_masks
 from tests.shared import require_shared
 
 MASK = np.zeros((6, 8), bool)
