@@ -141,7 +141,7 @@ class COCOSource(ImageSource):
         for instance in instances:
             try:
                 labels[coco.annToMask(instance).astype(bool)] = classes[instance["category_id"]]
-            except (KeyError, TypeError, ValueError, IndexError) as error:
+            except Exception as error:  # pycocotools raises bare exceptions for what it cannot decode
                 raise ValueError(f"instance {instance['id']} of {part.annotations} is broken ({error!r})") from error
         return labels
 

@@ -45,6 +45,23 @@ def read_image(path: Path) -> np.ndarray:
     return _decode(path, "frame", lambda image: np.asarray(image.convert("RGB")))
 
 
+def header_error(picture: Path, mask: Path, size: tuple[int, int]) -> str:
+    """What is wrong with an image of which only the header is read, as a sentence; empty if nothing is.
+
+    `size` is the height and width of its mask; `(0, 0)` if that is not known.
+    """
+    try:
+        with Image.open(picture) as opened:
+            width, height = opened.size
+    except FileNotFoundError:
+        return f"image {picture} is missing: restore it, or remove its mask (in COCO: its entry)"
+    except Exception as error:  # as in `_decode`
+        return f"image {picture} cannot be read ({error}): restore the file"
+    if any(size) and size != (height, width):
+        return f"mask {mask} is {size[0]}x{size[1]}, but its image is {height}x{width}: they must be of one size"
+    return ""
+
+
 def read_labels(path: Path) -> np.ndarray:
     """Object ids `(H, W)` uint8 of a palette or grey PNG. Raises FileNotFoundError or ValueError."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 if TYPE_CHECKING:
     from episodes.sources.images import ImageSource
 
@@ -15,8 +13,10 @@ SHOWN = 20  # sentences of one kind before they are counted only
 
 def find_problems(source: ImageSource) -> list[str]:
     """One sentence per problem, with what to do. Counts the pixels of all masks, reads the headers of all images."""
-    kinds = (_classes(source), source.layout_problems(), _masks(source), _remarks(source), _empty(source))
-    return [sentence for kind in (*kinds, _pictures(source)) for sentence in _cut(kind)]
+    # Broken files come first: a run shows only the first few problems.
+    broken = (source.layout_problems(), _masks(source), _pictures(source))
+    kinds = (*broken, _remarks(source), _empty(source), _classes(source))
+    return [sentence for kind in kinds for sentence in _cut(kind)]
 
 
 def _cut(sentences: Iterable[str]) -> list[str]:
@@ -59,15 +59,4 @@ def _empty(source: ImageSource) -> Iterable[str]:
 
 
 def _pictures(source: ImageSource) -> Iterable[str]:
-    for image, (picture, mask) in source.files.items():
-        height, width = source.counts[image].size
-        try:
-            with Image.open(picture) as opened:
-                size = opened.size
-        except FileNotFoundError:
-            yield f"image {picture} is missing, but its mask {mask} is there: restore it, or remove the mask"
-        except OSError as error:
-            yield f"image {picture} cannot be read ({error}): restore the file"
-        else:
-            if height and size != (width, height):
-                yield f"mask {mask} is {height}x{width}, but its image is {size[1]}x{size[0]}: they must be of one size"
+    return filter(None, map(source.picture_error, source.files))

@@ -19,7 +19,7 @@ from episodes.clip import Clip
 from episodes.episode import ClipSpec
 from episodes.sources.areas import MaskCounts, count_labels, scan
 from episodes.sources.base import Expression, Source
-from episodes.sources.files import ArrayCache, read_image
+from episodes.sources.files import ArrayCache, header_error, read_image
 
 if TYPE_CHECKING:
     from episodes.folds import Folds
@@ -54,6 +54,7 @@ class ImageSource(Source):
         self.cache = cache
         self._arrays = ArrayCache(cache_frames)
         self._last: tuple[str, np.ndarray] | None = None
+        self._errors: dict[str, str] = {}
 
     @abstractmethod
     def list_images(self) -> dict[str, tuple[Path, Path]]:
@@ -137,14 +138,21 @@ class ImageSource(Source):
         """The label of the class in the mask of `image`, the inverse of `class_of`."""
         return class_id
 
+    def picture_error(self, image: str) -> str:
+        """Why an image does not go with its mask, as a sentence; empty if it does. Reads the header of the file once."""
+        if image not in self._errors:
+            picture, mask = self.files[self._known(image)]
+            self._errors[image] = header_error(picture, mask, self.counts[image].size)
+        return self._errors[image]
+
     def expressions(self, video: str) -> tuple[Expression, ...]:
-        """One per class that the image shows, without words. Raises ValueError for a broken mask or a missing file."""
-        picture, mask = self.files[self._known(video)]
+        """One per class that the image shows, without words. Raises ValueError for a broken mask or image file."""
+        mask = self.files[self._known(video)][1]
         error = self.counts[video].error
         if error:
             raise ValueError(f"{self.name}: mask {mask} {error}")
-        if not picture.is_file():
-            raise ValueError(f"{self.name}: image {picture} is missing: restore it, or remove its mask")
+        if error := self.picture_error(video):
+            raise ValueError(f"{self.name}: {error}")
         return tuple(Expression(str(c), "", self.label_of(video, c), c) for c in self.classes_in(video))
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:

@@ -118,10 +118,19 @@ def test_broken_annotation_files(coco, tmp_path, change, message) -> None:
         open_source("coco20i", coco, tmp_path / "cache").videos(1)
 
 
-def test_a_broken_instance_is_named(coco, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda instance: instance.update(category_id=4),
+        lambda instance: instance.update(segmentation=[[1, 2]]),
+        lambda instance: instance.update(segmentation="x"),
+    ],
+    ids=["category", "short polygon", "no polygon"],
+)
+def test_a_broken_instance_is_named(coco, tmp_path, change) -> None:
     file = coco / "annotations" / "instances_train2014.json"
     data = json.loads(file.read_text())
-    data["annotations"][0]["category_id"] = 4
+    change(data["annotations"][0])
     file.write_text(json.dumps(data))
     source = open_source("coco20i", coco, tmp_path / "cache")
     assert any("instance 1 of" in p and "is broken" in p for p in source.problems())

@@ -118,6 +118,23 @@ def test_problems_are_told_in_sentences(tmp_path, write, sentence) -> None:
     assert re.search(sentence, problems[0]), problems
 
 
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda f: write_mask(f / "0.png", 255 * blocks([1])[:9]), "0.png is 9x16, but its image is 12x16"),
+        (lambda f: (f / "0.jpg").write_bytes(b"no jpg"), "0.jpg cannot be read"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused_before_the_first_episode(tmp_path, write, sentence) -> None:
+    write_folder(tmp_path, {"cat": 3, "dog": 3})
+    write(tmp_path / "cat")
+    source = open_source("folder", tmp_path)
+    with pytest.raises(ValueError, match=f"folder: .*{sentence}"):
+        image_test_episodes(source, source.folds, 0, shots=1, seed=0, count=None, queries="each")
+    with pytest.raises(ValueError, match=f"folder: .*{sentence}"):
+        ImageEpisodes(source, source.folds, 1, "train", shots=1, seed=0)
+
+
 def test_files_without_a_partner_are_left_out_with_a_warning(tmp_path, caplog) -> None:
     write_folder(tmp_path, {"cat": 3})
     (tmp_path / "cat" / "0.png").unlink()

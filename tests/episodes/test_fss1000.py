@@ -62,7 +62,7 @@ def test_missing_parts_are_told(fss, tmp_path) -> None:
     (fss / "FSS-1000" / "f").rename(fss / "FSS-1000" / "g")
     problems = "\n".join(open_source("fss1000", fss).problems())
     assert "a/2.jpg has no mask beside it: restore 2.png" in problems
-    assert "b/2.jpg is missing, but its mask" in problems
+    assert "b/2.jpg is missing: restore it, or remove its mask" in problems
     assert "1 folders of" in problems and "(g)" in problems
     assert "class 'f' has no image" in problems
     with pytest.raises(FileNotFoundError, match="no FSS-1000 under data.root"):
