@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from episodes.cli import did_you_mean
+from episodes.cli import key_values, refuse_missing
 from episodes.episode import EpisodeSpec
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.image_sampler import QUERIES, ImageEpisodes, image_test_episodes
@@ -74,16 +74,10 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """`key=value` words as a table of typed values, defaults filled in. Raises ValueError with the remedy."""
     keys = {key.name: key for key in KEYS}
     values = {key.name: key.default for key in KEYS}
-    for word in arguments:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise ValueError(f"expected key=value, got {word!r}; --help lists the keys")
-        if name not in keys:
-            raise ValueError(f"unknown key {name!r}.{did_you_mean(name, keys)} --help lists the keys")
+    given = key_values(arguments, keys)
+    for name, (text,) in given.items():
         values[name] = _typed(keys[name], text)
-    missing = [key.name for key in KEYS if key.required and values[key.name] is None]
-    if missing:
-        raise ValueError(f"missing: {', '.join(f'{name}=…' for name in missing)}; --help lists the keys")
+    refuse_missing((key.name for key in KEYS if key.required), given)
     if values["benchmark"] in IMAGE_BENCHMARKS:
         return _fill(values, IMAGE_DEFAULTS, VIDEO_DEFAULTS, "videos")
     frames = 2 if values["benchmark"] == "invented" else 5
@@ -99,8 +93,6 @@ def _fill(values: dict[str, Any], defaults: dict[str, Any], others: dict[str, An
 
 
 def _typed(key: Key, text: str) -> Any:
-    if text == "":
-        raise ValueError(f"{key.name} is empty: give a value, or leave the key out")
     try:
         return {"true": True, "false": False}[text.lower()] if key.kind is bool else key.kind(text)
     except (ValueError, KeyError) as error:

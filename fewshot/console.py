@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import platform
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torchvision
@@ -15,6 +17,9 @@ import transformers
 from torch import nn
 from tqdm import tqdm
 
+Item = TypeVar("Item")
+logger = logging.getLogger(__name__)
+SECONDS_PER_LINE = 20  # of progress where there is no terminal
 LOGGERS = ("fewshot", "episodes", "benchmarks", "__main__")  # the last is the module that `python -m` runs
 
 
@@ -49,6 +54,22 @@ def run_log(folder: Path, speaks: bool) -> Iterator[None]:
                 logger.removeHandler(handler)
         for handler in handlers:
             handler.close()
+
+
+def counted(items: Sequence[Item], name: str, unit: str, shown: bool) -> Iterator[Item]:
+    """The same items with a bar on a terminal and a line now and then elsewhere; `shown` False: with neither.
+
+    `name` says what is done, `unit` what an item is (in the singular).
+    """
+    if shown and sys.stderr.isatty():
+        yield from tqdm(items, desc=name, unit=unit)
+        return
+    told = time.perf_counter()
+    for k, item in enumerate(items, start=1):
+        yield item
+        if shown and time.perf_counter() - told > SECONDS_PER_LINE:
+            told = time.perf_counter()
+            logger.info("%s: %d/%d %ss", name, k, len(items), unit)
 
 
 def versions() -> str:

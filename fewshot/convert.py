@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from episodes.cli import did_you_mean
+from episodes.cli import key_values, refuse_missing
 from fewshot.build import build_cma, build_uniref
 from fewshot.cli import short_errors
 from fewshot.config import SystemConfig
@@ -76,17 +76,8 @@ def fitting(official: Mapping[str, Tensor], system: str, variant: str | None = N
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
     """`key=value` words as a table. Raises ValueError with the remedy."""
-    values: dict[str, str] = {}
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if not equals or not value:
-            raise ValueError(f"expected key=value, got {word!r}; --help lists the keys")
-        if key not in KEYS:
-            raise ValueError(f"unknown key {key!r}.{did_you_mean(key, KEYS)} --help lists the keys")
-        values[key] = value
-    missing = [key for key in ("system", "checkpoint", "out") if key not in values]
-    if missing:
-        raise ValueError(f"missing: {', '.join(f'{key}=…' for key in missing)}; --help lists the keys")
+    values = {key: value for key, (value,) in key_values(arguments, KEYS).items()}
+    refuse_missing(("system", "checkpoint", "out"), values)
     if values["system"] not in SYSTEMS:
         raise ValueError(f"system {values['system']!r} has no official checkpoints: choose one of {', '.join(SYSTEMS)}")
     return values

@@ -7,9 +7,6 @@ decided here: `work` makes a score of it.
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -18,23 +15,20 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.seeding import generator
 from episodes.sources.base import Source
+from fewshot.console import counted
 from fewshot.probes import EVERYTHING, probe_specs, probe_supports
 from fewshot.segmentation import encode_supports, evaluating, masks_at, segment_clips
 from fewshot.systems.base import System
-
-logger = logging.getLogger(__name__)
 
 Transform = Callable[[Clip, torch.Generator], Clip]
 Score = TypeVar("Score")
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
 WAITING = 32  # queries whose scores may be outstanding in the pool
-SECONDS_PER_LINE = 20  # of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,8 @@ def evaluate(
     states = _SupportStates(system, source, transform, device, probe)
     scores: list[Future[Score] | Score] = []
     with evaluating(system):
-        for spec, clips in _read_ahead(source, transform, _shown(mine, probe, progress)):
+        counting = counted(mine, f"testing {probe}".rstrip(), "episode", progress)
+        for spec, clips in _read_ahead(source, transform, counting):
             passes = [replace(spec, supports=(s,)) for s in spec.supports] if vote else [spec]
             if probe == EVERYTHING:
                 found = [[torch.ones(len(clip.frames), *clip.size) for clip in clips]]
@@ -197,17 +192,3 @@ def _read_ahead(
             ahead = following
         if ahead is not None:
             yield ahead[0], ahead[1].result()
-
-
-def _shown(specs: Sequence[EpisodeSpec], probe: str, progress: bool) -> Iterator[EpisodeSpec]:
-    """The same episodes with a progress bar on a terminal and a line now and then elsewhere."""
-    name = f"testing {probe}".rstrip()
-    if progress and sys.stderr.isatty():
-        yield from tqdm(specs, desc=name, unit="episode")
-        return
-    told = time.perf_counter()
-    for k, spec in enumerate(specs, start=1):
-        yield spec
-        if progress and time.perf_counter() - told > SECONDS_PER_LINE:
-            told = time.perf_counter()
-            logger.info("%s: %d/%d episodes", name, k, len(specs))

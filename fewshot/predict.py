@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from episodes.cli import did_you_mean
+from episodes.cli import key_values, refuse_missing
+from fewshot.checks import check_device
 from fewshot.cli import short_errors
 from fewshot.prediction import Request, predict, told
 from fewshot.segmentation import DEFAULT_CHUNK
@@ -50,19 +51,8 @@ Named = Union[list, dict]
 
 def parse(arguments: Sequence[str]) -> Request:
     """The command line. Raises ValueError that names the word and says what is valid."""
-    values: dict[str, list[str]] = {}
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if not equals or not value:
-            raise ValueError(f"expected key=value, got {word!r}; --help lists the keys")
-        if key not in KEYS:
-            raise ValueError(f"unknown key {key!r}.{did_you_mean(key, KEYS)} --help lists the keys")
-        if key in values and key not in REPEATED:
-            raise ValueError(f"{key} is given twice: {values[key][0]} and {value}")
-        values.setdefault(key, []).append(value)
-    missing = [key for key in NEEDED if key not in values]
-    if missing:
-        raise ValueError(f"missing: {', '.join(f'{key}=…' for key in missing)}; --help lists the keys")
+    values = key_values(arguments, KEYS, REPEATED)
+    refuse_missing(NEEDED, values)
     typed: dict[str, Any] = {key: convert(key, given[0]) for key, given in values.items() if key not in REPEATED}
     if "support" in values:
         typed["support"] = named("support", values["support"], support_of)
@@ -81,8 +71,8 @@ def convert(key: str, value: str) -> Any:
     choices = {"preview": PREVIEWS, "overwrite": ("true", "false")}
     if key in choices and value not in choices[key]:
         raise ValueError(f"{key}={value}: valid are {', '.join(choices[key])}")
-    if key == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ValueError(f"device={value}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
+    if key == "device":
+        check_device(value)
     if key not in numbers:
         return Path(value).expanduser() if key == "out" else value == "true" if key == "overwrite" else value
     kind, meaning = numbers[key]

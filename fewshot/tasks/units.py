@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from episodes.task_items import Item, RISItem, RVOSItem
+from fewshot.console import counted
 from fewshot.tasks.record import Record, Row
-
-logger = logging.getLogger(__name__)
-SECONDS_PER_LINE = 20  # of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -54,19 +48,7 @@ def answer_all(units: Sequence[Unit], answer: Callable[[Unit], list[Row]], recor
 
     `progress`: a bar on a terminal, lines now and then elsewhere.
     """
-    for unit in _shown(units, progress):
+    for unit in counted(units, "testing", "unit", progress):
         started = time.perf_counter()
         rows = answer(unit)
         record.add(unit.name, rows, time.perf_counter() - started)
-
-
-def _shown(units: Sequence[Unit], progress: bool) -> Iterator[Unit]:
-    if progress and sys.stderr.isatty():
-        yield from tqdm(units, desc="testing", unit="unit")
-        return
-    told = time.perf_counter()
-    for k, unit in enumerate(units, start=1):
-        yield unit
-        if progress and time.perf_counter() - told > SECONDS_PER_LINE:
-            told = time.perf_counter()
-            logger.info("testing: %d/%d, %s", k, len(units), unit.name)
