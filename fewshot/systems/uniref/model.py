@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
@@ -37,10 +36,11 @@ from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.systems.base import Losses, Prediction, System
 from fewshot.systems.uniref.detection import Detection, best_queries
+from fewshot.systems.uniref.fusing import all_or_none, fuse_level, read_words
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.recipe import learning_groups
 from fewshot.systems.uniref.start import reference_warmup, start_as_readout
-from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
+from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks, similarity_of
 
@@ -267,33 +267,16 @@ class UniRef(System):
 
     def read(self, expressions: Sequence[str | None]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
-        texts = all_or_none(expressions)
-        if texts is None:
-            return None
-        if self.text is None or self.text_projection is None:
-            raise ValueError(
-                f"this UniRef was built without a text encoder (text=None) and cannot read {texts[0]!r}: give it "
-                "supports, or build it with one"
-            )
-        return self.text_projection(*self.text(texts))
+        return read_words(expressions, self.text, self.text_projection, "UniRef")
 
     def fuse(
         self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, clips: int
     ) -> list[Tensor]:
-        """Levels `(n, C, h, w)` that know the reference; the same ones where there is none.
-
-        The words serve every level. The frames of a clip share its reference, so that their places are one sequence.
-        """
+        """Levels `(n, C, h, w)` that know the reference; the same ones where there is none. Words serve every level."""
         if self.fusion is None or (words is None and state is None):
             return list(levels)
-        language = words and FusionReference(words.features, words.features, words.padding, words.sentence)
-        fused = []
-        for index, level in enumerate(levels):
-            tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
-            tokens = self.fusion(tokens, language, None if state is None else state.levels[index])
-            h, w = _size(level)
-            fused.append(rearrange(tokens, "n (t h w) c -> (n t) c h w", h=h, w=w))
-        return fused
+        masks: Sequence[FusionReference | None] = [None] * len(levels) if state is None else state.levels
+        return [fuse_level(self.fusion, level, words, mask, clips) for level, mask in zip(levels, masks, strict=True)]
 
     def detection(self, decoded: Decoded, features: Tensor, queries: ClipBatch) -> Detection:
         """Scores and boxes of every decoder layer, and the mask of the best query of the last one."""

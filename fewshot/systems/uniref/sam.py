@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
@@ -24,10 +24,11 @@ from fewshot.nn.fusion import Words
 from fewshot.nn.masks import padded_masks
 from fewshot.nn.sam import SAM
 from fewshot.nn.text import TextEncoder, TextProjection
-from fewshot.nn.unifusion import FusionReference, UniFusion
+from fewshot.nn.unifusion import UniFusion
 from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.uniref.fusing import fuse_level, read_words
 from fewshot.systems.uniref.recipe import learning_groups
-from fewshot.systems.uniref.state import UniRefState, all_or_none, check_references, mask_reference
+from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
 
 MASK_WEIGHT, DICE_WEIGHT = 2.0, 0.5
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
@@ -215,23 +216,11 @@ class UniRefSAM(System):
 
     def read(self, expressions: tuple[str | None, ...]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
-        texts = all_or_none(expressions)
-        if texts is None:
-            return None
-        if self.text is None or self.text_projection is None:
-            raise ValueError(
-                f"this UniRefSAM was built without a text encoder (text=None) and cannot read {texts[0]!r}: give it "
-                "supports, or build it with one"
-            )
-        return self.text_projection(*self.text(texts))
+        return read_words(expressions, self.text, self.text_projection, "UniRefSAM")
 
     def fuse(self, features: Tensor, words: Words | None, state: UniRefState | None, clips: int) -> Tensor:
         """Features `(n, C, g, g)` that know the reference of their clip."""
-        language = words and FusionReference(words.features, words.features, words.padding, words.sentence)
-        tokens = rearrange(features, "(n t) c h w -> n (t h w) c", n=clips)
-        tokens = self.fusion(tokens, language, None if state is None else state.levels[0])
-        h, w = features.shape[-2:]
-        return rearrange(tokens, "n (t h w) c -> (n t) c h w", h=h, w=w)
+        return fuse_level(self.fusion, features, words, None if state is None else state.levels[0], clips)
 
     def enlarged(self, low: Tensor) -> Tensor:
         """Mask logits `(n, 4 g, 4 g)` on the pixels of the plane: `(n, side, side)`."""

@@ -5,7 +5,6 @@ Legend: B references, S tokens of all support frames of a level, C width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,21 +78,3 @@ def check_references(state: UniRefState | None, clips: int) -> None:
     """Whether there is a reference for each of `clips` query clips, or none at all."""
     if state is not None and len(state) != clips:
         raise ValueError(f"{clips} query clips for {len(state)} references: repeat the state for each expression")
-
-
-def all_or_none(expressions: Sequence[str | None]) -> list[str] | None:
-    """The expressions of a batch, or None if it has none.
-
-    Raises:
-        ValueError: some clips have one and others have not.
-    """
-    found = [text for text in expressions if text is not None]
-    if not found:
-        return None
-    if len(found) < len(expressions):
-        missing = [n for n, text in enumerate(expressions) if text is None]
-        raise ValueError(
-            f"query clips {missing} of a batch of {len(expressions)} have no expression and the others have: all clips "
-            "of a batch must have the same kind of reference"
-        )
-    return found
