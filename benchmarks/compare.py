@@ -139,6 +139,17 @@ def _common_protocol(files: Sequence[str]) -> str:
     return named.pop() if named else ""
 
 
+def _refuse_other(files: Sequence[str], protocol: str) -> None:
+    """Raises ValueError for a report whose scores were not made for `protocol` (pixels of images are counted once)."""
+    for file in files:
+        named = read_protocol(file)
+        if named and not get_protocol(named).serves(get_protocol(protocol)):
+            raise ValueError(
+                f"the scores of {file} were counted by protocol {named} and cannot give the numbers of {protocol}: "
+                f"test that run again with protocol={protocol}"
+            )
+
+
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     files, values = parse(argv, KEYS, USAGE)
@@ -148,6 +159,8 @@ def main(argv: Sequence[str]) -> None:
         a, b = (read_scores(path) for path in files)
         numbers = count(values["bootstrap"], "bootstrap"), count(values["seed"], "seed", least=0)
         protocol = values["protocol"] or _common_protocol(files)
+        if protocol:
+            _refuse_other(files, protocol)
         print(compare(a, b, protocol, values["probe"], *numbers).table())
     except ValueError as error:
         fail(str(error))

@@ -34,6 +34,8 @@ def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig | StageConfi
     check_device(config.device)
     if complete:
         check_benchmark(config)
+    else:
+        check_number(config.group)
     if config.system.hidden_dim % config.system.heads:
         raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
     if isinstance(config, MetaTrainConfig):
@@ -95,6 +97,7 @@ def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
     if isinstance(config, MetaTestConfig) and config.group == "all":
         return
     if not folds.classes:  # known when the data are opened
+        check_number(config.group)
         return
     if config.group not in folds.groups:
         valid = [str(group) for group in folds.groups] + ["all"] * isinstance(config, MetaTestConfig)
@@ -104,6 +107,12 @@ def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
             f"benchmark {folds.name} only tests: all of its classes are held out; train on another benchmark and run "
             f"python -m fewshot.meta_test benchmark={folds.name} weights=<run folder>"
         )
+
+
+def check_number(group: int | str) -> None:
+    """A group that no benchmark can have."""
+    if group != "all" and not str(group).isdigit():
+        raise ValueError(f"group={group}: give the number of a group, or all")
 
 
 def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:

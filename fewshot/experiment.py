@@ -24,7 +24,7 @@ from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
 from fewshot.console import device_line, parameter_line, run_log, versions
 from fewshot.folders import folder_path, git_commit, open_folder
 from fewshot.kinds import kind_of
-from fewshot.outcome import Origin
+from fewshot.outcome import Origin, places
 from fewshot.systems.base import System
 from fewshot.tracking import Tracker
 from fewshot.training import distribution
@@ -150,6 +150,7 @@ def announce(config: Config, system: System, device: torch.device, origin: Origi
         seeds=range(config.seed, config.seed + config.test.seeds),
         start_weights=origin.start_weights,
         episodes=config.benchmark.test_episodes,
+        **places(config),
     )
     logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
 

@@ -81,7 +81,7 @@ def feasible_tests(
             if group == groups[-1] and not tests:
                 raise
             logger.warning("group %d is left out: %s", group, error)
-            outcome.notes.append(f"group {group} left out, none of its classes has enough videos")
+            outcome.notes.append(f"group {group} left out, none of its classes has enough {kind_of(config).members}")
     return tests
 
 

@@ -110,16 +110,42 @@ def card(outcome: Outcome, config: Config, origin: Origin) -> str:
         seeds=seeds,
         start_weights=origin.start_weights,
         episodes=_tested(outcome, config),
+        **places(config),
     )
-    return "\n".join([text, *(f"{'note':<13}: {note}" for note in outcome.notes)])
+    return "\n".join([text, *(f"{'note':<13}: {note}" for note in (*outcome.notes, *_fewer(outcome, config)))])
+
+
+def places(config: Config) -> dict[str, str | None]:
+    """The names of the list files and of the frozen episodes, as the card tells them."""
+    lists, manifest = config.data.lists, getattr(config, "manifest", None)
+    return {
+        "lists": None if lists is None else "/".join(Path(lists).parts[-2:]),
+        "frozen": None if manifest is None else Path(manifest).name,
+    }
 
 
 def _tested(outcome: Outcome, config: Config) -> int | None:
     """Episodes per fold and seed where the user limited or froze them; None where the protocol decides."""
     if config.benchmark.test_episodes is None and getattr(config, "manifest", None) is None:
         return None
-    first = outcome.scores[0]
-    return len({s.episode for s in outcome.scores if (s.group, s.seed, s.probe) == (first.group, first.seed, "")})
+    return max(_episodes(outcome).values())
+
+
+def _episodes(outcome: Outcome) -> dict[int, int]:
+    """Group -> its episodes of one seed."""
+    seed = outcome.scores[0].seed
+    found: dict[int, set[int]] = {}
+    for score in outcome.scores:
+        if (score.seed, score.probe) == (seed, ""):
+            found.setdefault(score.group, set()).add(score.episode)
+    return {group: len(episodes) for group, episodes in found.items()}
+
+
+def _fewer(outcome: Outcome, config: Config) -> list[str]:
+    """Which groups have fewer episodes than the card says."""
+    most = _tested(outcome, config)
+    less = {} if most is None else {group: n for group, n in _episodes(outcome).items() if n < most}
+    return [f"group {group} has {n} episodes per seed" for group, n in less.items()]
 
 
 def legend(probes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -10,11 +11,14 @@ from benchmarks.protocols import get_protocol
 from benchmarks.report import Report
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
+from episodes.pools import NotFeasible
 from episodes.sources.base import Source
 from fewshot.config import MetaTrainConfig
 from fewshot.evaluation import evaluate
 from fewshot.kinds import Kind, Score, kind_of
 from fewshot.systems.base import System
+
+logger = logging.getLogger(__name__)
 
 
 class Validation:
@@ -74,11 +78,22 @@ class Validation:
 
 def validation_specs(config: MetaTrainConfig, source: Source, folds: Folds) -> list[EpisodeSpec]:
     """The episodes that choose the checkpoint: of the training classes, videos kept apart, or (`select_on=test`) of
-    the held-out classes. None where nothing is kept apart (the official recipe with `select_on=last`)."""
+    the held-out classes. None where nothing is kept apart (`select_on=last` with the official recipe, or with too few
+    videos).
+
+    Raises:
+        NotFeasible: too few videos, and the checkpoint is to be chosen on some of them.
+    """
     kind, count = kind_of(config), config.benchmark.val_episodes
     if config.train.select_on == "test":
         return kind.test(source, folds, config.group, config.seed, count)
     if config.recipe == "official":
         return []
-    episodes = kind.training(source, folds, "val")
+    try:
+        episodes = kind.training(source, folds, "val")
+    except NotFeasible as error:
+        if config.train.select_on == "val":
+            raise NotFeasible(f"{error}; or train without validation: train.select_on=last") from error
+        logger.warning("training goes without validation: %s", error)
+        return []
     return [episodes[i] for i in range(count)]

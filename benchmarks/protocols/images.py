@@ -26,7 +26,7 @@ INPUT_TEXTS = {
     "short": "short side resized, long side limited",
 }
 RESOLUTION_TEXTS = {
-    "network": "truth nearest-resized to the network input, prediction = larger of the two logits there",
+    "network": "truth nearest-resized to the network input, the object where its probability is above 0.5 there",
     "square": "truth as annotated; logits resized bilinearly (corners aligned) to a square of the image's longer side, "
     "padding cut off",
     "original": "truth as annotated; binary prediction nearest-resized to the size of the image",
@@ -39,6 +39,9 @@ IGNORE_TEXTS = {
     "left out": "pixels whose truth is not known (label 255) are left out of prediction and truth",
     "background": "none: pixels whose truth is not known count as background",
 }
+# Benchmarks whose masks have unknown pixels; of one that is not stated nothing is known either.
+WITH_UNKNOWN = ("pascal5i", "coco2pascal", NOT_STATED)
+NOTHING_UNKNOWN = "none: every pixel of the masks of this benchmark is known"
 AVERAGING_TEXTS = {
     "classes": "pixel counts added over the episodes of a class; mIoU = mean of the foreground ratios of the classes; "
     "FB-IoU = mean of the background and foreground ratios of all episodes pooled; classes without an episode are left "
@@ -55,9 +58,15 @@ class EpisodeRule:
     queries: Queries
     count: int | None
 
-    def told(self, tested: int | None = None) -> str:
-        """The rule in words; `tested` is the number of episodes where it is not the official one."""
+    def told(self, tested: int | None = None, frozen: str | None = None) -> str:
+        """The rule in words; `tested` is the number of episodes where it is not the official one.
+
+        `frozen` is the file of episodes that were not drawn for this test: how, the file knows.
+        """
         official = "once through" if self.count is None else f"{self.count} episodes per fold and seed"
+        if frozen is not None:
+            number = "all of them" if tested is None else f"{tested} per fold and seed"
+            return f"frozen in {frozen}, {number} (official: {QUERY_TEXTS[self.queries]}; {official})"
         if tested is not None and tested != self.count:
             official = f"{tested} episodes per fold and seed (official: {official})"
         return f"{QUERY_TEXTS[self.queries]}; {official}"
@@ -140,20 +149,32 @@ class ImageProtocol(BaseProtocol):
         """Episodes, supports, training images, resizing, ignored pixels, and averaging."""
         rule = self.rule(setting.benchmark)
         first = rule.queries == "first"
-        supports = setting.supports_line("the same for every seed" if first else "drawn for each episode")
+        drawn = "the same for every seed" if first else "drawn for each episode"
+        supports = setting.supports_line(drawn if setting.frozen is None else f"frozen in {setting.frozen}")
         votes = "" if setting.shots == 1 else f"; {SHOT_TEXTS[self.k_shot]}"
         training = "dropped if they show" if self.drop_novel else "kept, as background, if they show"
         area = f"; a class is listed for an image from {self.min_area} pixels on" if self.min_area else ""
         return {
-            "episodes": NOT_STATED if setting.benchmark == NOT_STATED else rule.told(setting.episodes),
+            "episodes": NOT_STATED if setting.benchmark == NOT_STATED else rule.told(setting.episodes, setting.frozen),
+            "images": f"of the lists {setting.lists}" if setting.lists else "all that show the class, by their masks",
             "supports": supports + votes,
-            "seeds": setting.seeds_line(),
+            "seeds": self._seeds(setting),
             "training": f"images are {training} a held-out class{area}",
             "input": INPUT_TEXTS[self.input_rule] + (f" ({setting.size})" if setting.size else ""),
             "resolution": f"{self.resolution}; {RESOLUTION_TEXTS[self.resolution]}",
-            "ignored": IGNORE_TEXTS[self.ignore],
+            "ignored": self._ignored(setting.benchmark),
             "averaging": f"{AVERAGING_TEXTS[self.averaging]}; 0 / 0 is {self.empty:g}",
         }
+
+    def _ignored(self, benchmark: str) -> str:
+        """What happens to unknown pixels, or that the benchmark has none to leave out."""
+        none = self.ignore == "left out" and benchmark not in WITH_UNKNOWN
+        return NOTHING_UNKNOWN if none else IGNORE_TEXTS[self.ignore]
+
+    def _seeds(self, setting: Setting) -> str:
+        """The seeds, and the official ones where they are others."""
+        official = "" if tuple(setting.seeds) == self.seeds else f" (official: {', '.join(map(str, self.seeds))})"
+        return setting.seeds_line() + (official if setting.seeds else "")
 
 
 def _counts(scores: Sequence[ImageScore], what: str) -> np.ndarray:

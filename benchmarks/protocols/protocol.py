@@ -33,6 +33,8 @@ class Setting:
     supports: str | None
     seeds: Sequence[int]
     episodes: int | None
+    lists: str | None = None
+    frozen: str | None = None
 
     def supports_line(self, usual: str) -> str:
         """How many supports an episode has, and how they were chosen."""
@@ -120,6 +122,8 @@ class BaseProtocol(ABC):
         seeds: Sequence[int] = (),
         start_weights: str | None = NOT_STATED,
         episodes: int | None = None,
+        lists: str | None = None,
+        frozen: str | None = None,
     ) -> str:
         """The text printed beside every number: one `key: value` line per choice that moves it.
 
@@ -133,8 +137,10 @@ class BaseProtocol(ABC):
             start_weights: pre-trained weights the model started from, None for training from scratch. A caveat
                 about class overlap is printed with them.
             episodes: number of episodes per fold and seed, where it is not the official one.
+            lists: name of the list files of the field that say which images a fold has; None: the masks say it.
+            frozen: name of the file of a frozen list of episodes, where they were not drawn by the protocol.
         """
-        setting = Setting(benchmark, size, shots, supports, seeds, episodes)
+        setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen)
         lines = {
             "protocol": f"{self.name} ({self.source})",
             "benchmark": benchmark,

@@ -139,7 +139,7 @@ class ImageSource(Source):
         return class_id
 
     def picture_error(self, image: str) -> str:
-        """Why an image does not go with its mask, as a sentence; empty if it does. Reads the header of the file once."""
+        """Why an image does not go with its mask, as a sentence; empty if it does. Reads the file's header once."""
         if image not in self._errors:
             picture, mask = self.files[self._known(image)]
             self._errors[image] = header_error(picture, mask, self.counts[image].size)

@@ -71,6 +71,21 @@ def test_another_number_of_episodes_is_told() -> None:
     assert "episodes     : 40 per fold and seed" in cma.card(episodes=40) and "40" not in cma.card()
 
 
+def test_the_card_tells_lists_frozen_episodes_and_official_seeds() -> None:
+    pfenet = PROTOCOLS["pfenet"]
+    drawn = pfenet.card(benchmark="pascal5i", seeds=(0,), shots=1)
+    assert "all that show the class, by their masks" in drawn and "0 (official: 321)" in drawn
+    assert "official" not in pfenet.card(benchmark="pascal5i", seeds=(321,), shots=1)
+    frozen = pfenet.card(benchmark="pascal5i", seeds=(0,), shots=1, lists="hsnet", frozen="voc2.jsonl", episodes=8)
+    assert "of the lists hsnet" in frozen and "supports     : 1 per episode, frozen in voc2.jsonl" in frozen
+    assert "frozen in voc2.jsonl, 8 per fold and seed (official: query i of the fold's list" in frozen
+
+
+def test_only_pascal_has_unknown_pixels() -> None:
+    hsnet = PROTOCOLS["hsnet"]
+    assert "label 255" in hsnet.card(benchmark="pascal5i") and "label 255" not in hsnet.card(benchmark="coco20i")
+
+
 def test_scores_of_images_serve_their_own_protocol_only() -> None:
     hsnet, davis = PROTOCOLS["hsnet"], PROTOCOLS["davis"]
     assert [name for name, p in PROTOCOLS.items() if hsnet.serves(p)] == ["hsnet"]

@@ -254,6 +254,9 @@ def test_comparing_kinds_or_protocols_that_do_not_fit(tmp_path: Path, capsys: py
     with pytest.raises(SystemExit):
         main([*files[:2]])
     assert "of the protocols hsnet and uniref: say which" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*files[:2], "protocol=uniref"])
+    assert f"{files[0]} were counted by protocol hsnet and cannot give the numbers of uniref" in capsys.readouterr().err
     main([*files[1:], "bootstrap=50"])  # the protocol is the one that both reports name
     mean = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mean"))
     assert mean.split()[2] == f"{100 * Report(a, protocol='uniref', bootstrap=0).value():.1f}"

@@ -71,6 +71,25 @@ def test_every_group_of_stills(place: Path) -> None:
     assert {fold["group"] for fold in results(place / "runs" / "groups")["folds"]} == {0, 1, 2, 3, None}
 
 
+def test_a_folder_that_is_too_small_for_a_validation(place: Path) -> None:
+    data = require_shared("data", "perseg-examples")
+    small = ("train.steps=1", "train.batch=1", "test.probes=[]", "benchmark.train_sizes=[64]", "benchmark.test_size=64")
+    rest = ("benchmark=folder", "group=0", f"data.root={data}", "system=prototype", *small, *SMALL)
+    code, _, err = call(place, "meta_train", *rest, "name=with")
+    assert code == 1 and err.splitlines()[-1].endswith("or train without validation: train.select_on=last")
+    code, out, err = call(place, "meta_train", *rest, "train.select_on=last", "name=without")
+    assert code == 0, err
+    assert "training goes without validation" in out + err and "last: the last one, nothing chosen" in out
+    frozen = place / "frozen.jsonl"
+    freeze = ("benchmark=folder", "group=0", f"data.root={data}", "queries=first", "count=2", f"out={frozen}")
+    subprocess.run([sys.executable, "-m", "episodes.freeze", *freeze], check=True, cwd=place)
+    code, out, err = call(place, "meta_test", "weights=runs/without", "group=0", f"manifest={frozen}", "name=again")
+    assert code == 0, err
+    assert "frozen in frozen.jsonl, 2 per fold and seed" in out and "every pixel of the masks" in out
+    code, _, err = call(place, "meta_test", "weights=runs/without", "group=x")
+    assert code == 1 and "group=x: give the number of a group, or all" in err
+
+
 def test_real_images_with_the_lists_of_the_field(place: Path) -> None:
     voc = require_shared("data", "voc2012-subset")
     code, out, err = call(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
 from episodes.image_sampler import ImageEpisodes, image_test_episodes
 from episodes.sources import areas as areas_module
@@ -118,11 +119,11 @@ def test_a_mask_of_another_size_is_named(voc) -> None:
     broken(voc, "size")
     source = open_source("pascal5i", voc)
     assert any("a.png is 8x16, but its image is 12x16: they must be of one size" in p for p in source.problems())
-    spec = ImageEpisodes(source, FOLDS["pascal5i"], 1, "train", shots=1, seed=0)[0]
+    with pytest.raises(ValueError, match="a.png is 8x16, but its image is 12x16"):
+        ImageEpisodes(source, FOLDS["pascal5i"], 1, "train", shots=1, seed=0)
+    spec = ClipSpec("a", 1, ("0",))
     with pytest.raises(ValueError, match="a.png is 8x16, but its frame is 12x16"):
-        for clip in (*spec.supports, *spec.queries):
-            source.read(clip)
-        source.read(type(spec.supports[0])("a", 1, ("0",)))
+        source.read(spec)
 
 
 def test_classes_that_are_too_small_are_problems(voc) -> None:
