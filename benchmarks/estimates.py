@@ -70,7 +70,7 @@ def fold_numbers(scores: Sequence[Score], protocol: BaseProtocol, bootstrap: int
     """The numbers of one fold and probe. The bootstrap draws depend on the fold, not on the probe or the scores."""
     sums = protocol.sums(scores)
     values = per_seed(sums)
-    if bootstrap == 0 or sums.units < 2:
+    if bootstrap == 0 or all(units.stop - units.start < 2 for units in sums.strata):  # nothing can be resampled
         return Numbers(protocol.columns, values, None)
     rng = np.random.default_rng([random_seed, scores[0].group])
     return Numbers(protocol.columns, values, replicates(sums, bootstrap, rng))

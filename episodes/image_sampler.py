@@ -93,6 +93,7 @@ def image_test_episodes(
     queries: str,
     min_area: int = 0,
     images: ImageLists | None = None,
+    limit: int | None = None,
 ) -> list[EpisodeSpec]:
     """The test episodes of a fold: a query image each, and `shots` supports of its class drawn for it, never itself.
 
@@ -113,11 +114,15 @@ def image_test_episodes(
             With a `count`, `each` and `first` are spread evenly over the classes; a smaller count gives a subset.
         min_area: a class counts as shown by an image from this many pixels on; at least one is always needed.
         images: class id -> image names of a list file; None takes the test images of the source.
+        limit: test only so many of these episodes, spread evenly over the classes (`uniform`: the first ones). More
+            than `count` are drawn as a larger `count` would be; a list is gone through more than once for them.
 
     Raises ValueError for a wrong argument, a list that names images that are not there, a broken mask, or (NotFeasible)
     when no class has `shots + 1` images.
     """
     positive("shots", shots)
+    if limit is not None:
+        positive("limit", limit)
     if count is not None:
         positive("count", count)
     if queries not in QUERIES:
@@ -126,12 +131,25 @@ def image_test_episodes(
     classes = feasible(pools, shots, folds, f"test episodes of group {group}", noun="image")
     pools = {c: pools[c] for c in classes}
     check_images(source, (x for pool in pools.values() for x in pool))
+    number, most = _numbers(sum(map(len, pools.values())), queries, count, limit)
+    drawn = list(_pairs(source.name, group, seed, pools, queries, number))
+    bare = [_episode(source, folds, group, "test", seed, index, pair, ()) for index, (_, pair) in enumerate(drawn)]
     specs = []
-    for index, (turn, pair) in enumerate(_pairs(source.name, group, seed, pools, queries, count)):
+    for spec in bare if most is None or most >= len(bare) else spread(bare, most, seed):
+        turn, pair = drawn[spec.index]
         others = _supports(source.name, group, seed, turn, pair, pools[pair[0]], queries)
-        specs.append(_episode(source, folds, group, "test", seed, index, pair, others[:shots]))
-    once = queries in ("each", "first")
-    return spread(specs, count, seed) if once and count is not None and count < len(specs) else specs
+        specs.append(_episode(source, folds, group, "test", seed, spec.index, pair, others[:shots]))
+    return specs
+
+
+def _numbers(pairs: int, queries: str, count: int | None, limit: int | None) -> tuple[int | None, int | None]:
+    """How many episodes are drawn of so many pairs (None: each pair once), and to how many they are spread out."""
+    if queries in ("each", "first"):
+        return None, count if limit is None else limit
+    if limit is None:
+        return count, None
+    once = pairs if count is None else min(count, pairs)
+    return (once, limit) if queries == "list" and limit < once else (limit, None)
 
 
 def _pairs(

@@ -68,7 +68,9 @@ class EpisodeRule:
             number = "all of them" if tested is None else f"{tested} per fold and seed"
             return f"frozen in {frozen}, {number} (official: {QUERY_TEXTS[self.queries]}; {official})"
         if tested is not None and tested != self.count:
-            official = f"{tested} episodes per fold and seed (official: {official})"
+            fewer = self.queries != "uniform" and (self.count is None or tested < self.count)
+            spread = "; fewer than there are: spread evenly over the classes" if fewer else ""
+            official = f"{tested} episodes per fold and seed (official: {official}){spread}"
         return f"{QUERY_TEXTS[self.queries]}; {official}"
 
 

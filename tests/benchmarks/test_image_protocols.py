@@ -66,6 +66,7 @@ def test_another_number_of_episodes_is_told() -> None:
     hsnet, cma = PROTOCOLS["hsnet"], PROTOCOLS["cma"]
     card = hsnet.card(benchmark="pascal5i", episodes=209)
     assert "209 episodes per fold and seed (official: 1000 episodes per fold and seed)" in card
+    assert "spread evenly over the classes" in card and "spread" not in hsnet.card(benchmark="coco20i", episodes=9)
     assert "official" not in hsnet.card(benchmark="pascal5i", episodes=1000)
     assert "once through" in hsnet.card(benchmark="fss1000")
     assert "episodes     : 40 per fold and seed" in cma.card(episodes=40) and "40" not in cma.card()

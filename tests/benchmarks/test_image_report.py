@@ -140,6 +140,11 @@ def test_bootstrap_covers_the_truth() -> None:
     assert 50 <= hits <= 60
 
 
+def test_without_a_second_image_of_any_class_there_is_no_interval() -> None:
+    one_each = [image(episode=k, class_id=k + 1, name=f"i{k}") for k in range(3)]
+    assert Report(one_each, protocol="hsnet", bootstrap=50).fold(0).estimates["hsnet"]["mIoU"].bootstrap is None
+
+
 def test_no_class_is_lost_in_the_bootstrap() -> None:
     """Two images each of a good and a bad class: resampled within the classes, mIoU stays between its extremes."""
     scores = [image(i, 50, episode=k, class_id=c) for k, (i, c) in enumerate([(40, 1), (50, 1), (0, 2), (10, 2)])]

@@ -142,6 +142,20 @@ def test_list_goes_through_the_pairs_in_order_and_begins_again_with_other_suppor
     assert sum(again) > len(pairs) / 2
 
 
+def test_a_limit_takes_episodes_of_the_list_from_all_classes() -> None:
+    specs = test_eps(1, count=1000)
+    few = test_eps(1, count=1000, limit=10)
+    assert all(spec == specs[spec.index] for spec in few), "they are episodes of the whole test"
+    assert {s.class_id: sum(x.class_id == s.class_id for x in few) for s in few} == dict.fromkeys(range(6, 11), 2)
+    assert len({s.queries[0].video for s in few}) > 1 and few == [s for s in test_eps(1, limit=20) if s in few]
+    pairs = len(test_eps(1))
+    assert test_eps(1, count=1000, limit=pairs + 3) == specs[: pairs + 3]
+    assert test_eps(1, count=pairs, limit=2 * pairs) == specs[: 2 * pairs]
+    uniform = test_eps(1, count=50, queries="uniform")
+    assert test_eps(1, count=50, queries="uniform", limit=7) == uniform[:7]
+    assert test_eps(0, queries="each", limit=10) == test_eps(0, queries="each", count=10)
+
+
 def test_uniform_draws_classes_and_queries_alike() -> None:
     specs = test_eps(2, count=600, queries="uniform")
     drawn = {c: [s.queries[0].video for s in specs if s.class_id == c] for c in VOC.test_classes(2)}
@@ -210,6 +224,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         (lambda: train(min_area=-1), "min_area must be a number of pixels"),
         (lambda: test_eps(queries="all"), "queries must be one of list, uniform, each, first, got 'all'"),
         (lambda: test_eps(count=0), "count must be a whole number"),
+        (lambda: test_eps(limit=0), "limit must be a whole number"),
         (lambda: test_eps(7), "no group 7; valid groups: 0, 1, 2, 3"),
         (
             lambda: ImageEpisodes(WORLD, FOLDS["coco2pascal"], 0, "train", shots=1, seed=0),
