@@ -12,6 +12,8 @@ from benchmarks.protocols.images import ImageProtocol
 from fewshot.evaluation import QueryResult, votes
 from fewshot.segmentation import nearest
 
+LEAST = 1e-6  # probability that a logit is taken of
+
 
 def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
     """Intersections and unions of background and object over the pixels whose truth is known.
@@ -48,11 +50,15 @@ def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
 
 
 def _enlarged(found: Tensor, size: tuple[int, int], resolution: str) -> Tensor:
-    """A probability map `(T, H, W)` as a mask `(T, *size)`: enlarged, then cut at 0.5; `original` cuts first.
+    """A probability map `(T, H, W)` as a mask `(T, *size)`; `original` cuts at 0.5 and then enlarges.
 
-    Corners are aligned, as in the code of HSNet and PFENet, which enlarge logits; between cells that are both on one
-    side of the threshold the two agree.
+    `square` enlarges the logits of the padded square to the longer side, corners aligned, and crops (PFENet, Tian et
+    al., TPAMI 2020). The padding, which is no longer there, has the values of the last row and column.
     """
     if resolution == "original":
         return nearest(found > 0.5, size)
-    return F.interpolate(found[:, None], size=size, mode="bilinear", align_corners=True)[:, 0] > 0.5
+    height, width = found.shape[-2:]
+    side, longer = max(height, width), max(size)
+    square = F.pad(torch.logit(found, LEAST)[:, None], (0, side - width, 0, side - height), mode="replicate")
+    enlarged = F.interpolate(square, size=(longer, longer), mode="bilinear", align_corners=True)
+    return enlarged[:, 0, : size[0], : size[1]] > 0
