@@ -19,7 +19,7 @@ from fewshot.tracking.files import replace_file
 logger = logging.getLogger(__name__)
 
 # Overrides that the name shows in words, and those that change where and how fast a run goes but not what it is.
-SHOWN = ("group", "shots", "seed", "system", "benchmark", "benchmark.protocol")
+SHOWN = ("group", "shots", "seed", "system", "benchmark", "benchmark.protocol", "protocol")
 INCIDENTAL = ("out", "name", "resume", "device", "threads", "tracking", "data.workers", "data.cache", "test.workers")
 
 
@@ -40,16 +40,22 @@ def run_name(config: MetaTrainConfig | MetaTestConfig, command: Command) -> str:
     ]
     if isinstance(config, MetaTestConfig):
         parts.insert(0, "test")
-    others = sorted(override for override in command.overrides if not is_named(override))
-    if others:
-        parts.append(hashlib.sha256("\n".join(others).encode()).hexdigest()[:6])
-    return "-".join(parts)
+    return joined(parts, command.overrides)
 
 
-def is_named(override: str) -> bool:
+def joined(parts: Sequence[str], overrides: Sequence[str], shown: Sequence[str] = ()) -> str:
+    """A name: its parts and, where anything else was typed, a hash of it.
+
+    `shown` are further keys that the parts tell of. Keys that only change where and how fast a run goes do not count.
+    """
+    others = sorted(override for override in overrides if not _is_named(override, shown))
+    return "-".join([*parts, *([hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]] if others else [])])
+
+
+def _is_named(override: str, shown: Sequence[str]) -> bool:
     """Whether an override leaves the hash alone."""
     key = override.partition("=")[0].lstrip("+~")
-    return key in SHOWN or any(key == name or key.startswith(f"{name}.") for name in INCIDENTAL)
+    return key in (*SHOWN, *shown) or any(key == name or key.startswith(f"{name}.") for name in INCIDENTAL)
 
 
 def open_folder(config: MetaTrainConfig | MetaTestConfig, command: Command) -> Path:

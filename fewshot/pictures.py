@@ -102,14 +102,16 @@ def _fit(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
-def support_tiles(episode: Episode, height: int = TILE_HEIGHT) -> list[Tile]:
+def support_tiles(
+    supports: Sequence[Clip], height: int = TILE_HEIGHT, colour: tuple[int, int, int] = SUPPORT
+) -> list[Tile]:
     """The middle frame of each support with its mask picked out."""
     tiles = []
-    for k, clip in enumerate(episode.supports):
+    for k, clip in enumerate(supports):
         t = clip.frames.shape[0] // 2
         mask = None if clip.masks is None else clip.masks[t].cpu().numpy()
-        caption = "support" if len(episode.supports) == 1 else f"support {k + 1}"
-        tiles.append(clip_tile(clip, t, mask=mask, colour=SUPPORT, caption=caption, height=height))
+        caption = "support" if len(supports) == 1 else f"support {k + 1}"
+        tiles.append(clip_tile(clip, t, mask=mask, colour=colour, caption=caption, height=height))
     return tiles
 
 
@@ -136,7 +138,7 @@ def episode_picture(
     """
     if len(probabilities) != len(episode.queries):
         raise ValueError(f"{len(probabilities)} predictions for {len(episode.queries)} queries")
-    supports = support_tiles(episode, height)
+    supports = support_tiles(episode.supports, height)
     rows = []
     for clip, probability in zip(episode.queries, probabilities, strict=True):
         rows.append((_title(clip), supports + query_tiles(clip, _masks(probability), frames, height)))
@@ -170,7 +172,7 @@ def contact_sheet(
         clip, masks = episode.queries[0], _masks(probability)
         t = _fullest(clip)
         tiles = [
-            *support_tiles(episode, height),
+            *support_tiles(episode.supports, height),
             clip_tile(clip, t, truth=True, caption="query, truth outlined", height=height),
             clip_tile(clip, t, mask=masks[t].cpu().numpy(), caption="prediction", height=height),
         ]

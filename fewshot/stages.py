@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -30,7 +29,7 @@ from episodes.transforms import TrainTransform
 from fewshot.cli import Command
 from fewshot.console import device_line, parameter_line
 from fewshot.experiment import make_system, session
-from fewshot.folders import is_named
+from fewshot.folders import joined
 from fewshot.key_table import WeightsReport
 from fewshot.stage_config import PartConfig, StageConfig, parts_in_use
 from fewshot.systems.base import System
@@ -74,11 +73,9 @@ def named(config: StageConfig, command: Command) -> StageConfig:
     """
     system = command.options.get("system", config.system.name)
     parts = [config.stage, system, f"s{config.seed}"]
-    others = sorted(o for o in command.overrides if not is_named(o) and not o.startswith(("stage=", "workers=")))
-    if others:
-        parts.append(hashlib.sha256("\n".join(others).encode()).hexdigest()[:6])
+    name = config.name or joined(parts, command.overrides, ("stage", "workers"))
     tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{system}-{config.stage}")
-    return replace(config, name=config.name or "-".join(parts), tracking=tracking)
+    return replace(config, name=name, tracking=tracking)
 
 
 # --------------------------------------------------------------------------------------------------------------- data

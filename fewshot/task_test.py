@@ -6,7 +6,6 @@ the form that servers and toolkits read, and scored here where the truth is publ
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import TASKS, open_task_source
 from fewshot.cli import Command, Program
 from fewshot.experiment import Session, make_system, session, tell_problems
-from fewshot.folders import is_named
+from fewshot.folders import joined
 from fewshot.loading import stored_system
 from fewshot.meta_test import same_system
 from fewshot.segmentation import evaluating
@@ -103,11 +102,9 @@ def named(config: TaskTestConfig, command: Command) -> TaskTestConfig:
     system = command.options.get("system", config.system.name)
     parts = [task, split, f"untrained-{system}" if config.weights is None else Path(config.weights).stem]
     shown = ("task", "task.split", "untrained", "zip", "limit", "pictures", "processes")
-    others = [o for o in command.overrides if not is_named(o) and o.partition("=")[0].lstrip("+~") not in shown]
-    if others:
-        parts.append(hashlib.sha256("\n".join(sorted(others)).encode()).hexdigest()[:6])
+    name = config.name or joined(parts, command.overrides, shown)
     tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{config.system.name}-{task}")
-    return replace(config, name=config.name or "-".join(parts), tracking=tracking)
+    return replace(config, name=name, tracking=tracking)
 
 
 def chosen(source: TaskSource, limit: int | None) -> list[Unit]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from benchmarks.image_scores import ImageScore
 from benchmarks.intervals import replicates
 from benchmarks.metrics.iou import PairCounts, pair_counts
 from benchmarks.protocols import IMAGE_PROTOCOLS
+from benchmarks.speed.jf import milliseconds
 from benchmarks.tables import text_table
 
 USAGE = """
@@ -78,13 +78,6 @@ def made_up_scores(episodes: int) -> list[ImageScore]:
             ImageScore(0, 0, "", index, index % CLASSES, "", str(index), background, inter, total - inter, union)
         )
     return scores
-
-
-def milliseconds(work: Callable[[], object]) -> float:
-    """CPU time of one call."""
-    start = time.process_time()
-    work()
-    return 1000 * (time.process_time() - start)
 
 
 def counting(size: int, pairs: int) -> list[list[str]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from fewshot.losses.boxes import generalised_iou
-from fewshot.losses.masks import visible_frames
+from fewshot.losses.masks import target_masks, visible_frames
 from fewshot.losses.matching import MatchCosts, Targets, match
 from fewshot.losses.segmentation import dice_loss, focal_loss
 from fewshot.systems.base import Losses, Prediction
@@ -80,10 +80,7 @@ def make_targets(queries: ClipBatch, size: tuple[int, int], stride: int) -> Targ
         raise ValueError("the query clips carry no boxes or visibility: they were not made for training")
     height, width = stride * size[0], stride * size[1]
     masks = []
-    for n, (mask, unpadded) in enumerate(zip(queries.masks, queries.sizes.tolist(), strict=True)):
-        if mask is None or list(mask.shape[-2:]) != unpadded:
-            found = "no masks" if mask is None else f"masks of {tuple(mask.shape[-2:])}"
-            raise ValueError(f"query clip {n} has {found} for frames of {tuple(unpadded)}: training needs equal sizes")
-        padded = F.pad(mask, (0, width - unpadded[1], 0, height - unpadded[0]))
+    for mask in target_masks(queries):
+        padded = F.pad(mask, (0, width - mask.shape[-1], 0, height - mask.shape[-2]))
         masks.append(padded[:, stride // 2 :: stride, stride // 2 :: stride])
     return Targets(queries.boxes.float(), queries.valid.bool(), torch.stack(masks).float())

@@ -40,6 +40,21 @@ def _mean(per_pixel: Tensor, ignore: Tensor | None) -> Tensor:
     return (per_pixel * ~ignore).sum((1, 2)) / (~ignore).sum((1, 2)).clamp(min=1)
 
 
+def target_masks(queries: ClipBatch) -> list[Tensor]:
+    """The masks of each query clip, `(T, h, w)` bool at the unpadded size of its frames.
+
+    Raises:
+        ValueError: a clip has no masks, or masks of another size than its frames.
+    """
+    masks = []
+    for n, (mask, unpadded) in enumerate(zip(queries.masks, queries.sizes.tolist(), strict=True)):
+        if mask is None or list(mask.shape[-2:]) != unpadded:
+            found = "no masks" if mask is None else f"masks of {tuple(mask.shape[-2:])}"
+            raise ValueError(f"query clip {n} has {found} for frames of {tuple(unpadded)}: training needs equal sizes")
+        masks.append(mask)
+    return masks
+
+
 def visible_frames(queries: ClipBatch) -> float:
     """Number of frames in which the target is visible, at least 1: the normaliser of the set losses."""
     if queries.valid is None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter
 
 from fewshot.inference import Result, Target
-from fewshot.pictures import Tile, clip_tile, enlarge, overlay, sheet
+from fewshot.pictures import Tile, enlarge, overlay, sheet, support_tiles
 
 # of Okabe and Ito, which the colour-blind can tell apart; they come again after the last
 COLOURS = ((230, 120, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (240, 228, 66), (213, 94, 0))
@@ -67,23 +67,13 @@ def still(image: np.ndarray, result: Result, targets: Sequence[Target]) -> Image
         mask = enlarge(result.masks[k, 0].numpy(), HEIGHT)
         caption = "found" if mask.any() else "nothing found"
         tiles = [
-            *support_tiles(target),
+            *support_tiles(target.supports[:SUPPORTS_SHOWN], HEIGHT, COLOURS[1]),
             Tile(picture, "input"),
             Tile(overlay(picture, mask, colour=COLOURS[0]), caption),
         ]
         words = "" if target.expression in (None, target.name) else f": {target.expression}"
         rows.append((f"{target.name}{words} (score {result.scores[k, 0]:.2f})", tiles))
     return sheet(rows)
-
-
-def support_tiles(target: Target) -> list[Tile]:
-    """The middle frame of the first few supports with its mask picked out."""
-    tiles = []
-    for number, clip in enumerate(target.supports[:SUPPORTS_SHOWN], 1):
-        t = len(clip.frames) // 2
-        mask = None if clip.masks is None else clip.masks[t].numpy()
-        tiles.append(clip_tile(clip, t, mask=mask, colour=COLOURS[1], caption=f"support {number}", height=HEIGHT))
-    return tiles
 
 
 class Animation:

@@ -10,7 +10,7 @@ import yaml
 
 from fewshot.cli import Command
 from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
-from fewshot.folders import git_commit, open_folder, run_name
+from fewshot.folders import git_commit, joined, open_folder, run_name
 
 OPTIONS = {"system": "cma_tiny", "benchmark": "invented"}
 
@@ -38,11 +38,17 @@ def test_other_overrides_change_the_name_and_incidental_ones_do_not():
     assert (
         name("device=cpu", "threads=1", "out=x", "resume=true", "tracking=disabled", "tracking.mode=offline") == plain
     )
-    assert name("group=1", "shots=1", "seed=0", "system=cma_tiny", "data.workers=2") == plain
+    assert name("group=1", "shots=1", "seed=0", "system=cma_tiny", "protocol=cma", "data.workers=2") == plain
     assert name("optim.lr=1").startswith(plain + "-")
     assert name("optim.lr=1") != name("optim.lr=2")
     assert name("optim.lr=1", "train.steps=2") == name("train.steps=2", "optim.lr=1", "resume=true")
     assert name("data.root=/a") != plain and name("recipe=official") != plain
+
+
+def test_programs_name_further_keys_that_their_names_show():
+    assert joined(["a", "b"], ["task=davis17", "+limit=3", "threads=1"], ["task", "limit"]) == "a-b"
+    one, other = (joined(["a"], [override], ["task"]) for override in ("task.long=3", "task.long=4"))
+    assert one != other and all(len(name) == len("a-123456") and name.startswith("a-") for name in (one, other))
 
 
 def test_the_folder_holds_what_ran(tmp_path):

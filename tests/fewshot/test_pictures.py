@@ -76,12 +76,12 @@ def test_small_frames_grow_by_whole_pixels_and_large_ones_shrink_smoothly() -> N
 
 
 def test_support_tile_shows_the_middle_frame_with_a_blue_border(episode: Episode) -> None:
-    (tile,) = support_tiles(episode, height=96)
+    (tile,) = support_tiles(episode.supports, height=96)
     assert tile.caption == "support" and tile.image.shape == (96, 192, 3)
     column = 12 * 3  # the object begins at column 3 of 16
     assert tuple(tile.image[48, column]) == SUPPORT
     two = replace(episode, supports=episode.supports * 2)
-    assert [t.caption for t in support_tiles(two)] == ["support 1", "support 2"]
+    assert [t.caption for t in support_tiles(two.supports)] == ["support 1", "support 2"]
 
 
 def test_query_tiles_spread_over_the_clip(episode: Episode) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from episodes.batch import ClipBatch
 from episodes.instances import Instances
 from fewshot.losses.boxinst import fill_boxes
+from fewshot.losses.masks import target_masks
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,7 @@ def targets_of(queries: ClipBatch) -> list[ImageTargets]:
     size = (queries.frames.shape[-2], queries.frames.shape[-1])
     if queries.instances:
         return [all_objects(x, s, size) for x, s in zip(queries.instances, queries.sizes.tolist(), strict=True)]
-    targets = []
-    for n, (masks, unpadded) in enumerate(zip(queries.masks, queries.sizes.tolist(), strict=True)):
-        if masks is None or list(masks.shape[-2:]) != unpadded:
-            found = "no masks" if masks is None else f"masks of {tuple(masks.shape[-2:])}"
-            raise ValueError(f"query clip {n} has {found} for frames of {tuple(unpadded)}: training needs equal sizes")
-        targets.extend(single_object(mask, size) for mask in masks)
-    return targets
+    return [single_object(mask, size) for masks in target_masks(queries) for mask in masks]
 
 
 def single_object(mask: Tensor, size: tuple[int, int]) -> ImageTargets:
