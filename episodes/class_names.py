@@ -29,3 +29,8 @@ COCO_NAME_OF_VOC = {
     "sofa": "couch",
     "tvmonitor": "tv",
 }
+
+
+def common_name(name: str) -> str:
+    """A class name as COCO would write it, to compare the classes of two benchmarks."""
+    return COCO_NAME_OF_VOC.get(name, name).replace("_", " ")

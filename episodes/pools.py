@@ -57,7 +57,10 @@ def held_apart(name: str, pools: Pools, shots: int) -> frozenset[str]:
 def feasible(pools: Pools, shots: int, folds: Folds, what: str, noun: str = "video") -> tuple[int, ...]:
     """The classes with enough videos for an episode. Warns of the others; raises NotFeasible if there is none."""
     if not pools:
-        raise NotFeasible(f"{what}: {folds.name} has no class for them; complete the lists of its classes")
+        raise NotFeasible(
+            f"{what}: the class lists of {folds.name} name no class for them; give complete lists as data.lists "
+            f"(trn.txt, val.txt and test.txt, or fss_test_set.txt)"
+        )
     short: dict[int, list[str]] = {}
     for class_id, videos in pools.items():
         if len(videos) <= shots:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import FOLDS, Folds
 from episodes.pools import NotFeasible
@@ -49,6 +50,7 @@ def run(config: MetaTestConfig, command: Command) -> float:
             system.to(here.device)
             if group == min(tests):
                 announce(config, system, here.device, origin)
+            outcome.notes += trained_elsewhere(config, group, folds)
             count(f"test of group {group}", [spec for specs in seeds for spec in specs])
             test_group(system, config, source, seeds, here.folder, outcome)
             report = build_report(outcome, config, origin)
@@ -157,6 +159,23 @@ def check_held_out(config: MetaTestConfig, group: int, trained: MetaTrainConfig 
         f"classes of group {group}. Test group={trained.group}, or give the weights of each group, as in "
         f"group=all weights=runs/name-g{{group}}"
     )
+
+
+def trained_elsewhere(config: MetaTestConfig, group: int, folds: Folds) -> list[str]:
+    """A note for the card if the weights are of another benchmark: which one, and which tested classes it trained."""
+    trained = None if config.weights is None else stored_run(filled(config.weights, group))
+    if trained is None or trained.benchmark.name == folds.name:
+        return []
+    theirs = FOLDS[trained.benchmark.name]
+    note = f"group {group}: the weights were trained on {theirs.name} with group {trained.group} held out"
+    if not theirs.classes:
+        return [f"{note}; whether its training showed the tested classes is not known"]
+    shown = {common_name(theirs.class_name(c)) for c in theirs.train_classes(trained.group)}
+    tested = [folds.class_name(c) for c in folds.test_classes(group)]
+    seen = [name for name in tested if common_name(name) in shown]
+    for name in seen[:1]:
+        logger.warning("group %d: the weights were trained on tested classes (%s, ..)", group, name)
+    return [f"{note}; training classes there, so not held out: {', '.join(seen)}" if seen else note]
 
 
 def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:

@@ -10,11 +10,12 @@ import torch
 import yaml
 
 import fewshot
+from episodes.folds import FOLDS
 from fewshot.build import build_system
 from fewshot.cli import Command
 from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
 from fewshot.loading import stored_run, stored_system
-from fewshot.meta_test import as_trained, check_held_out, filled, first_weights, quoted, run
+from fewshot.meta_test import as_trained, check_held_out, filled, first_weights, quoted, run, trained_elsewhere
 from fewshot.training.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
 
 SYSTEM = SystemConfig(name="prototype", backbone="tiny", backbone_width=8)
@@ -124,6 +125,23 @@ def test_models_of_coco_are_tested_on_the_same_group_of_pascal(tmp_path: Path) -
     check_held_out(shifted, 3, trained)
     with pytest.raises(ValueError, match="has seen the classes of group 0. Test group=3"):
         check_held_out(shifted, 0, trained)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "group", "said"),
+    [
+        ("coco2pascal", 1, [""]),
+        ("pascal5i", 2, ["; training classes there, so not held out: diningtable, dog, motorbike, person"]),
+        ("coco20i", 1, []),
+    ],
+)
+def test_weights_of_another_benchmark_are_told_with_the_classes_they_have_seen(
+    tmp_path: Path, benchmark: str, group: int, said: list[str]
+) -> None:
+    write_run(tmp_path / "run", 1, BenchmarkConfig(name="coco20i", protocol="hsnet"))
+    config = MetaTestConfig(weights=str(tmp_path / "run"), group=group)
+    notes = trained_elsewhere(config, group, FOLDS[benchmark])
+    assert [note.partition("trained on coco20i with group 1 held out")[2] for note in notes] == said
 
 
 def test_every_group_has_weights_of_its_own(run_folder: Path, tmp_path: Path) -> None:
