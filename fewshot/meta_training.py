@@ -58,7 +58,7 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
         count("test", test_specs(config, source, folds, config.group)[0])
         result = trainer.run(config.resume)
         if here.main:
-            draw_learning_curve(here.folder / "learning_curve.png", here.tracker.rows())
+            draw_learning_curve(here.folder / "learning_curve.png", here.tracker.rows(), kind_of(config).headline)
         system.load_state_dict(load_checkpoint(result.best)["model"])
         report = run_test(system, config, source, folds, config.group, here.folder, here.tracker)
         optimized = 100 * report.value(kind_of(config).headline) if result.best_score is None else result.best_score

@@ -176,7 +176,8 @@ def contact_sheet(
             clip_tile(clip, t, truth=True, caption="query, truth outlined", height=height),
             clip_tile(clip, t, mask=masks[t].cpu().numpy(), caption="prediction", height=height),
         ]
-        sheets.append(sheet([(_title(clip), tiles)]))
+        title = _title(clip) if clip.expression else f"{episode.spec.class_name}, {clip.video}"
+        sheets.append(sheet([(title, tiles)]))
     return _save(path, grid(sheets, columns))
 
 

@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RIGHT, WRONG = "val/J", "val/J_wrong_support"
 
-
-def draw_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Draw J of the validation over the steps from the rows of a run, with the training loss beside it.
+def draw_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]], measure: str = "J") -> bool:
+    """Draw a measure of the validation over the steps from the rows of a run, with the training loss beside it.
 
     Returns False, and draws nothing, where no row holds a validation.
     """
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window
 
-    if not any(RIGHT in row for row in rows):
+    right, wrong = f"val/{measure}", f"val/{measure}_wrong_support"
+    if not any(right in row for row in rows):
         return False
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     score, loss = figure.subplots(1, 2)
-    for name, label, style in ((RIGHT, "right supports", "o-"), (WRONG, "supports of a wrong class", "s--")):
+    for name, label, style in ((right, "right supports", "o-"), (wrong, "supports of a wrong class", "s--")):
         score.plot(*series(rows, name), style, label=label, markersize=4)
-    score.set(xlabel="step", ylabel="J (%)", ylim=(0, 100), title="validation episodes")
+    score.set(xlabel="step", ylabel=f"{measure} (%)", ylim=(0, 100), title="validation episodes")
     score.legend()
     loss.plot(*series(rows, "train/loss"))
     loss.set(xlabel="step", title="training loss")

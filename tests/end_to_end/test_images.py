@@ -47,6 +47,7 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
     for said in ("training: 36 classes", "val mIoU", "protocol hsnet", "mIoU", "FB-IoU", "wrong_support mIoU / FB-IoU"):
         assert said in out, said
     folder = place / "runs" / "stills"
+    assert (folder / "learning_curve.png").is_file()
     real = [fold for fold in results(folder)["folds"] if fold["probe"] == "" and fold["group"] == 0]
     assert real[0]["queries"] == 4 and {"mIoU", "FB-IoU"} <= set(real[0]["estimates"]["hsnet"])
     with (folder / "results.csv").open() as sheet:
