@@ -40,7 +40,7 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
     code, out, err = call(
         place,
         "meta_train",
-        *("system=uniref_tiny", "benchmark=invented_images", "group=0", "name=stills", "benchmark.world_videos=4"),
+        *("benchmark=invented_images", "group=0", "name=stills", "benchmark.world_videos=4"),
         *("train.steps=3", "train.batch=2", "train.warmup_portion=0.4", "benchmark.val_episodes=4", *SMALL),
     )
     assert code == 0, err
