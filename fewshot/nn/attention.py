@@ -132,7 +132,9 @@ class MultiheadAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
         """`(N, L, C), (N, S, C), (N, S, C)` and padding `(N, S)` bool to `(N, L, C)`."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-        q, k, v = (rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected)
+        # Contiguous and sequence first, so that gradients are summed in the order of torch's module, to the last bit.
+        first = (x.transpose(0, 1).contiguous() for x in (query, key, value))
+        projected = [F.linear(x, w, b) for x, w, b in zip(first, weights, biases, strict=True)]
+        q, k, v = (rearrange(x, "l n (h d) -> n h l d", h=self.heads) for x in projected)
         read = attention(q, k, v, padding, dropout=self.dropout if self.training else 0.0)
-        return self.out_proj(rearrange(read, "n h l d -> n l (h d)"))
+        return rearrange(self.out_proj(rearrange(read, "n h l d -> (l n) (h d)")), "(l n) c -> n l c", n=len(query))
