@@ -30,5 +30,5 @@ lint: $(VENV)/.test
 speed: $(VENV)/.train  ## timings, as ratios within one run
 	$(RUN) -m benchmarks.speed.jf
 	$(RUN) -m benchmarks.speed.iou
-	$(RUN) -m benchmarks.speed.cma
-	$(RUN) -m benchmarks.speed.uniref
+	$(RUN) -m experiments.speed.cma
+	$(RUN) -m experiments.speed.uniref

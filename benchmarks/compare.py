@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arguments import count, fail, parse
-from benchmarks.estimates import fold_numbers, mean_numbers
-from benchmarks.intervals import percentile_interval
 from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol
-from benchmarks.scores import Score, read_protocol, read_scores
+from benchmarks.scores.estimates import fold_numbers, mean_numbers
+from benchmarks.scores.intervals import percentile_interval
+from benchmarks.scores.scores import Score, read_protocol, read_scores
 from benchmarks.tables import group_name, percent, text_table
 
 USAGE = """

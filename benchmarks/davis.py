@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arguments import count, fail, flag, parse
+from benchmarks.masks.png import Labels, read_sequence
 from benchmarks.metrics.davis import DavisAccumulator, SequenceScore, score_semi_supervised, score_unsupervised
-from benchmarks.png import Labels, read_sequence
 from benchmarks.tables import text_table
 
 USAGE = """

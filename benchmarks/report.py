@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.estimates import Estimate, FoldReport, build_folds
 from benchmarks.image_scores import ImageScore
 from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol, protocols_served
-from benchmarks.scores import QueryScore, Score, scores_to_json, write_scores
+from benchmarks.scores.estimates import Estimate, FoldReport, build_folds
+from benchmarks.scores.scores import QueryScore, Score, scores_to_json, write_scores
 from benchmarks.tables import group_name, measure_key, percent, text_table
 
 __all__ = ["Estimate", "FoldReport", "ImageScore", "QueryScore", "Report"]
@@ -132,7 +132,7 @@ class Report:
         Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
 
     def write_csv(self, path: Path | str) -> None:
-        """Write one line per query, all probes; `benchmarks.scores.read_scores` reads it back."""
+        """Write one line per query, all probes; `benchmarks.scores.scores.read_scores` reads it back."""
         write_scores(Path(path), self.scores)
 
     def table(self) -> str:

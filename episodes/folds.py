@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from episodes.class_names import COCO, VOC
-from episodes.sources.invented import CLASS_NAMES
+from episodes.sources.synthetic import CLASS_NAMES
 
 MINI_REF_YTVOS = tuple(
     """hat plant hand horse raccoon squirrel bus boat crocodile penguin motorbike truck hedgehog lion earless_seal

@@ -10,10 +10,10 @@ from typing import Any
 from episodes.cli import key_values, refuse_missing
 from episodes.episode import EpisodeSpec
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
-from episodes.image_sampler import QUERIES, ImageEpisodes, image_test_episodes
-from episodes.lists import read_lists
-from episodes.manifest import write_manifest
-from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
+from episodes.sampling.lists import read_lists
+from episodes.sampling.manifest import write_manifest
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import ImageSource, Source, open_source
 
 

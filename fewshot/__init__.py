@@ -11,19 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewshot.examples import example_episode
-    from fewshot.loading import load
-    from fewshot.pictures import save_episode_picture
-    from fewshot.segmentation import segment
-    from fewshot.supports import Support
+    from episodes.example import example_episode
+    from fewshot.inference.chunks import segment
+    from fewshot.inference.loading import load
+    from fewshot.inference.supports import Support
+    from fewshot.media.pictures import save_episode_picture
 
 __all__ = ["Support", "example_episode", "load", "save_episode_picture", "segment"]
 _HOMES = {
-    "Support": "fewshot.supports",
-    "example_episode": "fewshot.examples",
-    "load": "fewshot.loading",
-    "save_episode_picture": "fewshot.pictures",
-    "segment": "fewshot.segmentation",
+    "Support": "fewshot.inference.supports",
+    "example_episode": "episodes.example",
+    "load": "fewshot.inference.loading",
+    "save_episode_picture": "fewshot.media.pictures",
+    "segment": "fewshot.inference.chunks",
 }
 
 

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from episodes.cli import key_values, refuse_missing
-from fewshot.build import build_cma, build_uniref
-from fewshot.cli import short_errors
-from fewshot.config import SystemConfig
+from fewshot.cli.program import short_errors
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, roberta
 from fewshot.systems.base import System
 from fewshot.systems.cma import checkpoint as cma
+from fewshot.systems.cma.build import build_cma
+from fewshot.systems.config import SystemConfig
 from fewshot.systems.uniref import checkpoint as uniref
-from fewshot.weights import CONFIG, WEIGHTS, WeightsReport, load_weights, official_tensors, read_pickle, write_converted
+from fewshot.systems.uniref.build import build_uniref
+from fewshot.weights.files import CONFIG, WEIGHTS, official_tensors, read_pickle, write_converted
+from fewshot.weights.load import WeightsReport, load_weights
 
 KEYS = {
     "system": "the system the checkpoint belongs to: cma or uniref",

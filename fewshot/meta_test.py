@@ -10,18 +10,20 @@ from pathlib import Path
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import FOLDS, Folds
-from episodes.pools import NotFeasible
+from episodes.sampling.pools import NotFeasible
 from episodes.sources.base import Source
-from fewshot.checks import check
-from fewshot.cli import Command, Program
-from fewshot.config import MetaTestConfig, MetaTrainConfig, SystemConfig
-from fewshot.experiment import announce, count, make_system, open_benchmark, open_data, session
-from fewshot.kinds import kind_of
-from fewshot.loading import stored_run, stored_system
-from fewshot.outcome import Origin, Outcome, build_report, tell, write_report
+from fewshot.cli.checks import check
+from fewshot.cli.program import Command, Program
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.evaluation.benchmark import count, kind_of, open_benchmark, open_data, test_specs
+from fewshot.evaluation.folds import test_group
+from fewshot.evaluation.report import Origin, Outcome, announce, build_report, tell, write_report
+from fewshot.inference.loading import stored_run, stored_system
+from fewshot.run.session import session
 from fewshot.systems.base import System
-from fewshot.testing import test_group, test_specs
-from fewshot.weights import load_trained
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import make_system
+from fewshot.weights.load import load_trained
 
 logger = logging.getLogger(__name__)
 NEEDS_NO_TRAINING = ("prototype",)

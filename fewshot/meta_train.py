@@ -1,14 +1,14 @@
-"""python -m fewshot.meta_train group=1: the command line of `fewshot.meta_training`."""
+"""python -m fewshot.meta_train group=1: the command line of `fewshot.training.meta`."""
 
 from __future__ import annotations
 
-from fewshot.cli import Command, Program
-from fewshot.config import MetaTrainConfig
+from fewshot.cli.program import Command, Program
+from fewshot.cli.runs import MetaTrainConfig
 
 
 def run(config: MetaTrainConfig, command: Command) -> float:
     """Train and test; returns what a search may optimise."""
-    from fewshot.meta_training import meta_train  # here, so that help and refusals do not wait for the libraries
+    from fewshot.training.meta import meta_train  # here, so that help and refusals do not wait for the libraries
 
     return meta_train(config, command)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Union
 
 from episodes.cli import key_values, refuse_missing
-from fewshot.checks import check_device
-from fewshot.cli import short_errors
-from fewshot.prediction import Request, predict, told
-from fewshot.segmentation import DEFAULT_CHUNK
-from fewshot.supports import Support
+from fewshot.cli.checks import check_device
+from fewshot.cli.program import short_errors
+from fewshot.inference.chunks import DEFAULT_CHUNK
+from fewshot.inference.predict import Request, predict, told
+from fewshot.inference.supports import Support
 
 KEYS = {
     "weights": "run folder, converted or saved folder, or a name on the Hugging Face Hub",

@@ -10,26 +10,27 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.submission import check_submission, zip_folder
+from benchmarks.masks.submission import check_submission, zip_folder
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import TASKS, open_task_source
-from fewshot.cli import Command, Program
-from fewshot.experiment import Session, make_system, session, tell_problems
-from fewshot.folders import joined
-from fewshot.loading import stored_system
+from fewshot.cli.program import Command, Program
+from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.tasks.answers import Answerer
+from fewshot.evaluation.tasks.build import check_system, make_answerer
+from fewshot.evaluation.tasks.frames import FrameReader
+from fewshot.evaluation.tasks.measures import Measures
+from fewshot.evaluation.tasks.record import Record
+from fewshot.evaluation.tasks.report import announce, draw, measure, refuse_changes, write_outcome
+from fewshot.evaluation.tasks.units import Unit, answer_all, units_of
+from fewshot.inference.chunks import evaluating
+from fewshot.inference.loading import stored_system
 from fewshot.meta_test import same_system
-from fewshot.segmentation import evaluating
+from fewshot.run import processes
+from fewshot.run.folder import joined
+from fewshot.run.session import Session, session, tell_problems
 from fewshot.systems.base import System
-from fewshot.task_config import TaskTestConfig
-from fewshot.tasks.answers import Answerer
-from fewshot.tasks.build import check_system, make_answerer
-from fewshot.tasks.frames import FrameReader
-from fewshot.tasks.measures import Measures
-from fewshot.tasks.outcome import announce, draw, measure, refuse_changes, write_outcome
-from fewshot.tasks.record import Record
-from fewshot.tasks.units import Unit, answer_all, units_of
-from fewshot.training import distribution
-from fewshot.weights import load_trained
+from fewshot.systems.registry import make_system
+from fewshot.weights.load import load_trained
 
 logger = logging.getLogger(__name__)
 MASKS = "masks"
@@ -121,18 +122,18 @@ def chosen(source: TaskSource, limit: int | None) -> list[Unit]:
 
 def answer(config: TaskTestConfig, source: TaskSource, units: list[Unit], system: System, here: Session) -> Answerer:
     """Answer what is not finished yet; each process takes its share of the units."""
-    record = Record(here.folder, distribution.rank())
+    record = Record(here.folder, processes.rank())
     finished = record.finished()
-    distribution.barrier()  # every process has read what was finished before any goes on
+    processes.barrier()  # every process has read what was finished before any goes on
     rest = [unit for unit in units if unit.name not in finished]
     if len(rest) < len(units):
         logger.info("%d of %d are finished already", len(units) - len(rest), len(units))
     reader = FrameReader(source, config.task.short, config.task.long, system.pad_multiple, here.device)
     answerer = make_answerer(config.task, source, system, reader, here.folder / MASKS)
-    mine = rest[distribution.rank() :: distribution.world_size()]
+    mine = rest[processes.rank() :: processes.world_size()]
     with evaluating(system):
         answer_all(mine, answerer.answer, record, progress=here.main)
-    distribution.barrier()
+    processes.barrier()
     return answerer
 
 

@@ -1,14 +1,14 @@
-"""python -m fewshot.train_stage stage=uniref_image: the command line of `fewshot.stages`."""
+"""python -m fewshot.train_stage stage=uniref_image: the command line of `fewshot.training.stages`."""
 
 from __future__ import annotations
 
-from fewshot.cli import Command, Program
-from fewshot.stage_config import StageConfig
+from fewshot.cli.program import Command, Program
+from fewshot.cli.runs import StageConfig
 
 
 def run(config: StageConfig, command: Command) -> None:
     """Train one stage."""
-    from fewshot.stages import train_stage  # here, so that help and refusals do not wait for the libraries
+    from fewshot.training.stages import train_stage  # here, so that help and refusals do not wait for the libraries
 
     train_stage(config, command)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.image_scores import ImageScore
 from benchmarks.protocols.protocol import NOT_STATED, BaseProtocol, Setting
-from benchmarks.sums import Ratios, Sums, Units
+from benchmarks.scores.sums import Ratios, Sums, Units
 
 Queries = Literal["list", "uniform", "each", "first"]
 EPISODE_IOU = "mean episode IoU"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from benchmarks.sums import Sums
+from benchmarks.scores.sums import Sums
 
 NOT_STATED = "not stated"
 CHECKPOINT_TEXTS = {

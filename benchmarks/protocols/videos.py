@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.metrics.jf import CMA_TOLERANCE, DAVIS_TOLERANCE
 from benchmarks.protocols.protocol import BaseProtocol, Setting
-from benchmarks.scores import QueryScore
-from benchmarks.sums import Ratios, Sums, Units
+from benchmarks.scores.scores import QueryScore
+from benchmarks.scores.sums import Ratios, Sums, Units
 
 Reducer = Literal["frames", "classes", "queries"]
 AVERAGING_TEXTS = {

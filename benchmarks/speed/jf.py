@@ -21,8 +21,8 @@ from scipy import ndimage
 
 from benchmarks.arguments import count, fail, parse
 from benchmarks.davis import Folders, evaluate
+from benchmarks.masks.png import read_labels, write_labels
 from benchmarks.metrics.jf import DAVIS_TOLERANCE, boundary_map, boundary_radius, j_and_f
-from benchmarks.png import read_labels, write_labels
 from benchmarks.tables import text_table
 
 USAGE = """

@@ -44,7 +44,7 @@ def open_source(
         raise ValueError(f"unknown benchmark {benchmark!r}; there are: {', '.join(FOLDS)}")
     invented = benchmark in ("invented", "invented_images")
     if invented and root is None:
-        from episodes.sources.invented import ensure_world
+        from episodes.sources.synthetic import ensure_world
 
         root = ensure_world(None if cache is None else Path(cache), world_seed, world_videos)
     if root is None:
@@ -69,7 +69,7 @@ def _open_images(
     from episodes.sources.coco import COCOSource
     from episodes.sources.folder import FolderSource
     from episodes.sources.fss1000 import FSS1000Source
-    from episodes.sources.invented_images import InventedImageSource
+    from episodes.sources.synthetic_images import InventedImageSource
     from episodes.sources.voc import VOCSource
 
     if benchmark == "folder":

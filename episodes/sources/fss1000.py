@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from episodes.folds import fss_folds
-from episodes.lists import FSSClasses, read_fss_classes
+from episodes.sampling.lists import FSSClasses, read_fss_classes
 from episodes.sources.files import read_grey
 from episodes.sources.images import ImageSource
 
@@ -31,7 +31,7 @@ def find_fss(root: Path) -> Path:
 class FSS1000Source(ImageSource):
     """Images `<class>/<number>` whose mask is the object from grey level 128 on (masks may be RGBA of all levels).
 
-    The classes and their splits are those of the list files, see `episodes.lists.read_fss_classes`.
+    The classes and their splits are those of the list files, see `episodes.sampling.lists.read_fss_classes`.
 
     Args:
         root: the folder of the class folders, or one above.

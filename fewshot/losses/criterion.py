@@ -16,7 +16,7 @@ from fewshot.losses.boxes import generalised_iou
 from fewshot.losses.masks import target_masks, visible_frames
 from fewshot.losses.matching import MatchCosts, Targets, match
 from fewshot.losses.segmentation import dice_loss, focal_loss
-from fewshot.systems.base import Losses, Prediction
+from fewshot.nn.outputs import Losses, Prediction
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_mask": 2.0, "loss_dice": 5.0}
 

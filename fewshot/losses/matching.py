@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewshot.losses.boxes import generalised_iou
 from fewshot.losses.segmentation import dice_overlap, focal_cost, score_cost
-from fewshot.systems.base import Prediction
+from fewshot.nn.outputs import Prediction
 
 
 @dataclass(frozen=True)

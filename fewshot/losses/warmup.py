@@ -10,8 +10,8 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from fewshot.losses.masks import clip_mask_loss
+from fewshot.nn.outputs import Losses
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.base import Losses
 
 
 def prototype_warmup(

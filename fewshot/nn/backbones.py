@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet50, resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
-from fewshot.nn.checkpointing import run
 from fewshot.nn.norms import group_norm
+from fewshot.nn.recompute import run
 
 
 class Backbone(nn.Module):

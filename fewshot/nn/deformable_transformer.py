@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.nn.attention import MultiheadAttention
-from fewshot.nn.checkpointing import run
 from fewshot.nn.deformable_attention import DeformableAttention
 from fewshot.nn.mlp import MLP, FeedForward
 from fewshot.nn.padding import valid_ratios
 from fewshot.nn.queries import Encoded, Proposals, QueryScheme, Start, inverse_sigmoid
+from fewshot.nn.recompute import run
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fewshot.nn.attention import MultiheadAttention
-from fewshot.nn.checkpointing import run
 from fewshot.nn.fusion import Words
 from fewshot.nn.mlp import FeedForward
 from fewshot.nn.norms import group_norm
 from fewshot.nn.padding import resize_padding
+from fewshot.nn.recompute import run
 
 
 class VisionLanguageBlock(nn.Module):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from fewshot.nn.backbones import Backbone
-from fewshot.nn.checkpointing import run
+from fewshot.nn.recompute import run
 
 HEAD_DIM, PATCH, FEEDFORWARD = 32, 4, 4  # width of a head, side of a patch, widening of the feed-forward
 OTHER_REGION = -100.0  # added to the logits of places that a shift brought together

@@ -1,4 +1,4 @@
-"""What every system is: a reference is encoded once, then query clips are segmented against it.
+"""`System`: a reference is encoded once, then query clips are segmented against it.
 
 Legend: B episodes, K shots, E expressions per episode, T frames, Q candidate masks per frame, (h, w) mask resolution.
 """
@@ -6,76 +6,51 @@ Legend: B episodes, K shots, E expressions per episode, T frames, Q candidate ma
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
-from fewshot.pretrained import Pretrained
-
-if TYPE_CHECKING:
-    from fewshot.inference import Result
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.config import SystemConfig
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a system says of `N` query clips.
-
-    Attributes:
-        masks: `(N, T, Q, h, w)` mask logits, at `stride` pixels of the padded network input per cell.
-        scores: `(N, T, Q)` logits that say how well candidate `q` fits the reference; None where Q is 1.
-        boxes: `(N, T, Q, 4)` `cx, cy, w, h` as fractions of the unpadded frame, or None.
-        stride: network pixels per mask cell.
-        layers: the same for earlier decoder layers (auxiliary losses), first layer first.
-        tracked: whether candidate q is the same thing in every frame; if not, each frame has a best one of its own.
-    """
-
-    masks: Tensor
-    scores: Tensor | None = None
-    boxes: Tensor | None = None
-    stride: int = 4
-    layers: tuple[Prediction, ...] = ()
-    tracked: bool = True
-
-    def best(self) -> Tensor:
-        """Index of the best candidate of every frame `(N, T)`: the highest probability, ties to the lowest index.
-
-        Tracked candidates are judged by their mean over the frames, so that all frames of a clip have the same one.
-        """
-        if self.scores is None:
-            return self.masks.new_zeros(self.masks.shape[:2], dtype=torch.long)
-        probabilities = self.scores.float().sigmoid()
-        if self.tracked:
-            probabilities = probabilities.mean(1, keepdim=True).expand_as(probabilities)
-        return probabilities.argmax(-1)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """`total` is what is minimised; `terms` are the unweighted parts, for the log."""
-
-    total: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
-
-    def times(self, factor: float) -> Losses:
-        """All of them times a number."""
-        return Losses(self.total * factor, {name: term * factor for name, term in self.terms.items()})
-
-
-class System(nn.Module, Pretrained):
-    """The two questions every system answers: what do you remember of the reference, and where is it in these frames?
+class System(nn.Module):
+    """A network that answers two questions: what do you remember of the reference, and where is it in these frames?
 
     A subclass is built from plain numbers and modules. Nothing is remembered on the module between calls: what is
     known of a reference lives in the state that `encode_reference` returns.
+
+    Attributes:
+        name: in the registry.
+        accepts: what a reference may hold.
+        needs: what a reference must hold.
+        pad_multiple: height and width of the network input are padded to a multiple of this at test time.
+        independent_of_padding: whether padding at the bottom and right leaves the masks as they are (the contract
+            test holds a system to it).
+        num_classes: classes that its scores tell apart; 1: the one that is referred to.
+        text_is_frozen, text_dropout: of its text encoder `text`, if it has one: see `train`.
+        settings: dataclass of its settings, for a system that is named by its class (`system.name=package.module:X`).
     """
 
     name: str = ""
-    accepts: frozenset[str] = frozenset({"support", "expression"})  # what a reference may hold
-    needs: frozenset[str] = frozenset({"support"})  # what it must hold
-    pad_multiple: int = 1  # height and width of the network input are padded to a multiple of this at test time
+    accepts: frozenset[str] = frozenset({"support", "expression"})
+    needs: frozenset[str] = frozenset({"support"})
+    pad_multiple: int = 1
+    independent_of_padding: bool = False
+    num_classes: int = 1
+    text_is_frozen: bool = False
+    text_dropout: bool = False
+    settings: ClassVar[type[SystemConfig]] = SystemConfig
+
+    @classmethod
+    def from_settings(cls, settings: SystemConfig) -> System:
+        """A system from its settings: every key but the name is an argument of the constructor."""
+        return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(settings) if entry.name != "name"})
 
     @abstractmethod
     def encode_reference(self, supports: ClipBatch | None, shots: int) -> Any:
@@ -98,10 +73,40 @@ class System(nn.Module, Pretrained):
         divided by the number of processes. None counts the frames of this batch.
         """
 
-    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
+    def warmup_losses(
+        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
+    ) -> Losses:
+        """Losses of a simple read-out of the supports, with which training may start. A system need not have them.
+
+        Raises:
+            NotImplementedError: this system has none.
+        """
+        raise NotImplementedError(f"system {self.name!r} has no warm-up losses")
+
+    @property
+    def has_warmup(self) -> bool:
+        """Whether the system has warm-up losses."""
+        return type(self).warmup_losses is not System.warmup_losses
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Optimiser groups `[{params, lr, name}]`. The default trains everything that asks for a gradient at `lr`."""
         params = [p for p in self.parameters() if p.requires_grad]
         return [{"params": params, "lr": lr, "name": "all"}]
+
+    def kept_gradients(self) -> dict[str, nn.Parameter]:
+        """Parameters that no group holds, whose gradients add up from step to step and enter the clipping norm: none.
+
+        A system whose released training code does so may repeat it.
+        """
+        return {}
+
+    def train(self, mode: bool = True) -> System:
+        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
+        super().train(mode)
+        text = getattr(self, "text", None)
+        if text is not None and self.text_is_frozen and not self.text_dropout:
+            text.eval()
+        return self
 
     @torch.no_grad()
     def probabilities(self, prediction: Prediction, queries: ClipBatch, n: int) -> Tensor:
@@ -116,39 +121,30 @@ class System(nn.Module, Pretrained):
         height, width = (int(v) for v in queries.sizes[n])
         return full[:, :height, :width].sigmoid()
 
-    def segment(
-        self,
-        source: Any,
-        support: Any = None,
-        text: Any = None,
-        *,
-        size: int | None = None,
-        chunk: int = 10,
-        min_score: float = 0.0,
-    ) -> Result:
-        """Find in an image or a video of your own what supports show and words say.
 
-        Args:
-            source: an array `(H, W, 3)` or `(T, H, W, 3)` of uint8 RGB, a tensor `(3, H, W)` or `(T, 3, H, W)` of uint8
-                or floats in 0..1, a PIL image, or the path of an image, of a folder of frames or of a video file.
-            support: `[(image, mask), ...]`, or `{class: [(image, mask), ...]}` for several classes at once. Images are
-                given as `source` is, masks as bool, 0/1 or 0/255 `(H, W)`, PIL images or paths; a support may also be
-                a clip with masks `(T, H, W)`. `fewshot.Support` says more of one, which object of a mask say.
-            text: an expression, several, or `{class: expression}`. A system that cannot do without words reads the
-                supports with these words too, unless `Support.text` has others.
-            size: side of the frames that the network sees, in pixels (the short one, or as `test_rule` says); None:
-                `test_size`.
-            chunk: frames of one forward pass.
-            min_score: frames with a lower score get an empty mask, 0..1.
+def learning_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    rates: Mapping[str, float],
+    part_of: Callable[[str], str] | None = None,
+) -> list[dict[str, Any]]:
+    """Optimiser groups by the part of the network; parameters that ask for no gradient are left out.
 
-        Returns:
-            A mask for each class or expression at the size of `source`, scores, and a label map.
+    Args:
+        parameters: names and parameters.
+        rates: learning rate of each part, in the order of the groups; parameters of other parts are left out.
+        part_of: part of a parameter by its name; None: `main`, `backbone`, `text` or `offsets` (the sampling offsets
+            of deformable attention).
+    """
+    part_of = part_of or _part_of
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
+    for name, parameter in parameters:
+        if parameter.requires_grad and part_of(name) in groups:
+            groups[part_of(name)].append(parameter)
+    return [{"params": params, "lr": rates[name], "name": name} for name, params in groups.items() if params]
 
-        Raises:
-            ValueError: what the system cannot take, or what cannot be read; the message names it and what to do.
-            FileNotFoundError: a path with nothing there.
-            TypeError: an image or mask of another kind.
-        """
-        from fewshot.inference import segment_media
 
-        return segment_media(self, source, support, text, size=size, chunk=chunk, min_score=min_score)
+def _part_of(name: str) -> str:
+    first = name.split(".")[0]
+    if first in ("backbone", "text"):
+        return first
+    return "offsets" if "sampling_offsets" in name else "main"

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Sampler
 from episodes.batch import EpisodeBatch
 from episodes.collate import collate
 from episodes.episode import Episode, EpisodeSpec
+from fewshot.run.signals import ignore_in_worker
 from fewshot.training.settings import TrainSettings
-from fewshot.training.signals import ignore_in_worker
 
 
 class Episodes(Protocol):

@@ -22,15 +22,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from episodes.batch import EpisodeBatch
 from episodes.seeding import derive
+from fewshot.run import processes
+from fewshot.run.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.systems.base import System
-from fewshot.training import distribution
-from fewshot.training.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
 from fewshot.training.data import Episodes, describe, first_index, steps_of_batches, visible_frames
 from fewshot.training.optim import clear_gradients, clip_gradients, kept_gradients, make_optimizer, make_schedule
 from fewshot.training.progress import Progress, memory_gib
 from fewshot.training.settings import TrainSettings
-from fewshot.training.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.training.step import TrainingStep, set_training_mode
+from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
 
 __all__ = ["Interrupted", "Log", "NonFiniteLoss", "TrainResult", "TrainSettings", "Trainer"]
 
@@ -103,7 +103,7 @@ class Trainer:
         self.log, self.validate = log, validate
         self.device = next(system.parameters()).device
         self._check()
-        self.rank, self.world = distribution.rank(), distribution.world_size()
+        self.rank, self.world = processes.rank(), processes.world_size()
         self.fingerprint = {**_flat(fingerprint or {}), **settings.fingerprint(self.world)}
         self.checkpoints = CheckpointFolder(Path(folder), settings.keep_checkpoints)
         self.optimizer = make_optimizer(system, settings)
@@ -140,13 +140,13 @@ class Trainer:
         if self.step >= self.settings.steps and self.validated == self.step:
             logger.info("the run is finished: %d steps", self.step)
             return self._result()
-        progress = Progress(self.step, self.settings.steps, self.device, distribution.is_main())
+        progress = Progress(self.step, self.settings.steps, self.device, processes.is_main())
         try:
             with SignalWatch() as signals:
                 stop = self._train(signals, progress)
         finally:
             progress.close()
-        distribution.barrier()  # the first process that ends takes the others down with it
+        processes.barrier()  # the first process that ends takes the others down with it
         if stop is not None:
             logger.warning("%s: stopped after step %d; resume=true goes on from here", stop.name, self.step)
             raise Interrupted(stop)
@@ -193,7 +193,7 @@ class Trainer:
         """Visible frames of the step over all processes, and the signal that any process received."""
         visible = sum(visible_frames(batch) for batch in batches)
         received = [float(signals.received == signum) for signum in CAUGHT]
-        total, *counts = distribution.all_reduce_sum([visible, *received])
+        total, *counts = processes.all_reduce_sum([visible, *received])
         return total, next((signum for signum, count in zip(CAUGHT, counts, strict=True) if count > 0), None)
 
     def _one_step(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
@@ -226,7 +226,7 @@ class Trainer:
             names = ["loss", *terms]
             rows.append(torch.stack([total.detach().double(), *(term.double() for term in terms.values())]))
         local = torch.stack(rows)
-        means = distribution.all_reduce_mean(local.sum(0).tolist())
+        means = processes.all_reduce_mean(local.sum(0).tolist())
         if not math.isfinite(means[0]):
             finite = local[:, 0].isfinite().tolist()
             self._refuse("the loss", [batch for batch, good in zip(batches, finite, strict=True) if not good])
@@ -235,14 +235,14 @@ class Trainer:
     def _refuse(self, what: str, batches: list[EpisodeBatch]) -> None:
         """Stops every process, naming the episodes of the `batches` of all of them."""
         described = [describe(spec) for batch in batches for spec in batch.specs]
-        episodes = [line for lines in distribution.gather(described) for line in lines]
+        episodes = [line for lines in processes.gather(described) for line in lines]
         raise NonFiniteLoss(
             f"step {self.step + 1}: {what} is not finite; last good checkpoint: "
             f"{next(iter(self.checkpoints.paths()), 'none')}. Episodes:\n  " + "\n  ".join(episodes)
         )
 
     def _tell(self, row: dict[str, float], progress: Progress) -> None:
-        if self._due(self.settings.log_every) and distribution.is_main():
+        if self._due(self.settings.log_every) and processes.is_main():
             row = {**row, "train/steps_per_second": progress.speed(), "train/memory_gib": memory_gib(self.device)}
             self.log.log(dict(row), self.step)
             progress.say(self.step, row)
@@ -251,9 +251,9 @@ class Trainer:
         if self.step == self.validated or not self._due(self.settings.val_every):
             return
         progress.pause()
-        if distribution.is_main():
+        if processes.is_main():
             self._judge(signals)
-        self.best_score = distribution.broadcast(self.best_score)  # where the other processes wait
+        self.best_score = processes.broadcast(self.best_score)  # where the other processes wait
         self.validated = self.step
         set_training_mode(self.system, self.settings.recipe)
         progress.go_on()
@@ -294,7 +294,7 @@ class Trainer:
 
     def _save(self, must: bool = False) -> None:
         """Writes a checkpoint to go on from; a full disk is an error only if it `must` be written."""
-        if not distribution.is_main():
+        if not processes.is_main():
             return
         state = {
             **self._content(),
@@ -324,7 +324,7 @@ class Trainer:
             check_fingerprint(state, self.fingerprint, path)
             self._take(state)
             logger.info("going on from %s", path)
-        if distribution.is_main():
+        if processes.is_main():
             self.checkpoints.clear_parts()
             self.log.rewind(self.step)
 

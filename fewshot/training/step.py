@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from episodes.batch import EpisodeBatch
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

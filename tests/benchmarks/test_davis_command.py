@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.davis import ANNOTATORS, Folders, evaluate, evaluate_referring, main, mean_of_runs
+from benchmarks.masks.png import read_labels, write_labels
+from benchmarks.masks.submission import check_submission, write_results
 from benchmarks.metrics.davis import DavisAccumulator, score_semi_supervised, score_unsupervised
-from benchmarks.png import read_labels, write_labels
-from benchmarks.submission import check_submission, write_results
 from episodes.sources.tasks import open_task_source
 from tests.shared import require_shared
 

@@ -16,7 +16,7 @@ from benchmarks.image_scores import ImageScore
 from benchmarks.metrics.fss import FssAccumulator
 from benchmarks.metrics.iou import PairCounts
 from benchmarks.report import Report
-from benchmarks.scores import read_scores
+from benchmarks.scores.scores import read_scores
 from tests.benchmarks.test_report import query
 
 

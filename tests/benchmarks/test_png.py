@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.png import read_labels, read_sequence, write_labels, write_mask
+from benchmarks.masks.png import read_labels, read_sequence, write_labels, write_mask
 
 LABELS = (np.arange(256 * 3) % 256).astype(np.uint8).reshape(16, 48)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.intervals import t_interval
 from benchmarks.metrics.cma import CmaAccumulator, frame_scores
 from benchmarks.protocols import VIDEO_PROTOCOLS as PROTOCOLS
 from benchmarks.report import QueryScore, Report
-from benchmarks.scores import read_scores
+from benchmarks.scores.intervals import t_interval
+from benchmarks.scores.scores import read_scores
 
 
 def query(

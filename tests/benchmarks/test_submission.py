@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.png import read_labels
-from benchmarks.submission import (
+from benchmarks.masks.png import read_labels
+from benchmarks.masks.submission import (
     RESULT_LAYOUTS,
     answered_frames,
     check_submission,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.sums import Ratios, Units
+from benchmarks.scores.sums import Ratios, Units
 from tests.benchmarks.test_image_report import image
 from tests.benchmarks.test_report import query
 

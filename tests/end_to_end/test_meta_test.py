@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.scores import read_scores
+from benchmarks.scores.scores import read_scores
 from episodes.folds import FOLDS
 from fewshot import meta_test
 from tests.episodes.tree import tiny_world, write_tree

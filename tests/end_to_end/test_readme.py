@@ -46,9 +46,9 @@ def test_the_python_example_runs_on_the_run_that_it_names(tmp_path: Path) -> Non
 
 
 def test_the_default_run_has_the_name_that_the_example_loads() -> None:
-    from fewshot.cli import Command
-    from fewshot.config import MetaTrainConfig
-    from fewshot.folders import run_name
+    from fewshot.cli.program import Command
+    from fewshot.cli.runs import MetaTrainConfig
+    from fewshot.run.folder import run_name
 
     config = MetaTrainConfig()
     config.system.name, config.benchmark.name = "cma", "invented"

@@ -15,17 +15,18 @@ from omegaconf import OmegaConf
 
 import experiments
 from benchmarks import davis
-from benchmarks.png import read_labels
+from benchmarks.masks.png import read_labels
 from episodes.sources.tasks import TASKS
 from fewshot import task_test
-from fewshot.build import build_system
-from fewshot.cli import checked, register_schemas
-from fewshot.config import MetaTrainConfig, SystemConfig, TrainConfig
-from fewshot.help import composed
-from fewshot.task_config import TaskConfig
-from fewshot.tasks import answers
-from fewshot.training.checkpoint import FORMAT, save_checkpoint
-from fewshot.training.signals import Interrupted
+from fewshot.cli.help import composed
+from fewshot.cli.program import checked, register_schemas
+from fewshot.cli.runs import MetaTrainConfig
+from fewshot.config.sections import TaskConfig, TrainConfig
+from fewshot.evaluation.tasks import answers
+from fewshot.run.signals import Interrupted
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import build_system
+from fewshot.weights.checkpoint import FORMAT, save_checkpoint
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.tasks.trees import PAIR, write_ref_davis, write_refcoco

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot.training.checkpoint import load_checkpoint
+from fewshot.weights.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 

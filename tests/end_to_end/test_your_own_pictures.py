@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.png import write_labels, write_mask
+from benchmarks.masks.png import write_labels, write_mask
 from fewshot import predict
 from tests.fewshot.media.test_reading import write_frames, write_video
 from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO

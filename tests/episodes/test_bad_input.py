@@ -14,7 +14,7 @@ from PIL import Image
 
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
-from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.files import read_image, read_labels
 from tests.episodes.tree import INNER, TinyVideo, write_tree

@@ -9,7 +9,7 @@ from PIL import Image
 
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
-from episodes.image_sampler import image_test_episodes
+from episodes.sampling.images import image_test_episodes
 from episodes.sources import open_source
 from tests.episodes.image_tree import square, write_coco
 from tests.shared import require_shared

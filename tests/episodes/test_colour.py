@@ -5,8 +5,8 @@ import colorsys
 import pytest
 import torch
 
-from episodes.colour import distort, shift_hsv
 from episodes.seeding import generator
+from episodes.transforms.colour import distort, shift_hsv
 
 
 def frames(count=6, seed=0) -> torch.Tensor:

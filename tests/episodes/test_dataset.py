@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 from episodes.collate import collate
 from episodes.dataset import EpisodeDataset
 from episodes.folds import FOLDS
-from episodes.image_sampler import image_test_episodes
-from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sampling.images import image_test_episodes
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import open_source
-from episodes.transforms import TestTransform, TrainTransform
+from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.episodes.image_tree import blocks, write_folder, write_mask, write_picture, write_voc
 
 YTVOS = FOLDS["mini_ref_ytvos"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.image_sampler import ImageEpisodes, image_test_episodes
+from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sources import open_source
 from tests.episodes.image_tree import SIZE, write_mask, write_picture
 from tests.shared import require_shared

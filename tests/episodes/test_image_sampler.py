@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from episodes.folds import FOLDS
-from episodes.image_sampler import QUERIES, ImageEpisodes, image_test_episodes
-from episodes.pools import NotFeasible
+from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
+from episodes.sampling.pools import NotFeasible
 from tests.episodes.image_tree import MemoryImages
 
 VOC = FOLDS["pascal5i"]

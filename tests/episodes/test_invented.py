@@ -12,7 +12,7 @@ from PIL import Image
 
 from episodes.folds import FOLDS
 from episodes.sources import open_source
-from episodes.sources.invented import CLASS_NAMES, FRAMES, SIZE, class_looks, ensure_world
+from episodes.sources.synthetic import CLASS_NAMES, FRAMES, SIZE, class_looks, ensure_world
 
 TWINS_TELL = ("left", "right", "upper", "lower", "big", "small")
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from episodes.image_sampler import ImageEpisodes, image_test_episodes
+from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sources import open_source
-from episodes.sources.invented import CLASS_NAMES
 from episodes.sources.mini_ref import MiniRefSource
+from episodes.sources.synthetic import CLASS_NAMES
 
 VIDEOS = 2  # of each class, see the fixture `world`
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from episodes.folds import FOLDS
-from episodes.image_sampler import image_test_episodes
-from episodes.lists import PFENET_AREA, cut_lists, read_fss_classes, read_lists, read_names
+from episodes.sampling.images import image_test_episodes
+from episodes.sampling.lists import PFENET_AREA, cut_lists, read_fss_classes, read_lists, read_names
 from episodes.sources import open_source
 from tests.episodes.image_tree import MemoryImages
 from tests.shared import require_shared

@@ -7,9 +7,9 @@ import pytest
 
 from episodes.folds import FOLDS
 from episodes.freeze import KEYS, main, parse
-from episodes.image_sampler import image_test_episodes
-from episodes.manifest import read_header, read_manifest, write_manifest
-from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sampling.images import image_test_episodes
+from episodes.sampling.manifest import read_header, read_manifest, write_manifest
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
 from tests.episodes.image_tree import blocks, write_mask, write_voc
 from tests.episodes.tree import INNER

@@ -12,11 +12,11 @@ from episodes.dataset import EpisodeDataset
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
 from episodes.freeze import main
-from episodes.manifest import read_manifest
-from episodes.official import OfficialTrainEpisodes, official_test_episodes
-from episodes.sampler import TrainEpisodes, test_episodes
+from episodes.sampling.cma_official import OfficialTrainEpisodes, official_test_episodes
+from episodes.sampling.manifest import read_manifest
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
-from episodes.transforms import TestTransform, TrainTransform
+from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.shared import require_shared
 
 YTVOS = FOLDS["mini_ref_ytvos"]

@@ -15,11 +15,8 @@ from torch import Tensor
 
 from episodes.collate import collate
 from episodes.dataset import EpisodeDataset
-from episodes.mixture import Mixture, Part
-from episodes.sources.base import Expression
-from episodes.sources.instances import InstanceSource
-from episodes.sources.task_source import OBJECT, TaskSource
-from episodes.tasks import (
+from episodes.sampling.mixture import Mixture, Part
+from episodes.sampling.tasks import (
     AGAIN,
     DetectedImages,
     FollowedObjects,
@@ -28,7 +25,10 @@ from episodes.tasks import (
     StillVideos,
     TaskEpisodes,
 )
-from episodes.transforms import TrainTransform
+from episodes.sources.base import Expression
+from episodes.sources.instances import InstanceSource
+from episodes.sources.task_source import OBJECT, TaskSource
+from episodes.transforms.clips import TrainTransform
 
 
 class Videos(TaskSource):

@@ -12,7 +12,7 @@ from PIL import Image
 from episodes.clip import Clip
 from episodes.seeding import generator
 from episodes.sources.base import boxes_of
-from episodes.transforms import (
+from episodes.transforms.clips import (
     MEAN,
     STD,
     PadTransform,

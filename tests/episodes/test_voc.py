@@ -11,7 +11,7 @@ from PIL import Image
 
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
-from episodes.image_sampler import ImageEpisodes, image_test_episodes
+from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sources import areas as areas_module
 from episodes.sources import open_source
 from tests.episodes.image_tree import blocks, write_mask, write_picture, write_voc

@@ -16,7 +16,8 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.sources.base import Expression, Source
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 
 HEIGHT, WIDTH = 8, 16
 COLUMNS = {1: slice(3, 10), 2: slice(12, 16)}  # where the objects are, over the full height

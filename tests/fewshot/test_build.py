@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot.build import build_system
-from fewshot.config import SystemConfig
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import build_system
 from fewshot.systems.uniref.sam import UniRefSAM
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import experiments
-from fewshot.cli import Command, Program, is_user_error, refuse_unknown_keys
-from fewshot.config import MetaTestConfig, MetaTrainConfig
-from fewshot.keys import schema_keys
+from fewshot.cli.program import Command, Program, is_user_error, refuse_unknown_keys
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.config.keys import schema_keys
 
 FOLDER = Path(experiments.__file__).parent
 CALLS: list[tuple[MetaTrainConfig, Command]] = []
@@ -224,8 +224,8 @@ def test_every_key_says_what_it_is(schema):
 def test_valid_values_are_those_of_the_code_that_reads_them():
     from benchmarks.protocols import PROTOCOLS
     from episodes.folds import FOLDS
-    from fewshot.probes import PROBES
-    from fewshot.tracking.weights_and_biases import MODES
+    from episodes.sampling.probes import PROBES
+    from fewshot.run.logging.weights_and_biases import MODES
     from fewshot.training.settings import PRECISIONS, RECIPES, SCHEDULES, SELECT_ON, WARMUPS
 
     choices = {key.name: key.choices for key in schema_keys(MetaTrainConfig)}

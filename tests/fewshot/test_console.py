@@ -6,15 +6,15 @@ import logging
 
 import pytest
 
-from fewshot import console
-from fewshot.console import counted
+from fewshot.run import console
+from fewshot.run.console import counted
 
 
 def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     clock = iter([0.0, 8.0, 21.0, 21.0, 22.0, 60.0, 60.0])  # read at the start, after each item, and after each line
     monkeypatch.setattr(console.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(console.sys.stderr, "isatty", lambda: False, raising=False)
-    with caplog.at_level(logging.INFO, logger="fewshot.console"):
+    with caplog.at_level(logging.INFO, logger="fewshot.run.console"):
         assert list(counted("abcd", "testing", "episode", shown=True)) == list("abcd")
     assert caplog.messages == ["testing: 2/4 episodes", "testing: 4/4 episodes"]
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.scores import QueryScore
+from benchmarks.scores.scores import QueryScore
 from episodes.episode import Episode
-from fewshot.evaluation import QueryResult, evaluate, read_queries, read_supports, share_of
-from fewshot.probes import probe_specs
-from fewshot.scoring import clip_scoring, mask_pairs, score_masks
-from fewshot.segmentation import segment
+from episodes.sampling.probes import probe_specs
+from fewshot.evaluation.evaluate import QueryResult, evaluate, read_queries, read_supports, share_of
+from fewshot.evaluation.scoring import clip_scoring, mask_pairs, score_masks
+from fewshot.inference.chunks import segment
 from tests.fewshot.oracle import MemorySource, Oracle, halve, memory_specs
 
 

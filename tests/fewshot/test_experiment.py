@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fewshot.cli import Command, checked, register_schemas
-from fewshot.config import MetaTrainConfig
-from fewshot.console import parameter_line, run_log
-from fewshot.experiment import experiment_name, make_system, session, tell_problems
-from fewshot.folders import flat
-from fewshot.help import composed
-from fewshot.meta_training import fingerprint, settings_of
+from fewshot.cli.help import composed
+from fewshot.cli.program import Command, checked, register_schemas
+from fewshot.cli.runs import MetaTrainConfig
+from fewshot.run.console import parameter_line, run_log
+from fewshot.run.folder import flat
+from fewshot.run.session import experiment_name, session, tell_problems
+from fewshot.systems.registry import make_system
+from fewshot.training.meta import fingerprint, settings_of
 
 
 class Data:

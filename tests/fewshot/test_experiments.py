@@ -13,12 +13,10 @@ from omegaconf import OmegaConf
 import experiments
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.sources.tasks import TASKS
-from fewshot.cli import checked, register_schemas
-from fewshot.config import MetaTestConfig, MetaTrainConfig
-from fewshot.help import composed
-from fewshot.keys import schema_keys, sections
-from fewshot.stage_config import StageConfig, parts_in_use
-from fewshot.task_config import TaskTestConfig
+from fewshot.cli.help import composed
+from fewshot.cli.program import checked, register_schemas
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
+from fewshot.config.keys import schema_keys, sections
 
 FOLDER = Path(experiments.__file__).parent
 SCHEMAS = {

@@ -8,9 +8,11 @@ import subprocess
 import pytest
 import yaml
 
-from fewshot.cli import Command
-from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
-from fewshot.folders import git_commit, joined, open_folder, run_name
+from fewshot.cli.program import Command
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.config.sections import BenchmarkConfig, TrainConfig
+from fewshot.run.folder import git_commit, joined, open_folder, run_name
+from fewshot.systems.config import SystemConfig
 
 OPTIONS = {"system": "cma_tiny", "benchmark": "invented"}
 

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.png import write_mask
+from benchmarks.masks.png import write_mask
 from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
-from episodes.transforms import TestTransform
+from episodes.transforms.clips import TestTransform
 from fewshot import Support, segment
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 from fewshot.systems.prototype import Prototype
 from tests.fewshot.systems.test_uniref import tiny_uniref
 from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam

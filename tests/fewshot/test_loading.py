@@ -11,12 +11,14 @@ import yaml
 
 import fewshot
 from episodes.folds import FOLDS
-from fewshot.build import build_system
-from fewshot.cli import Command
-from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
-from fewshot.loading import stored_run, stored_system
+from fewshot.cli.program import Command
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.config.sections import BenchmarkConfig, TrainConfig
+from fewshot.inference.loading import stored_run, stored_system
 from fewshot.meta_test import as_trained, check_held_out, filled, first_weights, quoted, run, trained_elsewhere
-from fewshot.training.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import build_system
+from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
 
 SYSTEM = SystemConfig(name="prototype", backbone="tiny", backbone_width=8)
 BENCHMARK = BenchmarkConfig(name="invented", test_size=48, test_chunk=3, support_frames=2)

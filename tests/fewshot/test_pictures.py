@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from episodes.episode import Episode
-from episodes.transforms import TestTransform
-from fewshot.evaluation import read_queries, read_supports
-from fewshot.pictures import (
+from episodes.transforms.clips import TestTransform
+from fewshot.evaluation.evaluate import read_queries, read_supports
+from fewshot.media.pictures import (
     PREDICTION,
     SUPPORT,
     TRUTH,

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import fewshot
-from fewshot import pretrained
-from fewshot.build import build_system
-from fewshot.config import BenchmarkConfig, SystemConfig
+from fewshot.config.sections import BenchmarkConfig
+from fewshot.inference import model as pretrained
 from fewshot.nn.text import roberta
-from fewshot.pretrained import download, is_hub_name
 from fewshot.systems.base import System
 from fewshot.systems.cma import CMA
+from fewshot.systems.config import SystemConfig
 from fewshot.systems.prototype import Prototype
-from fewshot.training.checkpoint import CheckpointError
+from fewshot.systems.registry import build_system
+from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.hub import download, is_hub_name
 from tests.fewshot.test_loading import write_run
 
 SIZES: dict[str, Any] = dict(
@@ -48,7 +49,7 @@ def tiny(name: str) -> System:
     return system
 
 
-def answer(system: System) -> fewshot.inference.Result:
+def answer(system: System) -> fewshot.inference.segmenter.Result:
     words = {"text": "the dax"} if "expression" in system.accepts else {}
     return system.segment(PIXELS[0], support=[(PIXELS[1], MASK)], **words)
 

@@ -13,15 +13,17 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from episodes.collate import collate
-from fewshot.checks import check
-from fewshot.cli import Command, checked, refuse_unknown_keys, register_schemas
-from fewshot.experiment import make_system
-from fewshot.help import composed
-from fewshot.loading import stored_stage, stored_system
-from fewshot.stage_config import KINDS, PartConfig, StageConfig
-from fewshot.stages import dataset_of, mixture_of, named, start_from, train_stage
-from fewshot.training.checkpoint import CheckpointError
+from fewshot.cli.checks import check
+from fewshot.cli.help import composed
+from fewshot.cli.program import Command, checked, refuse_unknown_keys, register_schemas
+from fewshot.cli.runs import StageConfig
+from fewshot.config.sections import KINDS, PartConfig
+from fewshot.inference.loading import stored_stage, stored_system
+from fewshot.systems.registry import make_system
+from fewshot.training.stages import dataset_of, mixture_of, named, train_stage
 from fewshot.training.step import TrainingStep
+from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.load import start_from
 from tests.episodes.image_tree import write_folder
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.scores import read_scores
+from benchmarks.scores.scores import read_scores
 from episodes.folds import Folds
-from episodes.manifest import write_manifest
-from fewshot.config import BenchmarkConfig, MetaTestConfig, MetaTrainConfig, SystemConfig, TrainConfig
-from fewshot.outcome import Origin
-from fewshot.testing import run_test, spread, test_specs
+from episodes.sampling.manifest import write_manifest
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.config.sections import BenchmarkConfig, TrainConfig
+from fewshot.evaluation.benchmark import test_specs
+from fewshot.evaluation.folds import run_test, spread
+from fewshot.evaluation.report import Origin
+from fewshot.systems.config import SystemConfig
 from tests.fewshot.oracle import MemorySource, Oracle
 
 FOLDS = Folds("memory", ("class1", "class2", "class3"), groups=(1,), test_only=True)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fewshot.tracking import Tracker
-from fewshot.tracking.curve import draw_learning_curve
-from fewshot.tracking.files import MetricFiles
-from fewshot.tracking.weights_and_biases import has_key, resolve_mode
+from fewshot.run.logging import Tracker
+from fewshot.run.logging.curve import draw_learning_curve
+from fewshot.run.logging.files import MetricFiles
+from fewshot.run.logging.weights_and_biases import has_key, resolve_mode
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_a_silent_process_writes_nothing(tmp_path):
 
 def test_disabled_does_not_import_wandb(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from fewshot.tracking import Tracker\n"
+        "import sys; from pathlib import Path; from fewshot.run.logging import Tracker\n"
         f"with Tracker(Path({str(tmp_path)!r}), {{}}, 'disabled') as t: t.log({{'a': 1}}, 1); t.summary({{'a': 1}})\n"
         "assert 'wandb' not in sys.modules"
     )
@@ -123,7 +123,7 @@ def test_offline_needs_no_account_and_says_nothing(tmp_path, capfd):
 def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("fewshot.tracking.weights_and_biases.INIT_TIMEOUT", 1.0)
+    monkeypatch.setattr("fewshot.run.logging.weights_and_biases.INIT_TIMEOUT", 1.0)
     with Tracker(tmp_path, {}, "auto") as tracker:
         tracker.log({"loss": 1.0}, 1)
         assert tracker.mode == "offline"

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from fewshot.convert import convert, fitting, parse
-from fewshot.key_table import check_fit
+from fewshot.inference.loading import system_config
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.systems.cma import CMA
 from fewshot.systems.cma.checkpoint import TABLE, plan, sizes_of
 from fewshot.systems.prototype import Prototype
-from fewshot.training.checkpoint import FORMAT, CheckpointError, save_checkpoint
-from fewshot.weights import CONFIG, WEIGHTS, load_official, load_trained, load_weights, system_config
+from fewshot.weights.checkpoint import FORMAT, CheckpointError, save_checkpoint
+from fewshot.weights.files import CONFIG, WEIGHTS
+from fewshot.weights.key_table import check_fit
+from fewshot.weights.load import load_official, load_trained, load_weights
 from tests.fewshot.tiny import tiny_cma
 from tests.shared import require_shared
 
@@ -280,8 +282,8 @@ def test_wrong_arguments_of_convert(arguments: list[str], message: str) -> None:
 @pytest.mark.slow
 def test_a_full_size_checkpoint_is_converted(tmp_path: Path) -> None:
     """The released sizes, through the file of the old format; the folder then loads without its original."""
-    from fewshot.build import build_cma
     from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
+    from fewshot.systems.cma.build import build_cma
 
     keys = json.loads(require_shared("parity", "cma", "keys", "cma_resnet50", "keys.json").read_text())
     state = {key: torch.full(shape, len(key) / 100) for key, (shape, _) in keys.items()}

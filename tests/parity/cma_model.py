@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
-from fewshot.build import build_cma
-from fewshot.config import SystemConfig
+from fewshot.nn.outputs import Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, roberta
-from fewshot.systems.base import Prediction
 from fewshot.systems.cma import CMA
-from fewshot.weights import load_official
+from fewshot.systems.cma.build import build_cma
+from fewshot.systems.config import SystemConfig
+from fewshot.weights.load import load_official
 from tests.parity.reference import filled, given, rectangles
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
-from fewshot.key_table import check_fit
 from fewshot.losses.boxes import generalised_iou
 from fewshot.losses.criterion import SetCriterion, make_targets
 from fewshot.losses.matching import match
@@ -25,11 +24,12 @@ from fewshot.nn.deformable_transformer import DeformableTransformer
 from fewshot.nn.fpn import CrossModalFPN
 from fewshot.nn.fusion import VisionLanguageFusion, Words
 from fewshot.nn.mask_head import DynamicMaskHead, aligned_bilinear, cell_centres
+from fewshot.nn.outputs import Prediction
 from fewshot.nn.positions import sine_1d, sine_2d, sine_box
 from fewshot.nn.queries import AnchorQueries, TextQueries, inverse_sigmoid
-from fewshot.systems.base import Prediction
 from fewshot.systems.cma.checkpoint import TABLE
 from fewshot.systems.cma.support import CMAState, at_query_grid, which_frames
+from fewshot.weights.key_table import check_fit
 from tests.parity.cma_model import clips_of, model_of, run_model
 from tests.parity.reference import filled, given, mismatches, read_case, rectangles
 from tests.shared import SHARED, require_shared

@@ -16,10 +16,15 @@ from episodes.clip import Clip
 from episodes.collate import box_fractions
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
-from episodes.official import OfficialTrainEpisodes, draw_official, draw_official_supports, official_test_episodes
+from episodes.sampling.cma_official import (
+    OfficialTrainEpisodes,
+    draw_official,
+    draw_official_supports,
+    official_test_episodes,
+)
 from episodes.sources import MiniRefSource
 from episodes.sources.base import clean_boxes
-from episodes.transforms import TestTransform
+from episodes.transforms.clips import TestTransform
 from tests.shared import SHARED, shared_cases
 
 YTVOS = FOLDS["mini_ref_ytvos"]

@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from episodes.batch import ClipBatch
+from fewshot.inference.postprocess import image_results
 from fewshot.nn.backbones import Backbone, ResNet
 from fewshot.nn.deformable_transformer import Decoded
 from fewshot.nn.mask_head import aligned_bilinear
@@ -24,8 +25,7 @@ from fewshot.nn.swin import Swin
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref import Detection, Sizes, UniRef
-from fewshot.systems.uniref.postprocess import image_results
-from fewshot.weights import load_official
+from fewshot.weights.load import load_official
 from tests.parity.reference import filled
 from tests.parity.uniref_reference import array_of, image_of, label_problems, mismatches, rectangle
 

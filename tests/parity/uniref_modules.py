@@ -11,10 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from fewshot.key_table import KeyTable, check_fit, convert
 from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref.part_keys import FUSION, VALUE_ENCODER
+from fewshot.weights.key_table import KeyTable, check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.uniref_reference import array_of, mismatches
 

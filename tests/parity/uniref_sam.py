@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.key_table import check_fit, convert
+from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.nn.sam import SAM, SAMSize
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import Stride16ValueEncoder
 from fewshot.systems.uniref.sam import SAMPrediction, UniRefSAM, predicted_iou
 from fewshot.systems.uniref.sam_checkpoint import plan
-from fewshot.systems.uniref.video import RVOSTracker, VOSTracker
+from fewshot.weights.key_table import check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.uniref_model import NO_DROPOUT, GivenTokens, expression
 from tests.parity.uniref_reference import image_of, label_problems, mismatches, rectangle

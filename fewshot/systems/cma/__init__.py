@@ -1,6 +1,15 @@
 """CMA (ICCV 2023), its baseline and its self-affinity variant."""
 
-from fewshot.systems.cma.model import CMA, Sizes
-from fewshot.systems.cma.support import CMAState
+from fewshot.systems.cma.config import CMAConfig
+from fewshot.systems.spec import Later, SystemSpec
 
-__all__ = ["CMA", "CMAState", "Sizes"]
+SPECS = (
+    SystemSpec(
+        name="cma",
+        config=CMAConfig,
+        build=Later("fewshot.systems.cma.build:build"),
+        plan=Later("fewshot.systems.cma.checkpoint:plan_of"),
+        fit=Later("fewshot.systems.cma.build:fit"),
+        official={"text_dropout": True, "train_affinity": False},
+    ),
+)

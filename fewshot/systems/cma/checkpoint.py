@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fewshot.key_table import KeyTable, Plan
 from fewshot.nn.affinity import VARIANTS
+from fewshot.weights.key_table import KeyTable, Plan
+
+if TYPE_CHECKING:
+    from fewshot.systems.cma.model import CMA
 
 FEEDFORWARD = "transformer.encoder.layers.0.linear1.weight"  # official tensor whose shape tells the widths
 
@@ -74,6 +77,11 @@ TABLE = KeyTable(
         (r"(^|\.)total_(params|ops)$", "a counter left by a profiler"),
     ),
 )
+
+
+def plan_of(official: Mapping[str, Tensor], system: CMA) -> Plan:
+    """`plan` for the variant of a system."""
+    return plan(official, system.variant)
 
 
 def plan(official: Mapping[str, Tensor], variant: str) -> Plan:

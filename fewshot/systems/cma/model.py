@@ -27,13 +27,13 @@ from fewshot.nn.fpn import CrossModalFPN
 from fewshot.nn.fusion import VisionLanguageFusion, Words
 from fewshot.nn.mask_head import DynamicMaskHead
 from fewshot.nn.mlp import MLP
+from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.projection import LevelProjection
 from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
-from fewshot.systems.base import Losses, Prediction, System
-from fewshot.systems.cma.recipe import learning_groups
+from fewshot.systems.base import System, learning_groups
 from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4
@@ -66,7 +66,8 @@ class CMA(System):
         affinity_init: `default` or `similarity`, see `CrossModalAffinity`.
         clean_anchors: see `AnchorQueries`; false for released weights.
         freeze_backbone, freeze_text: keep these as they are.
-        text_dropout: keep the dropout of a frozen text encoder in training, as the official code does.
+        train_affinity: false leaves the affinity's convolutions out of the optimiser, see `kept_gradients`.
+        text_dropout: keep the dropout of a frozen text encoder in training, as the released code does.
         backbone_lr, text_lr: their learning rates, as a factor on the learning rate of the rest.
         checkpointing: trade time for memory in training.
     """
@@ -84,6 +85,7 @@ class CMA(System):
         support_frames: str = "middle",
         affinity_init: str = "default",
         clean_anchors: bool = False,
+        train_affinity: bool = True,
         freeze_backbone: bool = True,
         freeze_text: bool = True,
         text_dropout: bool = False,
@@ -95,7 +97,7 @@ class CMA(System):
         if support_frames not in ("middle", "all"):
             raise ValueError(f"support_frames must be 'middle' or 'all', got {support_frames!r}")
         dim, heads, forward, dropout = sizes.hidden_dim, sizes.heads, sizes.feedforward_dim, sizes.dropout
-        self.variant, self.support_frames = variant, support_frames
+        self.variant, self.support_frames, self.train_affinity = variant, support_frames, train_affinity
         self.backbone_lr, self.text_lr, self.text_dropout = backbone_lr, text_lr, text_dropout
         self.backbone, self.text = backbone, text
         self.text_projection = TextProjection(text.dim, dim, dropout)
@@ -138,13 +140,6 @@ class CMA(System):
         for module in [self.backbone] * backbone + [self.text] * text + unused:
             module.requires_grad_(False)
         self.text_is_frozen = text
-
-    def train(self, mode: bool = True) -> CMA:
-        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
-        super().train(mode)
-        if self.text_is_frozen and not self.text_dropout:
-            self.text.eval()
-        return self
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
@@ -238,10 +233,22 @@ class CMA(System):
 
     # ------------------------------------------------------------------------------------------------ training
 
-    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
-        """Optimiser groups, see `learning_groups`; `official` leaves the affinity convolutions untrained."""
-        scales = {"backbone": self.backbone_lr, "text": self.text_lr}
-        return learning_groups(self.named_parameters(), lr, scales, recipe)
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups as in the released training, with the affinity's convolutions unless `train_affinity` is off."""
+        rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr * self.text_lr, "offsets": lr}
+        if self.train_affinity:
+            rates["affinity"] = lr
+        return learning_groups(self.named_parameters(), rates, part_of)
+
+    def kept_gradients(self) -> dict[str, nn.Parameter]:
+        """The affinity's convolutions where they are not trained.
+
+        The released loop clears gradients through its optimiser, which does not hold them: theirs add up from step to
+        step and enter the clipping norm.
+        """
+        if self.train_affinity:
+            return {}
+        return {k: p for k, p in self.named_parameters() if p.requires_grad and part_of(k) == "affinity"}
 
     def warmup_losses(
         self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
@@ -257,3 +264,13 @@ class CMA(System):
 
 def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
+
+
+def part_of(name: str) -> str:
+    """The optimiser group of a parameter by its name."""
+    first = name.split(".")[0]
+    if first in ("backbone", "text"):
+        return first
+    if first == "affinity" and ".norm." not in name:
+        return "affinity"
+    return "offsets" if "sampling_offsets" in name or "reference_points" in name else "main"

@@ -1,5 +1,13 @@
-"""The prototype baseline (PANet, ICCV 2019)."""
+"""One prototype per support (PANet, Wang et al., ICCV 2019): the smallest system, and a baseline."""
 
-from fewshot.systems.prototype.model import Prototype, PrototypeState
+from fewshot.systems.prototype.config import PrototypeConfig
+from fewshot.systems.spec import Later, SystemSpec
 
-__all__ = ["Prototype", "PrototypeState"]
+SPECS = (
+    SystemSpec(
+        name="prototype",
+        config=PrototypeConfig,
+        build=Later("fewshot.systems.prototype.build:build"),
+        needs_training=False,
+    ),
+)

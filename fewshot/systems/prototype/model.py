@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.losses.masks import clip_mask_loss
+from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.base import System
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fewshot.key_table import KeyTable, Plan
 from fewshot.systems.uniref.part_keys import FUSION, TEXT_PROJECTION, VALUE_ENCODER, under
+from fewshot.weights.key_table import KeyTable, Plan
 
 if TYPE_CHECKING:
     from fewshot.systems.uniref.model import UniRef

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
 
-from fewshot.systems.base import Prediction
+from fewshot.nn.outputs import Prediction
 
 OVERLAP = 0.7  # of boxes of one class, above which only the better one is kept
 

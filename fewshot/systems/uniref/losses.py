@@ -29,7 +29,7 @@ from fewshot.losses.segmentation import (
     two_way_logits,
 )
 from fewshot.losses.sim_ota import sim_ota
-from fewshot.systems.base import Losses
+from fewshot.nn.outputs import Losses
 from fewshot.systems.uniref.targets import ImageTargets, at_stride
 from fewshot.systems.uniref.weak_masks import WeakMasks
 

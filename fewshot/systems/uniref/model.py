@@ -27,6 +27,7 @@ from fewshot.nn.fusion import Words
 from fewshot.nn.mask_head import DynamicMaskHead, aligned_bilinear
 from fewshot.nn.masks import padded_masks
 from fewshot.nn.mlp import MLP
+from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.padding import level_paddings
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.projection import LevelProjection
@@ -34,11 +35,10 @@ from fewshot.nn.proposals import ProposalQueries, score_head
 from fewshot.nn.small_fpn import SmallFPN
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import FusionReference, UniFusion
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.base import System, learning_groups
 from fewshot.systems.uniref.detection import Detection, best_queries
 from fewshot.systems.uniref.fusing import all_or_none, fuse_level, read_words
 from fewshot.systems.uniref.losses import UniRefCriterion
-from fewshot.systems.uniref.recipe import learning_groups
 from fewshot.systems.uniref.start import reference_warmup, start_as_readout
 from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
 from fewshot.systems.uniref.targets import targets_of
@@ -48,7 +48,6 @@ LEVELS = 4
 MASK_CHANNELS = 8
 WARMUP_LEVELS = 2  # strides 8 and 16
 FREEZE, FUSION_INITS, STRIDES = ("all", "stem", "none"), ("zero", "similarity"), (4, 1)
-BOX_SUPERVISION = ("none", "fixed", "official")
 TEXT_DROPOUT = 0.1  # of the projection of the words
 
 
@@ -88,8 +87,8 @@ class UniRef(System):
             similarity, and the masks as what it retrieves, for training from scratch (`fewshot.systems.uniref.start`).
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
         mask_aux: add the auxiliary mask losses of the video stage.
-        box_supervision: learn masks from boxes, as in pretraining: `none`, `fixed`, or `official`, which exchanges red
-            and blue before it compares colours.
+        box_supervision: learn masks from boxes, as in pretraining.
+        exchange_red_and_blue: compare colours with red and blue exchanged where masks are learnt from boxes.
         backbone_lr: factor on the learning rate of the rest.
         text_lr_absolute: learning rate of the text encoder; None: that of the rest.
         checkpointing: trade time for memory in training.
@@ -99,7 +98,6 @@ class UniRef(System):
     accepts = frozenset({"support", "expression"})
     needs = frozenset()
     pad_multiple = 32
-    test_size, test_max_size = 480, 768  # as it is tested on FSS-1000
 
     def __init__(
         self,
@@ -116,14 +114,15 @@ class UniRef(System):
         fusion_init: str = "zero",
         mask_stride: int = 4,
         mask_aux: bool = False,
-        box_supervision: str = "none",
+        box_supervision: bool = False,
+        exchange_red_and_blue: bool = False,
         backbone_lr: float = 0.1,
         text_lr_absolute: float | None = 1e-5,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         choices = ("freeze_backbone", freeze_backbone, FREEZE), ("mask_stride", mask_stride, STRIDES)
-        choices += (("fusion_init", fusion_init, FUSION_INITS), ("box_supervision", box_supervision, BOX_SUPERVISION))
+        choices += (("fusion_init", fusion_init, FUSION_INITS),)
         for name, value, valid in choices:
             if value not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
@@ -144,8 +143,9 @@ class UniRef(System):
         for linear in self.controller.layers:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        self.criterion, self.box_supervision = UniRefCriterion(mask_aux), box_supervision
-        if box_supervision != "none":
+        self.criterion = UniRefCriterion(mask_aux)
+        self.box_supervision, self.exchange_red_and_blue = box_supervision, exchange_red_and_blue
+        if box_supervision:
             # how many mask losses were computed: a term grows with it. In the checkpoint, so that a run that goes on
             # does so with the weight at which it stopped
             self.register_buffer("mask_calls", torch.zeros((), dtype=torch.long))
@@ -171,13 +171,6 @@ class UniRef(System):
         for module in frozen:
             module.requires_grad_(False)
         self.text_is_frozen = text
-
-    def train(self, mode: bool = True) -> UniRef:
-        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
-        super().train(mode)
-        if self.text is not None and self.text_is_frozen and not self.text_dropout:
-            self.text.eval()
-        return self
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
@@ -245,7 +238,7 @@ class UniRef(System):
 
     def _weak_masks(self, queries: ClipBatch, stride: int) -> WeakMasks | None:
         """What replaces masks in the losses of this batch, where masks are learnt from boxes."""
-        if self.box_supervision == "none":
+        if not self.box_supervision:
             return None
         if not queries.instances:
             raise ValueError(
@@ -253,7 +246,7 @@ class UniRef(System):
             )
         calls = int(self.mask_calls)
         self.mask_calls += len(self.score_heads)
-        return WeakMasks(similarity_of(queries, stride, self.box_supervision == "official"), calls)
+        return WeakMasks(similarity_of(queries, stride, self.exchange_red_and_blue), calls)
 
     # ------------------------------------------------------------------------------------------------ the steps
 
@@ -332,12 +325,11 @@ class UniRef(System):
 
     # ------------------------------------------------------------------------------------------------ training
 
-    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
-        """Optimiser groups, see `learning_groups`."""
-        rates = {"backbone": lr * self.backbone_lr, "offsets": lr * 0.1}
-        if self.text_lr_absolute is not None:
-            rates["text"] = self.text_lr_absolute
-        return learning_groups(self.named_parameters(), lr, rates)
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups as in the released training, see `learning_groups`."""
+        text = lr if self.text_lr_absolute is None else self.text_lr_absolute
+        rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": text, "offsets": lr * 0.1}
+        return learning_groups(self.named_parameters(), rates)
 
     def warmup_losses(
         self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None

@@ -22,12 +22,12 @@ from episodes.batch import ClipBatch
 from fewshot.losses.masks import visible_frames
 from fewshot.nn.fusion import Words
 from fewshot.nn.masks import padded_masks
+from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.sam import SAM
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import UniFusion
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.systems.base import System, learning_groups
 from fewshot.systems.uniref.fusing import fuse_level, read_words
-from fewshot.systems.uniref.recipe import learning_groups
 from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
 
 MASK_WEIGHT, DICE_WEIGHT = 2.0, 0.5
@@ -100,7 +100,6 @@ class UniRefSAM(System):
         text_lr_absolute: float | None = 1e-5,
     ) -> None:
         super().__init__()
-        self.test_size, self.test_rule = sam.side, "pad"  # the longer side fills the plane
         if fusion_init not in FUSION_INITS:
             raise ValueError(f"fusion_init must be one of {', '.join(FUSION_INITS)}, got {fusion_init!r}")
         if text is None and value_encoder is None:
@@ -114,7 +113,6 @@ class UniRefSAM(System):
             self.fusion.start_as_similarity()
         self.text_lr_absolute, self.text_is_frozen, self.text_dropout = text_lr_absolute, freeze_text, text_dropout
         self.accepts = frozenset(k for k, part in (("support", value_encoder), ("expression", text)) if part)
-        self.test_size, self.test_rule = sam.side, "pad"  # the longer side fills the plane
         self._freeze()
 
     def _freeze(self) -> None:
@@ -235,17 +233,10 @@ class UniRefSAM(System):
         unknown = tuple(empty if x is None else x for x, empty in zip(queries.ignore, nothing, strict=True))
         return 1 - self.sam.padded(padded_masks(_with_masks(queries, unknown)).flatten(0, 1))
 
-    def train(self, mode: bool = True) -> UniRefSAM:
-        """Training mode; a frozen text encoder stays in evaluation mode unless `text_dropout` is set."""
-        super().train(mode)
-        if self.text is not None and self.text_is_frozen and not self.text_dropout:
-            self.text.eval()
-        return self
-
-    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Optimiser groups, see `learning_groups`: the text encoder apart from the rest."""
-        rates = {} if self.text_lr_absolute is None else {"text": self.text_lr_absolute}
-        return learning_groups(self.named_parameters(), lr, rates)
+        text = lr if self.text_lr_absolute is None else self.text_lr_absolute
+        return learning_groups(self.named_parameters(), {"main": lr, "backbone": lr, "text": text, "offsets": lr})
 
 
 def reference_padding(sizes: Tensor, cells: int) -> Tensor:

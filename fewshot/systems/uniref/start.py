@@ -23,10 +23,10 @@ from fewshot.losses.masks import clip_mask_loss
 from fewshot.losses.warmup import prototype_warmup
 from fewshot.nn.masks import padded_masks
 from fewshot.nn.mlp import MLP
+from fewshot.nn.outputs import Losses
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.small_fpn import SmallFPN
 from fewshot.nn.unifusion import UniFusion
-from fewshot.systems.base import Losses
 
 QUIET = 0.1  # share of a random start that is left beside the pattern
 SLOPE = 0.5  # of the first masks: logit per unit of retrieved mask and channel

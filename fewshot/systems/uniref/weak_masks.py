@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from episodes.transforms import MEAN, STD
+from episodes.transforms.clips import MEAN, STD
 from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_loss, rgb_to_lab
 from fewshot.systems.uniref.targets import at_stride
 

@@ -16,7 +16,7 @@ from fewshot.losses.boxes import generalised_iou, to_corners
 from fewshot.losses.criterion import WEIGHTS, SetCriterion, make_targets
 from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import dice_loss, dice_overlap, focal_cost, focal_loss
-from fewshot.systems.base import Prediction
+from fewshot.nn.outputs import Prediction
 from tests.fewshot.tiny import clips, one_of
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.png import write_labels, write_mask
+from benchmarks.masks.png import write_labels, write_mask
 from fewshot.media.masks import read_masks
 from tests.shared import require_shared
 

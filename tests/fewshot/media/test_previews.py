@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from fewshot.inference import Result, Target
-from fewshot.media import previews
-from fewshot.media.previews import Animation, colour_of, inner_border, label_overlay, still, with_legend
+from fewshot.inference import previews
+from fewshot.inference.previews import Animation, colour_of, inner_border, label_overlay, still, with_legend
+from fewshot.inference.segmenter import Result, Target
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 LABELS = np.zeros((60, 80), np.uint8)

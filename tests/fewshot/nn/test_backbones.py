@@ -9,10 +9,10 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2, resnet50
 
-from fewshot.build import build_backbone, load_backbone_weights
-from fewshot.config import SystemConfig
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
-from fewshot.training.checkpoint import CheckpointError
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.parts import build_backbone, load_backbone_weights
+from fewshot.weights.checkpoint import CheckpointError
 from tests.shared import require_shared
 
 

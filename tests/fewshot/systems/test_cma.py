@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot.build import build_system
-from fewshot.config import SystemConfig
 from fewshot.nn.affinity import VARIANTS
-from fewshot.systems.base import Prediction
+from fewshot.nn.outputs import Prediction
 from fewshot.systems.cma import Sizes
 from fewshot.systems.cma.support import at_query_grid
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import build_system
 from tests.fewshot.tiny import SIZES, clips, one_of, tiny_cma
 
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
-from fewshot.build import build_system
-from fewshot.config import SystemConfig
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
+from fewshot.systems.config import SystemConfig
 from fewshot.systems.prototype import Prototype
+from fewshot.systems.registry import build_system
 
 
 class Colours(nn.Module):

@@ -14,7 +14,7 @@ from fewshot.losses.boxes import to_corners
 from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_loss
 from fewshot.losses.segmentation import dice_loss
 from fewshot.losses.sim_ota import sim_ota
-from fewshot.systems.base import Prediction
+from fewshot.nn.outputs import Prediction
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.systems.base import Losses, Prediction, System
-from fewshot.systems.uniref.postprocess import boxes_in_pixels, image_results, masks_by_nearest
+from fewshot.inference.postprocess import boxes_in_pixels, image_results, masks_by_nearest
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 from tests.parity.reference import read_case
 from tests.shared import SHARED, require_shared
 

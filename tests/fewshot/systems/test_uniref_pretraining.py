@@ -12,7 +12,7 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from episodes.instances import Instances
-from episodes.transforms import MEAN, STD
+from episodes.transforms.clips import MEAN, STD
 from fewshot.losses.boxinst import rgb_to_lab
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.systems.uniref import Detection, Sizes, UniRef

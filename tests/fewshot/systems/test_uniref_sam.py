@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.key_table import convert
 from fewshot.nn.sam import SAM, SAMSize
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import Stride16ValueEncoder
 from fewshot.systems.uniref.sam import UniRefSAM, mask_losses, predicted_iou, reference_padding
 from fewshot.systems.uniref.sam_checkpoint import TABLE, plan
+from fewshot.weights.key_table import convert
 
 
 def tiny(text: bool = True, supports: bool = True, **options: object) -> UniRefSAM:

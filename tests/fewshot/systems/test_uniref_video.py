@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.systems.base import Losses, Prediction, System
+from fewshot.inference.trackers import RVOSTracker, VOSTracker, soft_aggregate
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 from fewshot.systems.uniref.sam import predicted_iou
-from fewshot.systems.uniref.video import RVOSTracker, VOSTracker, soft_aggregate
 from tests.fewshot.systems.test_uniref import tiny_uniref
 from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.png import read_labels
-from benchmarks.submission import check_submission
+from benchmarks.masks.png import read_labels
+from benchmarks.masks.submission import check_submission
 from episodes.sources.tasks import open_task_source
-from fewshot.tasks.answers import RISAnswerer, RVOSAnswerer, VOSAnswerer
-from fewshot.tasks.frames import FrameReader
-from fewshot.tasks.measures import Part, davis_measures, ris_measures
-from fewshot.tasks.pictures import draw_unit
-from fewshot.tasks.units import units_of
+from fewshot.evaluation.tasks.answers import RISAnswerer, RVOSAnswerer, VOSAnswerer
+from fewshot.evaluation.tasks.frames import FrameReader
+from fewshot.evaluation.tasks.measures import Part, davis_measures, ris_measures
+from fewshot.evaluation.tasks.pictures import draw_unit
+from fewshot.evaluation.tasks.units import units_of
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.png import write_labels
+from benchmarks.masks.png import write_labels
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem, RVOSItem, VOSItem
-from fewshot.systems.uniref.video import FrameMasks
-from fewshot.tasks.answers import Tally
-from fewshot.tasks.frames import FrameReader, network_size
-from fewshot.tasks.measures import Measures, Part, davis_measures
-from fewshot.tasks.record import Record
-from fewshot.tasks.units import Unit, answer_all, units_of
+from fewshot.evaluation.tasks.answers import Tally
+from fewshot.evaluation.tasks.frames import FrameReader, network_size
+from fewshot.evaluation.tasks.measures import Measures, Part, davis_measures
+from fewshot.evaluation.tasks.record import Record
+from fewshot.evaluation.tasks.units import Unit, answer_all, units_of
+from fewshot.inference.trackers import FrameMasks
 from tests.episodes.videos import FRAMES, write_davis
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from episodes.sources.base import Source
-from fewshot.systems.base import Losses, Prediction, System
-from fewshot.systems.uniref.video import FrameMasks
+from fewshot.inference.trackers import FrameMasks
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import System
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_videos
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot.training.checkpoint import FORMAT, CheckpointError, CheckpointFolder, load_checkpoint, save_checkpoint
 from fewshot.training.loop import Trainer
+from fewshot.weights.checkpoint import FORMAT, CheckpointError, CheckpointFolder, load_checkpoint, save_checkpoint
 from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from episodes.batch import ClipBatch
-from fewshot.systems.base import Losses, Prediction
-from fewshot.training.checkpoint import CheckpointError, load_checkpoint
+from fewshot.nn.outputs import Losses, Prediction
 from fewshot.training.loop import Interrupted, NonFiniteLoss, Trainer
 from fewshot.training.optim import clear_gradients, make_optimizer
 from fewshot.training.step import set_training_mode
+from fewshot.weights.checkpoint import CheckpointError, load_checkpoint
 from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
 
 ROOT = Path(__file__).resolve().parents[3]

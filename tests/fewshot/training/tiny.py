@@ -19,8 +19,9 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
-from fewshot.systems.base import Losses, Prediction, System
-from fewshot.training.distribution import distributed
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.run.processes import distributed
+from fewshot.systems.base import System
 from fewshot.training.loop import Trainer, TrainSettings
 
 SIZE = 8

@@ -1,0 +1,294 @@
+"""Transforms of whole clips: frames, masks, boxes and words together, with `torchvision.transforms.v2`."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from episodes.clip import Clip
+from episodes.instances import Instances
+from episodes.sources.base import clean_boxes
+from episodes.transforms.colour import distort
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet
+STD = (0.229, 0.224, 0.225)
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
+OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
+
+
+class TrainTransform:
+    """Augmentation of CMA's data set (after DETR's): the whole clip gets one draw, colours one per frame.
+
+    In this order: horizontal flip with probability 0.5, photometric distortion, then with probability 0.5 either a
+    resize to one of `sizes`, or a resize to one of `crop_sizes`, a random crop and the former resize; then ImageNet
+    normalisation. A size is the length of the short side.
+
+    Args:
+        sizes: short sides to draw from.
+        max_size: limit of the long side.
+        crop, flip, colour: switch a part off.
+        official: swap left and right as plain substrings and let colours wrap around at 0 and 255, as the official
+            code does; an object is then counted visible while its clipped box has an area, even without a pixel.
+        crop_sizes: short sides before cropping; none: the crop is taken at the original size.
+        crop_range: least and largest side of the crop, both limited to the frame.
+        keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
+            not taken, and the object keeps at least one pixel in every resize. A still image needs it: a support that
+            does not show the object is refused.
+        keep_order: clips whose expression has an ordinal (first to tenth) are not cropped, which would change who is
+            the second from the left (UniRef++).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        max_size: int,
+        *,
+        crop: bool = True,
+        flip: bool = True,
+        colour: bool = True,
+        official: bool = False,
+        crop_sizes: Sequence[int] = (400, 500, 600),
+        crop_range: tuple[int, int] = (384, 600),
+        keep_object: bool = False,
+        keep_order: bool = False,
+    ) -> None:
+        if not sizes or min(sizes) < 1 or max_size < max(sizes):
+            raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
+        self.sizes, self.max_size = tuple(sizes), max_size
+        self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
+        self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
+        self.keep_object, self.keep_order = keep_object, keep_order
+
+    def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
+        """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
+        if self.flip and _coin(generator):
+            clip = flip_clip(clip, whole_words=not self.official)
+        if self.colour:
+            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
+        if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
+            if self.crop_sizes:
+                clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
+            clip = self._crop_with_object(clip, generator) if self.keep_object else self._crop(clip, generator)
+        clip = self._resize(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
+        return normalise_frames(self._validate(clip))
+
+    def _resize(self, clip: Clip, size: tuple[int, int]) -> Clip:
+        resized = resize_clip(clip, size)
+        if not self.keep_object or clip.masks is None or resized.masks is None:
+            return resized
+        return replace(resized, masks=keep_pixel(clip.masks, resized.masks))
+
+    def _crop_with_object(self, clip: Clip, generator: torch.Generator) -> Clip:
+        if clip.masks is None or not clip.masks.any():
+            return self._crop(clip, generator)
+        for _ in range(CROP_TRIES):
+            cropped = self._crop(clip, generator)
+            if cropped.masks is not None and cropped.masks.sum() >= OBJECT_KEPT * clip.masks.sum():
+                return cropped
+        return clip
+
+    def _crop(self, clip: Clip, generator: torch.Generator) -> Clip:
+        least, most = self.crop_range
+        size = [_between(min(least, side), min(most, side), generator) for side in clip.size]
+        top, left = (_between(0, side - part, generator) for side, part in zip(clip.size, size, strict=True))
+        return _apply(clip, F.crop, top=top, left=left, height=size[0], width=size[1])
+
+    def _validate(self, clip: Clip) -> Clip:
+        if clip.instances is not None:
+            instances = clip.instances.visible()
+            return replace(clip, instances=instances, valid=torch.tensor([len(instances) > 0]))
+        if clip.boxes is None:
+            return clip
+        boxes, valid = clean_boxes(clip.boxes)
+        if clip.masks is not None and not self.official:
+            valid = valid & clip.masks.flatten(1).any(1)
+        return replace(clip, boxes=boxes * valid[:, None], valid=valid)
+
+
+class _ImageTransform(ABC):
+    """A test transform: frames resized to `target(size)` and normalised; masks keep their resolution."""
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"test_size must be at least 1, got {size}")
+        self.size = size
+
+    @abstractmethod
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Network height and width of frames of `size`."""
+
+    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
+        """Transform a clip of uint8 frames; nothing is drawn."""
+        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
+        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
+
+
+class TestTransform:
+    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    def __init__(self, short_side: int) -> None:
+        self.short_side = _side(short_side)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the frames after the transform, for `size` before it."""
+        return short_side_size(size, self.short_side)
+
+    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
+        """Transform a clip of uint8 frames; nothing is drawn."""
+        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
+        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
+
+
+class SquareTransform(TestTransform):
+    """Frames squashed to `size` x `size`, whatever their shape (HSNet); masks keep their resolution."""
+
+    def __init__(self, size: int) -> None:
+        self.side = _side(size)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        return self.side, self.side
+
+
+class PadTransform(TestTransform):
+    """The long side of the frames becomes `size` (PFENet); masks keep their resolution. The batch pads the rest."""
+
+    def __init__(self, size: int) -> None:
+        self.side = _side(size)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (max(1, round(side * self.side / max(size))) for side in size)
+        return height, width
+
+
+class ShortLongTransform(TestTransform):
+    """The short side becomes `short`, less if the long side would pass `long` (UniRef++); masks stay as they are."""
+
+    def __init__(self, short: int, long: int) -> None:
+        if _side(long) < _side(short):
+            raise ValueError(f"the limit of the long side must be at least the short side {short}, got {long}")
+        self.short, self.long = short, long
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        return short_side_size(size, self.short, self.long)
+
+
+def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
+    """`(height, width)` with the short side at `short`, less if the long side would pass `max_size` (DETR's rule)."""
+    height, width = size
+    low, high = min(size), max(size)
+    if max_size is not None and high / low * short > max_size:
+        short = round(max_size * low / high)
+    if short == low:
+        return size
+    return (int(short * height / width), short) if width < height else (short, int(short * width / height))
+
+
+def resize_clip(clip: Clip, size: tuple[int, int]) -> Clip:
+    """Frames bilinear with antialiasing (as PIL), masks nearest, boxes scaled. A clip of that size is left alone."""
+    return clip if clip.size == size else _apply(clip, F.resize, size=list(size), antialias=True)
+
+
+def keep_pixel(before: Tensor, after: Tensor) -> Tensor:
+    """Masks `(T, H, W)` bool after a resize, with one pixel at the object's centre where it got lost on the way.
+
+    `before`: the masks `(T, H', W')` bool that were resized.
+    """
+    lost = before.flatten(1).any(1) & ~after.flatten(1).any(1)
+    if not lost.any():
+        return after
+    kept = after.clone()
+    for t in lost.nonzero()[:, 0].tolist():
+        points = before[t].nonzero()
+        centre = points[len(points) // 2]  # a pixel of the object, which its centre of mass need not be
+        y, x = (int(c) * new // old for c, new, old in zip(centre, after.shape[1:], before.shape[1:], strict=True))
+        kept[t, y, x] = True
+    return kept
+
+
+def flip_clip(clip: Clip, whole_words: bool = True) -> Clip:
+    """Mirror left and right, in the pixels and in the words."""
+    flipped = _apply(clip, F.horizontal_flip)
+    if clip.expression is None:
+        return flipped
+    return replace(flipped, expression=swap_sides(clip.expression, whole_words))
+
+
+def has_ordinal(text: str | None) -> bool:
+    """Whether a text counts things: first to tenth, also inside longer words."""
+    return text is not None and any(word in text.lower() for word in ORDINALS)
+
+
+def swap_sides(text: str, whole_words: bool = True) -> str:
+    """Exchange `left` and `right`; `whole_words` False also in `bright`, as the official code does."""
+    pattern = r"\b(left|right)\b" if whole_words else r"(left|right)"
+    return re.sub(pattern, lambda m: "right" if m.group() == "left" else "left", text)
+
+
+def normalise_frames(clip: Clip) -> Clip:
+    """uint8 frames to float32, minus the ImageNet mean, divided by the standard deviation.
+
+    Raises ValueError for frames that are not uint8.
+    """
+    if clip.frames.dtype != torch.uint8:
+        raise ValueError(f"clip {clip.video!r}: frames must be uint8 as read from disk, got {clip.frames.dtype}")
+    frames = F.normalize(F.to_dtype(clip.frames, torch.float32, scale=True), list(MEAN), list(STD), inplace=True)
+    return replace(clip, frames=frames)
+
+
+def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
+    """Run one torchvision functional on frames, masks and boxes."""
+    masks, ignore, boxes = clip.masks, clip.ignore, clip.boxes
+    if masks is not None:
+        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    if ignore is not None:
+        ignore = _plain(kernel(tv_tensors.Mask(ignore.to(torch.uint8)), **arguments)).bool()
+    if boxes is not None:
+        wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=clip.size)
+        boxes = _plain(kernel(wrapped, **arguments))
+    frames = _plain(kernel(tv_tensors.Image(clip.frames), **arguments))
+    instances = None if clip.instances is None else _apply_to_all(clip.instances, clip.size, kernel, **arguments)
+    return replace(clip, frames=frames, masks=masks, ignore=ignore, boxes=boxes, instances=instances)
+
+
+def _apply_to_all(
+    instances: Instances, canvas: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
+) -> Instances:
+    """The same functional on boxes and masks of all objects of a frame of size `canvas`."""
+    wrapped = tv_tensors.BoundingBoxes(instances.boxes, format="XYXY", canvas_size=canvas)
+    masks = instances.masks
+    if masks is not None:
+        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    return replace(instances, boxes=_plain(kernel(wrapped, **arguments)), masks=masks)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_subclass(Tensor)
+
+
+def _side(length: int) -> int:
+    if length < 1:
+        raise ValueError(f"test_size must be at least 1, got {length}")
+    return length
+
+
+def _coin(generator: torch.Generator) -> bool:
+    return torch.rand((), generator=generator).item() < 0.5
+
+
+def _between(low: int, high: int, generator: torch.Generator) -> int:
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def _pick(values: Sequence[int], generator: torch.Generator) -> int:
+    return values[_between(0, len(values) - 1, generator)]

@@ -1,0 +1,78 @@
+"""`InputRule`: how frames become network input, said once for testing, for users' own pictures and for stored weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from episodes.transforms.clips import TestTransform
+
+RULES = {
+    "short": "the short side",
+    "pad": "the long side",
+    "square": "both sides",
+}
+# PFENet's and UniRef++'s test: the long side is at most so many times the short one
+LONG_FRACTION = 1.6
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """A resizing rule with its numbers. Frames are then normalised as ImageNet's; masks keep their resolution.
+
+    Attributes:
+        rule: `short`: the short side becomes `size`, less where the long side would pass `max_size` (DETR); `pad`: the
+            long side becomes `size`, and the batch pads the rest (PFENet); `square`: frames are squashed to
+            `size` x `size` (HSNet).
+        size: in pixels.
+        max_size: limit of the long side in pixels, for `short`; None: no limit.
+
+    Raises:
+        ValueError: an unknown rule, or a size below 1 pixel.
+    """
+
+    rule: str = "short"
+    size: int = 360
+    max_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"unknown input rule {self.rule!r}: valid are {', '.join(RULES)}")
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+
+    def at(self, size: int | None) -> InputRule:
+        """The same rule with another `size`, the limit of the long side in proportion; None: as it is."""
+        if size is None:
+            return self
+        limit = None if self.max_size is None else max(size, round(self.max_size * size / self.size))
+        return replace(self, size=size, max_size=limit)
+
+    def transform(self) -> TestTransform:
+        """From a clip of uint8 frames as read to network input."""
+        from episodes.transforms import clips  # here, so that a configuration does not wait for torchvision
+
+        if self.rule == "square":
+            return clips.SquareTransform(self.size)
+        if self.rule == "pad":
+            return clips.PadTransform(self.size)
+        if self.max_size is None:
+            return clips.TestTransform(self.size)
+        return clips.ShortLongTransform(self.size, self.max_size)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, for the file beside stored weights."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> InputRule:
+        """The inverse of `to_json`."""
+        return InputRule(**data)
+
+    def __str__(self) -> str:
+        """In words, for cards: `short side 360`, `long side 473`, `400x400`."""
+        if self.rule == "square":
+            return f"{self.size}x{self.size}"
+        return f"{'short' if self.rule == 'short' else 'long'} side {self.size}"

@@ -1,0 +1,69 @@
+"""How long the full-size UniRef++ takes: `python -m experiments.speed.uniref`
+
+Forward pass (evaluation mode) and training step (forward, losses, backward) of the model with ResNet-50, BERT and the
+ResNet-18 value encoder at random weights, on one image: referred to by an expression (77 tokens, as always), and by one
+support image with its mask. A script: nothing imports it, which is why it may look up to the models.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from benchmarks.arguments import count, parse
+from benchmarks.tables import text_table
+from episodes.batch import ClipBatch
+from experiments.speed.cma import clips, median_seconds
+from fewshot.nn.backbones import ResNet
+from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, without_punctuation
+from fewshot.nn.value_encoder import ValueEncoder
+from fewshot.systems.uniref import UniRef
+
+USAGE = """
+python -m experiments.speed.uniref [key=value ...]
+
+  threads     CPU threads (default 2)
+  runs        measured runs after one warm-up; the median is shown (default 5)
+  height      of the image (default 192)
+  width       of the image (default 256)
+"""
+KEYS = {"threads": "2", "runs": "5", "height": "192", "width": "256"}
+CONTEXT = 77  # tokens
+
+
+def measure(model: UniRef, query: ClipBatch, support: ClipBatch | None, runs: int) -> tuple[float, float]:
+    """Median seconds of a forward pass, the support's encoding included, and of a training step."""
+
+    def forward() -> object:
+        return model(query, model.encode_reference(support, 0 if support is None else 1))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model.losses(model(query, model.encode_reference(support, 0 if support is None else 1)), query).total.backward()
+
+    model.eval()
+    with torch.inference_mode():
+        seconds = median_seconds(forward, runs)
+    model.train()
+    return seconds, median_seconds(step, runs)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure both tasks and print a table."""
+    _, values = parse(argv, KEYS, USAGE)
+    threads, runs, height, width = (count(values[name], name) for name in KEYS)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    text = TextEncoder(bert(), WordHashTokenizer(), CONTEXT, without_punctuation)
+    model = UniRef(ResNet(50), text, ValueEncoder(), freeze_backbone="stem")
+    query, support = clips(1, height, width, seed=1), replace(clips(1, height, width, seed=2), expressions=(None,))
+    tasks = {"RIS, one expression": (query, None), "FSS, one support": (replace(query, expressions=(None,)), support)}
+    rows = [[task, *(f"{t:.2f}" for t in measure(model, *given, runs))] for task, given in tasks.items()]
+    print(text_table([f"seconds, median, image of {height}x{width}", "forward", "training step"], rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,189 @@
+"""What a configuration must satisfy beyond its types. Everything is refused before anything is loaded or written."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from benchmarks.protocols import PROTOCOLS, get_protocol
+from benchmarks.protocols.images import ImageProtocol
+from episodes.cli import did_you_mean
+from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.sources.tasks import TASKS
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
+from fewshot.config.keys import Key, schema_keys, value_of
+from fewshot.config.sections import PartConfig
+
+
+def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig | StageConfig, complete: bool = True) -> None:
+    """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
+
+    Raises:
+        ValueError: names the key, its value and what is valid.
+    """
+    for key in schema_keys(type(config)):
+        check_value(key, value_of(config, key.name))
+    if isinstance(config, TaskTestConfig):
+        check_task(config)
+        return
+    if isinstance(config, StageConfig):
+        check_stage(config)
+        return
+    check_device(config.device)
+    if complete:
+        check_benchmark(config)
+    else:
+        check_number(config.group)
+    if config.system.hidden_dim % config.system.heads:
+        raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
+    if isinstance(config, MetaTrainConfig):
+        check_training(config)
+
+
+def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """The benchmark with its group, its protocol and its folder."""
+    check_group(config)
+    check_protocol(config)
+    if not config.benchmark.name.startswith("invented") and config.data.root is None:
+        raise ValueError(
+            f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
+        )
+
+
+def check_device(device: str) -> None:
+    """A device must have a name that torch knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device={device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
+
+
+def check_task(config: TaskTestConfig) -> None:
+    """Keys of a task that depend on each other."""
+    check_device(config.device)
+    task, known = config.task, TASKS[config.task.benchmark]
+    if config.data.root is None:
+        raise ValueError(
+            f"data.root is not set: benchmark {task.benchmark} is read from a folder; give data.root=<folder>"
+        )
+    if task.split is not None and task.split not in known.splits:
+        raise ValueError(f"task.split={task.split}: benchmark {task.benchmark} has {', '.join(known.splits)}")
+    if task.short is not None and task.short > task.long:
+        raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
+    if task.threshold is not None and task.threshold >= 1:
+        raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
+    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.task]
+    if task.score not in valid:
+        raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
+
+
+def check_value(key: Key, value: Any) -> None:
+    """One value (or each value of a list) against the key's valid values and smallest value."""
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            continue
+        if key.choices and item not in key.choices:
+            hint = did_you_mean(str(item), key.choices)
+            raise ValueError(f"{key.name}={item}: valid are {', '.join(key.choices)}.{hint}")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"{key.name}={item}: give a finite number")
+        if key.minimum is not None and not isinstance(item, str) and item < key.minimum:
+            raise ValueError(f"{key.name}={item}: the smallest valid value is {key.minimum:g}")
+
+
+def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """The group must be a fold of the benchmark; testing also takes `all`."""
+    folds = FOLDS[config.benchmark.name]
+    if isinstance(config, MetaTestConfig) and config.group == "all":
+        return
+    if not folds.classes:  # known when the data are opened
+        check_number(config.group)
+        return
+    if config.group not in folds.groups:
+        valid = [str(group) for group in folds.groups] + ["all"] * isinstance(config, MetaTestConfig)
+        raise ValueError(f"group={config.group}: benchmark {folds.name} has the groups {', '.join(valid)}")
+    if isinstance(config, MetaTrainConfig) and not folds.train_classes(config.group):
+        raise ValueError(
+            f"benchmark {folds.name} only tests: all of its classes are held out; train on another benchmark and run "
+            f"python -m fewshot.meta_test benchmark={folds.name} weights=<run folder>"
+        )
+
+
+def check_number(group: int | str) -> None:
+    """A group that no benchmark can have."""
+    if group != "all" and not str(group).isdigit():
+        raise ValueError(f"group={group}: give the number of a group, or all")
+
+
+def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """Protocols of images count pixels, those of videos measure J and F; and some things only videos have."""
+    images = isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
+    of_images = config.benchmark.name in IMAGE_BENCHMARKS
+    if images != of_images:
+        valid = [name for name, protocol in PROTOCOLS.items() if isinstance(protocol, ImageProtocol) == of_images]
+        raise ValueError(
+            f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
+            f"{', '.join(valid)}"
+        )
+    if of_images and config.system.name == "cma":
+        raise ValueError(
+            f"system.name=cma needs an expression with every support, and benchmark {config.benchmark.name} has none: "
+            "take system=uniref_tiny or system=prototype"
+        )
+    if of_images and isinstance(config, MetaTrainConfig) and config.recipe == "official":
+        raise ValueError("recipe=official is CMA's training on videos: take recipe=fixed for images")
+
+
+def check_training(config: MetaTrainConfig) -> None:
+    """Keys of the training that depend on each other."""
+    shares = [("optim.warmup_share", config.optim.warmup_share), ("train.warmup_portion", config.train.warmup_portion)]
+    shares += [("optim.drop_at", share) for share in config.optim.drop_at]
+    for name, share in shares:
+        if share > 1:
+            raise ValueError(f"{name}={share}: a share of the run lies between 0 and 1")
+    if config.recipe == "official":
+        check_official(config)
+
+
+def check_official(config: MetaTrainConfig) -> None:
+    """What the official training cannot do."""
+    if config.shots != 1:
+        raise ValueError(f"shots={config.shots}: recipe=official trains with one support; take shots=1 or recipe=fixed")
+    if config.train.select_on == "val":
+        raise ValueError(
+            "train.select_on=val: recipe=official trains on every video of the training classes, so none are left for "
+            "validation; take test (as the official code does) or last"
+        )
+
+
+def check_stage(config: StageConfig) -> None:
+    """The parts of a mixture, and what a stage cannot do."""
+    check_device(config.device)
+    if not parts_in_use(config):
+        raise ValueError("parts: a stage needs at least one part with a ratio above 0")
+    for name, part in config.parts.items():
+        for key in schema_keys(PartConfig, f"parts.{name}."):
+            check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
+        if part.ratio > 0:
+            check_part(name, part)
+    if config.train.select_on != "last" or config.train.warmup != "none":
+        raise ValueError(
+            "a stage has no validation and no prototype warm-up: take train.select_on=last and warmup=none"
+        )
+
+
+def check_part(name: str, part: PartConfig) -> None:
+    """A part that is used: where its data lie, and that its data set is one for its task."""
+    if part.root is None and not part.benchmark.startswith("invented"):
+        raise ValueError(
+            f"parts.{name}.root is not set: give the folder of {part.benchmark}, or leave it out with "
+            f"parts.{name}.ratio=0"
+        )
+    if part.kind in ("detection", "still_vos"):
+        if part.annotations is None or part.images is None:
+            raise ValueError(f"parts.{name}: give annotations=<file in COCO's form> and images=<folder> under its root")
+        return
+    known = IMAGE_BENCHMARKS if part.kind == "fss" else [k for k, task in TASKS.items() if task.task == part.kind]
+    if part.benchmark not in known:
+        raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
+    if len(part.crop_range) != 2:
+        raise ValueError(f"parts.{name}.crop_range={part.crop_range}: give the least and the largest side")

@@ -1,0 +1,211 @@
+"""The configuration of the entry points as dataclasses: types and unknown keys are checked before anything starts.
+
+The YAML files under `experiments/` fill these. Each key is declared once, here, with its meaning and, where it has
+them, its valid values or its smallest value: `--help`, the checks before a run and their messages all read this.
+Only entry points read this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from omegaconf import MISSING
+
+from episodes.sources.tasks import TASKS
+from fewshot.config.keys import key
+
+BENCHMARKS = (
+    "invented",
+    "mini_ref_ytvos",
+    "mini_ref_sailvos",
+    "invented_images",
+    "pascal5i",
+    "coco20i",
+    "coco20i_contiguous",
+    "coco2pascal",
+    "fss1000",
+    "fss1000_val",
+    "folder",
+)
+PROTOCOLS = ("cma", "cma_per_class", "davis", "hsnet", "pfenet", "bam", "uniref")
+
+
+@dataclass
+class BenchmarkConfig:
+    """A data set with folds and the way its episodes are read. `experiments/benchmark/*.yaml` fill it."""
+
+    name: str = key(MISSING, "the data set", choices=BENCHMARKS)
+    query_frames: int = key(5, "frames of a training query clip", minimum=1)
+    support_frames: int = key(5, "frames of a support clip", minimum=1)
+    test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1)
+    train_sizes: list[int] = key(
+        [288, 320, 352, 392, 416, 448, 480, 512], "short sides drawn from in training, in pixels", minimum=1
+    )
+    train_max_size: int = key(640, "largest long side in training, in pixels", minimum=1)
+    crop: bool = key(True, "resize-crop-resize half of the training clips")
+    flip: bool = key(True, "mirror half of the training clips, with the words left and right")
+    colour: bool = key(True, "photometric distortion in training")
+    episode_hue: float = key(
+        0.0, "largest turn of the hue of a whole training episode, 0 to 0.5 of the wheel", minimum=0
+    )
+    test_size: int = key(360, "side at test time, in pixels: the short one, or as the protocol says", minimum=1)
+    pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
+    world_seed: int = key(0, "seed of the generated world (invented ones only)")
+    world_videos: int = key(24, "videos per class of the generated world (invented ones only)", minimum=2)
+    test_episodes: Optional[int] = key(
+        None, "test episodes, drawn by the seed; null: as many as the protocol says, else all", minimum=1
+    )
+    val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
+    protocol: str = key("cma", "protocol of the headline numbers", choices=PROTOCOLS)
+
+
+@dataclass
+class DataConfig:
+    """Where the data lie and how they are loaded."""
+
+    root: Optional[str] = key(None, "folder of the data set; null: the invented world, generated into the cache")
+    cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
+    lists: Optional[str] = key(None, "folder of the field's image lists of the folds; null: the folds from the masks")
+    workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser (AdamW) and schedule. `experiments/optim/*.yaml` fill it."""
+
+    lr: float = key(1e-4, "learning rate (the highest of the schedule)", minimum=0)
+    weight_decay: float = key(5e-4, "decoupled weight decay", minimum=0)
+    schedule: str = key("step", "learning rate over the run", choices=("step", "onecycle", "constant"))
+    drop_at: list[float] = key(
+        [0.125, 0.2083], "step only: shares of the run, 0 to 1, after which the rate falls tenfold", minimum=0
+    )
+    warmup_share: float = key(0.1, "onecycle only: share of the run, 0 to 1, in which the rate rises", minimum=0)
+    clip_norm: float = key(0.1, "largest norm of the whole gradient; 0: no clipping", minimum=0)
+
+
+@dataclass
+class TrainConfig:
+    """Length and mechanics of meta-training."""
+
+    steps: int = key(MISSING, "optimiser steps", minimum=1)
+    batch: int = key(1, "episodes per process and micro-batch", minimum=1)
+    accumulate: int = key(1, "micro-batches per step", minimum=1)
+    precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
+    warmup: str = key("none", "prototype: learn features with a prototype head first", choices=("none", "prototype"))
+    warmup_portion: float = key(0.0, "share of the run that is warm-up, 0 to 1", minimum=0)
+    warmup_weight: float = key(0.0, "weight of the prototype loss after the warm-up", minimum=0)
+    checkpoint_every: int = key(200, "steps between checkpoints", minimum=1)
+    keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1)
+    val_every: int = key(200, "steps between validations", minimum=1)
+    log_every: int = key(20, "steps between log lines", minimum=1)
+    select_on: str = key(
+        "val",
+        "episodes that choose the best checkpoint; test: the held-out classes, as the official code does; "
+        "last: no choice",
+        choices=("val", "test", "last"),
+    )
+    init_from: Optional[str] = key(None, "ReferFormer or CMA checkpoint to start from; null: from scratch")
+
+
+@dataclass
+class TestConfig:
+    """What is measured and written at test time."""
+
+    __test__ = False  # a configuration, not a class of tests
+
+    seeds: int = key(1, "number of support draws, from `seed` upwards", minimum=1)
+    probes: list[str] = key(
+        ["no_support", "wrong_support", "shuffled_text"],
+        "sanity probes: the same model with this information taken away",
+        choices=("no_support", "wrong_support", "everything", "shuffled_text"),
+    )
+    probe_episodes: Optional[int] = key(None, "episodes per probe; null: those of the main number", minimum=1)
+    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0)
+    save_masks: bool = key(False, "write the predicted masks as PNG")
+    pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0)
+    workers: int = key(
+        0,
+        "processes that compute J and F beside the segmentation; 0: the main one. No effect on the numbers",
+        minimum=0,
+    )
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases. JSON lines and CSV are always written as well."""
+
+    mode: str = key(
+        "auto",
+        "auto: $WANDB_MODE, else online where an API key is configured, else offline",
+        choices=("auto", "online", "offline", "disabled"),
+    )
+    project: str = key("fewshot", "W&B project")
+    entity: Optional[str] = key(None, "W&B user or team; null: the account's default")
+    experiment: Optional[str] = key(None, "W&B run group; null: system-benchmark-shots, so that folds sit together")
+    tags: list[str] = key([], "W&B tags")
+    pictures: int = key(4, "fixed episodes in the W&B table", minimum=0)
+
+
+KINDS = ("fss", "ris", "vos", "rvos", "still_vos", "detection")
+
+
+@dataclass
+class PartConfig:
+    """A task on a data set, and its share of the batches."""
+
+    kind: str = key(
+        MISSING,
+        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos, given masks "
+        "in an image that is seen twice, or all objects of an image without a reference",
+        choices=KINDS,
+    )
+    ratio: float = key(1.0, "share of the batches, relative to the other parts; 0: not used", minimum=0)
+    benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
+    root: Optional[str] = key(None, "folder of the data set")
+    split: str = key("train", "part of the data set")
+    annotations: Optional[str] = key(None, "detection and still_vos: file in COCO's form, under root")
+    images: Optional[str] = key(None, "detection and still_vos: folder of the images, under root")
+    boxes_only: bool = key(False, "detection: do not read masks (with system.box_supervision)")
+    one_class: bool = key(True, "detection: every object is of the one class; false: the classes of the file")
+    mask_share: float = key(0.6, "rvos: share of the batches that also have the mask of an earlier frame", minimum=0)
+    sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=1)
+    max_size: int = key(1333, "largest long side, in pixels", minimum=1)
+    crop: bool = key(True, "crop half of the clips before they are resized")
+    crop_sizes: list[int] = key([400, 500, 600], "short sides before a crop; []: as on disk", minimum=1)
+    crop_range: list[int] = key([384, 600], "least and largest side of a crop, in pixels", minimum=1)
+
+
+SCORES = ("none", "ris", "davis", "davis_unsupervised")
+
+
+@dataclass
+class TaskConfig:
+    """A task on a data set, and the numbers of its inference. `experiments/task/*.yaml` fill it."""
+
+    benchmark: str = key(MISSING, "the data set", choices=tuple(TASKS))
+    split: Optional[str] = key(None, "part of the data set; null: the one that papers test on")
+    resolution: str = key("480p", "of DAVIS", choices=("480p", "Full-Resolution"))
+    short: Optional[int] = key(None, "short side of the network input, in pixels; null: the long side alone", minimum=1)
+    long: int = key(1333, "largest long side of the network input, in pixels", minimum=1)
+    threshold: Optional[float] = key(
+        None, "videos: an object is seen where its score, 0 to 1, is above this; null: always", minimum=0
+    )
+    use_memory: bool = key(True, "expressions in videos: remember the first and the last frame that showed the object")
+    score: str = key(
+        "none",
+        "numbers computed here: none (a server does), those of referring image segmentation, or those of DAVIS with "
+        "given or with free object ids",
+        choices=SCORES,
+    )
+    official: bool = key(
+        False,
+        "as the released code does: given masks enter the result at network size; uniref_sam compares logits",
+    )
+
+
+@dataclass
+class TaskDataConfig:
+    """Where the data lie."""
+
+    root: Optional[str] = key(None, "folder of the data set")

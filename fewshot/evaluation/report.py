@@ -1,0 +1,192 @@
+"""What a test has measured, and how it is told: report, files, table, tracker."""
+
+from __future__ import annotations
+
+import logging
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from benchmarks.protocols import get_protocol
+from benchmarks.protocols.protocol import NOT_STATED
+from benchmarks.report import Report
+from episodes.episode import EpisodeSpec
+from episodes.sampling.probes import PROBES
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.evaluation.benchmark import Score, kind_of
+from fewshot.run import processes
+from fewshot.run.console import device_line, parameter_line
+from fewshot.run.logging import Tracker
+from fewshot.systems.base import System
+from fewshot.systems.config import SystemConfig
+
+logger = logging.getLogger(__name__)
+Config = MetaTrainConfig | MetaTestConfig
+RESULTS, SHEET = "results.json", "results.csv"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights come from, as the protocol card tells it.
+
+    Attributes:
+        checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
+        start_weights: pre-trained weights that the training started from; None for training from scratch.
+    """
+
+    checkpoint: str = NOT_STATED
+    start_weights: str | None = None
+
+    @staticmethod
+    def of_training(config: MetaTrainConfig) -> Origin:
+        """What a training run's configuration says."""
+        files = (config.train.init_from, config.system.backbone_weights, config.system.text_weights)
+        return Origin(config.train.select_on, _names(*files))
+
+    @staticmethod
+    def untrained(config: SystemConfig) -> Origin:
+        """A system as it is built."""
+        return Origin(start_weights=_names(config.backbone_weights, config.text_weights))
+
+
+def _names(*files: str | None) -> str | None:
+    return ", ".join(Path(file).name for file in files if file) or None
+
+
+@dataclass
+class Outcome:
+    """What has been measured so far.
+
+    Attributes:
+        scores: of every query of every seed and probe.
+        notes: what was left out, and why.
+        pictures: of a few episodes, in the order of `shown`.
+        shown: the episodes of the pictures.
+        shots: support clips per episode.
+    """
+
+    scores: list[Score] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
+    shown: list[EpisodeSpec] = field(default_factory=list)
+    shots: int | None = None
+
+
+def build_report(outcome: Outcome, config: Config, origin: Origin) -> Report:
+    """The report of everything that has been measured so far."""
+    return Report(
+        tuple(outcome.scores),
+        protocol=config.benchmark.protocol,
+        card=card(outcome, config, origin),
+        bootstrap=config.test.bootstrap,
+    )
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write `results.json` and `results.csv` (process 0 only)."""
+    if processes.is_main():
+        report.write_json(folder / RESULTS)
+        report.write_csv(folder / SHEET)
+
+
+def tell(report: Report, outcome: Outcome, config: Config, folder: Path, tracker: Tracker | None) -> None:
+    """Print the tables and give the numbers to the tracker (process 0 only)."""
+    if not processes.is_main():
+        return
+    parts = [report.table(), legend(report.probes)]
+    logger.info("\n%s\n", "\n\n".join(part for part in parts if part))
+    logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
+    if tracker is not None:
+        tracker.summary({f"test/{name}": value for name, value in report.summary().items()})
+        if outcome.pictures:
+            _tabulate(tracker, outcome, config)
+
+
+def card(outcome: Outcome, config: Config, origin: Origin) -> str:
+    """The protocol card of what was measured, with what was left out."""
+    seeds = sorted({score.seed for score in outcome.scores})
+    text = get_protocol(config.benchmark.protocol).card(
+        benchmark=config.benchmark.name,
+        size=kind_of(config).size_text,
+        checkpoint=origin.checkpoint,
+        shots=outcome.shots,
+        seeds=seeds,
+        start_weights=origin.start_weights,
+        episodes=_tested(outcome, config),
+        **places(config),
+    )
+    return "\n".join([text, *(f"{'note':<13}: {note}" for note in (*outcome.notes, *_fewer(outcome, config)))])
+
+
+def places(config: Config) -> dict[str, str | None]:
+    """The names of the list files and of the frozen episodes, as the card tells them."""
+    lists, manifest = config.data.lists, getattr(config, "manifest", None)
+    return {
+        "lists": None if lists is None else "/".join(Path(lists).parts[-2:]),
+        "frozen": None if manifest is None else Path(manifest).name,
+    }
+
+
+def _tested(outcome: Outcome, config: Config) -> int | None:
+    """Episodes per fold and seed where the user limited or froze them; None where the protocol decides."""
+    if config.benchmark.test_episodes is None and getattr(config, "manifest", None) is None:
+        return None
+    return max(_episodes(outcome).values())
+
+
+def _episodes(outcome: Outcome) -> dict[int, int]:
+    """Group -> its episodes of one seed."""
+    seed = outcome.scores[0].seed
+    found: dict[int, set[int]] = {}
+    for score in outcome.scores:
+        if (score.seed, score.probe) == (seed, ""):
+            found.setdefault(score.group, set()).add(score.episode)
+    return {group: len(episodes) for group, episodes in found.items()}
+
+
+def _fewer(outcome: Outcome, config: Config) -> list[str]:
+    """Which groups have fewer episodes than the card says."""
+    most = _tested(outcome, config)
+    less = {} if most is None else {group: n for group, n in _episodes(outcome).items() if n < most}
+    return [f"group {group} has {n} episodes per seed" for group, n in less.items()]
+
+
+def legend(probes: Sequence[str]) -> str:
+    """What the probes of a report are, one line each."""
+    return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
+
+
+def _tabulate(tracker: Tracker, outcome: Outcome, config: Config) -> None:
+    """A fixed handful of episodes with their scores and pictures."""
+    protocol = config.benchmark.protocol
+    measures = get_protocol(protocol).measures[:2]
+    columns = ("group", "seed", "class", "query", "expressions", *measures, "picture")
+    rows = []
+    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[: config.tracking.pictures]:
+        place = (spec.group, spec.seed, "", spec.index)
+        scores = tuple(s for s in outcome.scores if (s.group, s.seed, s.probe, s.episode) == place)
+        report = Report(scores, protocol, bootstrap=0)
+        said = "; ".join(query.expression or "" for query in spec.queries)
+        values = (100 * report.value(measure) for measure in measures)
+        rows.append((spec.group, spec.seed, spec.class_name, spec.queries[0].video, said, *values, picture))
+    tracker.table("test_episodes", columns, rows)
+
+
+def announce(config: Config, system: System, device: torch.device, origin: Origin) -> None:
+    """Log what runs, where, and under which protocol it will be tested."""
+    logger.info("system: %s, %s", system.name, parameter_line(system))
+    logger.info("device: %s, %d process(es)", device_line(device), processes.world_size())
+    card = get_protocol(config.benchmark.protocol).card(
+        benchmark=config.benchmark.name,
+        size=kind_of(config).size_text,
+        checkpoint=origin.checkpoint,
+        shots=config.shots,
+        seeds=range(config.seed, config.seed + config.test.seeds),
+        start_weights=origin.start_weights,
+        episodes=config.benchmark.test_episodes,
+        **places(config),
+    )
+    logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))

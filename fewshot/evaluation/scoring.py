@@ -1,0 +1,146 @@
+"""J and F of one segmented clip under two protocols: CMA's at network size, DAVIS' at the original size.
+
+Both see the same probabilities; resolution, thresholds and boundary tolerance differ (Li et al., ICCV 2023; Perazzi et
+al., CVPR 2016). All frames count, first and last included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.image_scores import ImageScore
+from benchmarks.metrics import j_and_f
+from benchmarks.metrics.iou import pair_counts
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.images import ImageProtocol
+from benchmarks.scores.scores import QueryScore
+from episodes.episode import EpisodeSpec
+from fewshot.evaluation.evaluate import QueryResult, votes
+from fewshot.inference.chunks import masks_at, nearest, resize
+
+
+@dataclass(frozen=True)
+class MaskPairs:
+    """Prediction and truth of a query, `(T, h, w)` bool each, at network and at original resolution."""
+
+    network: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    original: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def mask_pairs(probabilities: Tensor, truth: Tensor) -> MaskPairs:
+    """What the two protocols compare: probabilities `(T, H, W)` against the true masks `(T, Ho, Wo)` bool.
+
+    At network size the probability must exceed 0.5 and so must the truth, resized bilinearly as float; at the
+    original size the resized probability must reach 0.5 (CMA as it is tested and as it saves masks).
+    """
+    small = resize(truth, (probabilities.shape[-2], probabilities.shape[-1])) > 0.5
+    large = masks_at(probabilities, (truth.shape[-2], truth.shape[-1]))
+    network = ((probabilities > 0.5).numpy(), small.numpy())
+    return MaskPairs(network=network, original=(large.numpy(), truth.numpy()))
+
+
+def score_masks(pairs: MaskPairs) -> tuple[float, float, float, float]:
+    """`(j_cma, f_cma, j_davis, f_davis)`: means over all frames, first and last included, in 0..1."""
+    network = _mean_j_and_f(*pairs.network, PROTOCOLS["cma"].bound_th)
+    return (*network, *_mean_j_and_f(*pairs.original, PROTOCOLS["davis"].bound_th))
+
+
+def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: float) -> tuple[float, float]:
+    frames = [j_and_f(p, g, bound_th=bound_th) for p, g in zip(pred, truth, strict=True)]
+    j, f = np.mean(frames, axis=0)
+    return float(j), float(f)
+
+
+def clip_scoring(result: QueryResult) -> Callable[[], QueryScore]:
+    """The scoring of a segmented clip, for this process or another one.
+
+    Raises:
+        ValueError: the clip has no true masks.
+    """
+    if result.clip.masks is None:
+        raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
+    return partial(
+        query_score, result.spec, result.query, result.probe, mask_pairs(result.probabilities, result.clip.masks)
+    )
+
+
+def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs) -> QueryScore:
+    """The score of query `n` of an episode."""
+    query = spec.queries[n]
+    j_cma, f_cma, j_davis, f_davis = score_masks(pairs)
+    return QueryScore(
+        seed=spec.seed,
+        group=spec.group,
+        probe=probe,
+        episode=spec.index,
+        class_id=spec.class_id,
+        class_name=spec.class_name,
+        video=query.video,
+        expression_id=query.expression_id or str(n),
+        expression=query.expression or "",
+        frames=len(query.frames),
+        j_cma=j_cma,
+        f_cma=f_cma,
+        j_davis=j_davis,
+        f_davis=f_davis,
+    )
+
+
+LEAST = 1e-6  # probability that a logit is taken of
+
+
+def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
+    """Intersections and unions of background and object over the pixels whose truth is known.
+
+    Raises:
+        ValueError: the query image has no true mask.
+    """
+    clip, spec = result.clip, result.spec
+    if clip.masks is None:
+        raise ValueError(f"query image {clip.video!r} has no true mask to score against")
+    network = (result.maps[0].shape[-2], result.maps[0].shape[-1])
+    original = (clip.masks.shape[-2], clip.masks.shape[-1])
+    ignore = clip.ignore if clip.ignore is not None and protocol.ignore == "left out" else torch.zeros_like(clip.masks)
+    if protocol.resolution == "network":
+        masks = [found > 0.5 for found in result.maps]
+        truth, ignore = nearest(clip.masks, network), nearest(ignore, network)
+    else:
+        masks, truth = [_enlarged(found, original, protocol.resolution) for found in result.maps], clip.masks
+    mask = masks[0] if len(masks) == 1 else votes(masks) >= 0.5
+    counts = pair_counts(mask[0].numpy(), truth[0].numpy(), ignore[0].numpy())
+    return ImageScore(
+        seed=spec.seed,
+        group=spec.group,
+        probe=result.probe,
+        episode=spec.index,
+        class_id=spec.class_id,
+        class_name=spec.class_name,
+        image=spec.queries[result.query].video,
+        inter_bg=int(counts.inter_bg),
+        inter_fg=int(counts.inter_fg),
+        union_bg=int(counts.union_bg),
+        union_fg=int(counts.union_fg),
+    )
+
+
+def _enlarged(found: Tensor, size: tuple[int, int], resolution: str) -> Tensor:
+    """A probability map `(T, H, W)` as a mask `(T, *size)`; `original` cuts at 0.5 and then enlarges.
+
+    `square` enlarges the logits of the padded square to the longer side, corners aligned, and crops (PFENet, Tian et
+    al., TPAMI 2020). The padding, which is no longer there, has the values of the last row and column.
+    """
+    if resolution == "original":
+        return nearest(found > 0.5, size)
+    height, width = found.shape[-2:]
+    side, longer = max(height, width), max(size)
+    square = F.pad(torch.logit(found, LEAST)[:, None], (0, side - width, 0, side - height), mode="replicate")
+    enlarged = F.interpolate(square, size=(longer, longer), mode="bilinear", align_corners=True)
+    return enlarged[:, 0, : size[0], : size[1]] > 0

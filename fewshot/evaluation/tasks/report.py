@@ -1,0 +1,154 @@
+"""What a test of a task says at the start and at the end, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from episodes.sources.task_source import TaskSource
+from episodes.sources.video_files import VideoFiles
+from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.tasks.answers import Answerer
+from fewshot.evaluation.tasks.measures import Measures, Part, davis_measures, ris_measures
+from fewshot.evaluation.tasks.pictures import draw_unit
+from fewshot.evaluation.tasks.units import Unit
+from fewshot.run import processes
+from fewshot.run.console import device_line, parameter_line
+from fewshot.run.folder import INCIDENTAL, flat
+from fewshot.run.logging.files import replace_file, sheet
+from fewshot.systems.base import System
+
+logger = logging.getLogger(__name__)
+RESULTS, SHEET, PICTURES = "results.json", "results.csv", "pictures"
+ALLOWED = (*INCIDENTAL, "limit", "pictures", "zip", "processes")  # what may change when a run goes on
+SCORES = {
+    "none": "not here: a server or a toolkit of the benchmark does",
+    "ris": "oIoU, mIoU and P@K at the original size; a missing prediction is an empty mask (UniRef++'s evaluation)",
+    "davis": "J and F of DAVIS, semi-supervised: ids as given, first and last frame left out",
+    "davis_unsupervised": "J and F of DAVIS, unsupervised: ids matched, all frames; the mean over the annotators",
+}
+
+
+def refuse_changes(config: TaskTestConfig) -> None:
+    """A run goes on as it was started: results of two settings are not to be mixed.
+
+    Raises:
+        ValueError: the folder holds a run with other settings; they are named.
+    """
+    path = Path(config.out) / (config.name or "") / "config.yaml"
+    if not config.resume or not path.is_file():
+        return
+    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(asdict(config))
+    changed = [
+        f"{name}={now[name]} (was {before.get(name)})"
+        for name in now
+        if before.get(name) != now[name] and not any(name == k or name.startswith(f"{k}.") for k in ALLOWED)
+    ]
+    if changed:
+        raise ValueError(
+            f"{path.parent} was started with other settings: {', '.join(changed)}. Give another name=<name>"
+        )
+
+
+def announce(
+    config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], system: System, device: torch.device
+) -> None:
+    """Log what runs, where, and how it will be tested."""
+    logger.info("system: %s, %s", system.name, parameter_line(system))
+    logger.info("device: %s, %d process(es)", device_line(device), processes.world_size())
+    logger.info("protocol of the test\n%s", textwrap.indent(card(config, source, units), "  "))
+
+
+def card(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> str:
+    """The protocol in lines, for the log and the results."""
+    task = config.task
+    size = f"long side {task.long}" if task.short is None else f"short side {task.short}, long side at most {task.long}"
+    videos = len({unit.video for unit in units})
+    tested = f"the first {videos} of {len(source.names())}" if config.limit else f"all {videos}"
+    lines = {
+        "benchmark": f"{source.name}, {source.split}",
+        "tested": f"{tested} {'objects of images' if source.task == 'ris' else 'videos'}",
+        "weights": "untrained" if config.weights is None else config.weights,
+        "input": size,
+        "scored": SCORES[task.score],
+    }
+    if source.task != "ris":
+        lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
+        lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
+    if task.official:
+        lines["official"] = "as the released code does"
+    return "\n".join(f"{name:<13}: {text}" for name, text in lines.items())
+
+
+def measure(
+    config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], rows: Sequence[Mapping[str, Any]], masks: Path
+) -> Measures:
+    """The numbers of the test.
+
+    Raises:
+        ValueError: a mask that was written, or one of the truth, is missing or broken.
+    """
+    score = config.task.score
+    if score == "ris":
+        return ris_measures(rows)
+    if score == "none" or not isinstance(source, VideoFiles):
+        return Measures()
+    folders = {unit.annotator: masks if unit.annotator is None else masks / f"anno_{unit.annotator}" for unit in units}
+    parts = {
+        "all" if who is None else f"anno_{who}": Part(folder, tuple(u.video for u in units if u.annotator == who))
+        for who, folder in sorted(folders.items(), key=lambda pair: str(pair[0]))
+    }
+    video = units[0].video
+    truth = source.mask_path(video, source.frames(video)[0]).parent.parent
+    return davis_measures(
+        parts,
+        truth,
+        unsupervised=score == "davis_unsupervised",
+        binary=source.merge_objects,
+        processes=config.processes,
+    )
+
+
+def write_outcome(
+    config: TaskTestConfig,
+    source: TaskSource,
+    units: Sequence[Unit],
+    entries: Mapping[str, Mapping[str, Any]],
+    measures: Measures,
+    folder: Path,
+) -> None:
+    """Write `results.json` (the numbers) and `results.csv` (one row per object or expression)."""
+    rows = [row for unit in units for row in entries[unit.name]["rows"]]
+    content = {
+        "benchmark": source.name,
+        "split": source.split,
+        "task": source.task,
+        "system": config.system.name,
+        "weights": config.weights,
+        "card": card(config, source, units).splitlines(),
+        "measures": measures.values,
+        "parts": measures.parts,
+        "objects": measures.objects,
+        "notes": measures.notes,
+        "units": len(units),
+        "rows": len(rows),
+        "seconds": round(sum(entries[unit.name]["seconds"] for unit in units), 3),
+    }
+    replace_file(folder / RESULTS, json.dumps(content, indent=2) + "\n")
+    replace_file(folder / SHEET, sheet(list(rows[0]), rows))
+    logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
+
+
+def draw(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], answerer: Answerer, folder: Path) -> None:
+    """A few pictures, of units spread over the test."""
+    number = min(config.pictures, len(units))
+    for k in range(number):
+        draw_unit(units[k * len(units) // number], source, answerer, folder / PICTURES)

@@ -1,0 +1,132 @@
+"""From clips to masks: supports encoded once, query clips segmented in chunks of consecutive frames.
+
+Legend: E query clips of one episode, T frames, (H, W) network size, (Ho, Wo) original size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.clip import Clip
+from episodes.collate import collate_clips
+from episodes.episode import Episode
+from fewshot.systems.base import System
+
+DEFAULT_CHUNK = 10  # frames of one forward pass at test time (CMA)
+# Query clips that share a forward pass hold at most this many pixels: ten frames of 360x640 go one by one.
+PIXELS_AT_ONCE = 2_500_000
+
+
+@contextmanager
+def evaluating(system: System) -> Iterator[None]:
+    """Puts the system in eval mode without gradients, and every module back as it was at the end."""
+    modes = [(module, module.training) for module in system.modules()]
+    system.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def encode_supports(system: System, supports: Sequence[Clip], device: torch.device | str) -> Any:
+    """The state of one episode's supports (normalised frames, masks at their own resolution), none allowed."""
+    if not supports:
+        return system.encode_reference(None, 0)
+    return system.encode_reference(collate_clips(supports, system.pad_multiple).to(device), len(supports))
+
+
+def segment_clips(
+    system: System, clips: Sequence[Clip], state: Any, *, chunk: int, device: torch.device | str
+) -> list[Tensor]:
+    """Mask probabilities `(T, H, W)`, float32 on the CPU, of `E` query clips of one size and length.
+
+    The clips are cut into chunks of `chunk` consecutive frames (the last may be shorter). Each chunk is segmented on
+    its own with the same `state` (that of one episode), and takes its own best candidate (CMA, as it is tested).
+    """
+    if chunk < 1:
+        raise ValueError(f"a chunk needs at least 1 frame, got {chunk}")
+    total, (height, width) = clips[0].frames.shape[0], clips[0].size
+    at_once = max(1, PIXELS_AT_ONCE // (min(chunk, total) * height * width))
+    results: list[Tensor] = []
+    for first in range(0, len(clips), at_once):
+        some = clips[first : first + at_once]
+        repeated = None if state is None else state.repeat(len(some))
+        parts = [
+            _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], repeated, device)
+            for start in range(0, total, chunk)
+        ]
+        results += [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+    return results
+
+
+def _segment_chunk(system: System, clips: Sequence[Clip], state: Any, device: torch.device | str) -> list[Tensor]:
+    queries = collate_clips(clips, system.pad_multiple).to(device)
+    prediction = system(queries, state)
+    return [system.probabilities(prediction, queries, n).float().cpu() for n in range(len(clips))]
+
+
+def frame_range(clip: Clip, start: int, stop: int) -> Clip:
+    """Frames `start..stop-1` of a query clip, as a model is given them: no masks, no boxes."""
+    return replace(
+        clip,
+        frames=clip.frames[start:stop],
+        masks=None,
+        ignore=None,
+        boxes=None,
+        valid=None,
+        frame_names=clip.frame_names[start:stop],
+    )
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps `(T, h, w)` (bool or float) as float32 `(T, *size)`, bilinear with half-pixel centres."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps.float()
+    return F.interpolate(maps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks `(T, h, w)` bool at another size, `(T, *size)` bool, the value of the nearest pixel."""
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    return F.interpolate(masks[:, None].float(), size=size, mode="nearest")[:, 0].bool()
+
+
+def masks_at(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks `(T, Ho, Wo)` bool at the original size: probabilities resized bilinearly, 0.5 and above is the object."""
+    return resize(probabilities, size) >= 0.5
+
+
+def segment(system: System, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:
+    """Segment every query of an episode: one `(T, Ho, Wo)` bool mask per query expression.
+
+    Args:
+        system: any system, on any device; it is used in eval mode.
+        episode: loaded clips with normalised float frames, as `EpisodeDataset` gives them.
+        chunk: frames of one forward pass.
+
+    Returns:
+        Masks at the size of the frames on disk (at network size where that is not known), on the CPU.
+
+    Raises:
+        ValueError: frames that have not been normalised.
+    """
+    for clip in (*episode.supports, *episode.queries):
+        if clip.frames.dtype == torch.uint8:
+            raise ValueError(
+                f"clip {clip.video!r} holds raw pixels: apply episodes.transforms.clips.TestTransform first"
+            )
+    device = next(system.parameters()).device
+    with evaluating(system):
+        state = encode_supports(system, episode.supports, device)
+        found = segment_clips(system, episode.queries, state, chunk=chunk, device=device)
+    return [masks_at(p, clip.original_size or clip.size) for p, clip in zip(found, episode.queries, strict=True)]

@@ -1,0 +1,243 @@
+"""Images and videos of a user's own, segmented: `segment_media` is what `System.segment` calls.
+
+The reference of each class or expression is encoded once; frames are read, segmented and forgotten a chunk at a time.
+
+Legend: N classes or expressions, T frames, (Ho, Wo) original size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+from episodes.clip import Clip
+from episodes.collate import collate_clips
+from episodes.transforms.clips import TestTransform
+from episodes.transforms.input_rule import network_transform
+from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
+from fewshot.inference.supports import SupportList, read_supports
+from fewshot.media.reading import MediaSource, open_media
+from fewshot.nn.outputs import Prediction
+from fewshot.systems.base import System
+
+MOST_NAMES = 255  # ids of a label map
+Text = Union[str, Sequence[str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in an image (T is 1) or a video, on the CPU.
+
+    Attributes:
+        names: `N` classes or expressions.
+        masks: `(N, T, Ho, Wo)` bool; those of several classes may overlap.
+        scores: `(N, T)` float32, 0..1: how sure the system is that the thing is there, by its own score of the
+            candidate that was taken, or by the mean probability inside the mask where a system gives no score.
+        labels: `(T, Ho, Wo)` uint8: 0 nothing, k the class `names[k - 1]`; where masks overlap the most probable.
+        frame_names: `T` names, from the files where there are any.
+    """
+
+    names: tuple[str, ...]
+    masks: Tensor
+    scores: Tensor
+    labels: Tensor
+    frame_names: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The masks `(T, Ho, Wo)` of one class or expression."""
+        if name not in self.names:
+            raise KeyError(f"no {name!r} in this result: it holds {', '.join(map(repr, self.names))}")
+        return self.masks[self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to look for: supports with their masks, an expression, or both."""
+
+    name: str
+    supports: tuple[Clip, ...] = ()
+    expression: str | None = None
+
+
+def segment_media(
+    system: System,
+    source: MediaSource,
+    support: SupportList | Mapping[str, SupportList] | None = None,
+    text: Text | None = None,
+    *,
+    size: int | None = None,
+    chunk: int = DEFAULT_CHUNK,
+    min_score: float = 0.0,
+) -> Result:
+    """Find in an image or a video what supports show and words say. See `System.segment`, which is the public way."""
+    media = open_media(source)
+    segmenter = Segmenter(system, name_targets(system, support, text), size=size, min_score=min_score)
+    return join([segmenter(frames, names) for names, frames in media.chunks(chunk)])
+
+
+def name_targets(
+    system: System, support: SupportList | Mapping[str, SupportList] | None, text: Text | None
+) -> list[Target]:
+    """What to look for, one target for each class or expression.
+
+    Raises:
+        ValueError: the system cannot take this, or it is not clear which words belong to which class.
+    """
+    check_reference(system, support is not None, text is not None)
+    words = None if text is None else _expressions(text)
+    if support is None:
+        targets = [Target(name, (), expression) for name, expression in (words or {}).items()]
+    elif isinstance(support, Mapping):
+        classes = read_supports(support)
+        each = _words_of_classes(text, words, list(classes))
+        targets = [Target(name, clips, each[name]) for name, clips in classes.items()]
+    else:
+        (clips,) = read_supports(support).values()
+        asked: dict[str, str | None] = {"object": None} if words is None else {**words}
+        targets = [Target(name, clips, expression) for name, expression in asked.items()]
+    if len(targets) > MOST_NAMES:
+        raise ValueError(f"{len(targets)} classes or expressions at once: a label map holds {MOST_NAMES}")
+    return targets
+
+
+def check_reference(system: System, support: bool, text: bool) -> None:
+    """Refuse what a system cannot take, and what it cannot do without."""
+    how = {"support": "supports (images with masks)", "expression": "text"}
+    keyword = {"support": "support", "expression": "text"}
+    given = {part for part, there in (("support", support), ("expression", text)) if there}
+    for part in sorted(given - system.accepts):
+        raise ValueError(f"system {system.name!r} takes no {how[part]}: leave {keyword[part]}=... away")
+    for part in sorted(system.needs - given):
+        also = f", also with {keyword[min(given)]}=..." if given else ""
+        raise ValueError(f"system {system.name!r} needs {how[part]}{also}: give {keyword[part]}=...")
+    if not given:
+        ways = " or ".join(f"{keyword[part]}=..." for part in sorted(system.accepts, reverse=True))
+        raise ValueError(f"nothing says what to look for: give {ways}")
+
+
+def _expressions(text: Text) -> dict[str, str]:
+    """Expressions by name; one without a name is its own."""
+    if isinstance(text, Mapping):
+        named = {str(name): expression for name, expression in text.items()}
+    else:
+        listed = [text] if isinstance(text, str) else list(text)
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"text holds the same expression twice: {listed}")
+        named = {str(expression): expression for expression in listed}
+    if not named:
+        raise ValueError("text is an empty list: give at least one expression, or leave it away")
+    for name, expression in named.items():
+        if not isinstance(expression, str) or not expression.strip():
+            raise ValueError(f"the expression {name!r} holds no words: give some, or leave text away")
+    return named
+
+
+def _words_of_classes(text: Text | None, words: dict[str, str] | None, classes: list[str]) -> dict[str, str | None]:
+    """The expression of each class: none, the same for all, or by name."""
+    if words is None:
+        return dict.fromkeys(classes)
+    if isinstance(text, str):
+        return dict.fromkeys(classes, text)
+    if not isinstance(text, Mapping) or set(words) != set(classes):
+        raise ValueError(
+            f"which words belong to which class? Give text={{class: expression}} for the classes "
+            f"{', '.join(map(repr, classes))}, or one text for all of them"
+        )
+    return {name: words[name] for name in classes}
+
+
+class Segmenter:
+    """Targets encoded once, to be found in any number of frames.
+
+    Args:
+        system: any system, on any device; it is used in eval mode and left as it was.
+        targets: what to look for.
+        size: side of the frames that the network sees, in pixels, see `network_transform`.
+        min_score: frames with a lower score get an empty mask, 0..1.
+
+    Raises:
+        ValueError: a size or score that is none.
+    """
+
+    def __init__(
+        self, system: System, targets: Sequence[Target], *, size: int | None = None, min_score: float = 0.0
+    ) -> None:
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
+        self.system, self.targets, self.min_score = system, tuple(targets), min_score
+        self.fit = network_transform(system, size)
+        self.states = encode_targets(system, targets, self.fit)
+
+    def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
+        """Find the targets in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each target."""
+        clip = Clip(frames=frames, frame_names=names)
+        network_clip = self.fit(clip)
+        masks, scores = [], []
+        labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
+        highest = torch.zeros(labels.shape)
+        for k, (target, state) in enumerate(zip(self.targets, self.states, strict=True), 1):
+            found, score = self._find(replace(network_clip, expression=target.expression), state)
+            seen = (score >= self.min_score)[:, None, None]
+            probabilities = resize(found, clip.size)
+            masks.append(masks_at(found, clip.size) & seen)
+            scores.append(score)
+            wins = masks[-1] & (probabilities > highest)
+            labels[wins], highest[wins] = k, probabilities[wins]
+        things = tuple(target.name for target in self.targets)
+        return Result(things, torch.stack(masks), torch.stack(scores), labels, names)
+
+    def _find(self, clip: Clip, state: Any) -> tuple[Tensor, Tensor]:
+        """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
+        with evaluating(self.system):
+            queries = collate_clips([clip], self.system.pad_multiple).to(device_of(self.system))
+            prediction = self.system(queries, state)
+            probabilities = self.system.probabilities(prediction, queries, 0).float().cpu()
+            scores = confidence(prediction, probabilities)
+        return probabilities.clone(), scores.clone()  # outside of inference mode these are plain tensors
+
+
+def device_of(system: System) -> torch.device:
+    """Where the weights of a system are."""
+    return next(system.parameters()).device
+
+
+def encode_targets(system: System, targets: Sequence[Target], fit: TestTransform) -> list[Any]:
+    """The state of each target; targets that share supports (and the words on them) share it."""
+    known: dict[Any, Any] = {}
+    states = []
+    with evaluating(system):
+        for target in targets:
+            # a system that cannot do without words reads the supports with them: their own, or those of the query
+            default = target.expression if "expression" in system.needs else None
+            clips = [replace(clip, expression=clip.expression or default) for clip in target.supports]
+            key = tuple((id(clip.frames), clip.expression) for clip in clips)
+            if key not in known:
+                known[key] = encode_supports(system, [fit(clip) for clip in clips], device_of(system))
+            states.append(known[key])
+    return states
+
+
+def confidence(prediction: Prediction, probabilities: Tensor) -> Tensor:
+    """Scores 0..1 `(T,)` of clip 0: see `Result.scores`. `probabilities` is `(T, h, w)`."""
+    if prediction.scores is not None:
+        best = prediction.best()[0][:, None]
+        return prediction.scores[0].float().sigmoid().gather(1, best)[:, 0].cpu()
+    inside = (probabilities >= 0.5).flatten(1)
+    return (probabilities.flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def join(parts: Sequence[Result]) -> Result:
+    """Results of consecutive chunks as one."""
+    return Result(
+        parts[0].names,
+        torch.cat([p.masks for p in parts], 1),
+        torch.cat([p.scores for p in parts], 1),
+        torch.cat([p.labels for p in parts]),
+        tuple(name for p in parts for name in p.frame_names),
+    )

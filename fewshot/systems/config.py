@@ -1,0 +1,90 @@
+"""Settings that several systems share: a system's own dataclass takes the groups that it needs, and adds its own keys.
+
+Only dataclasses: nothing heavy is imported here, so that `--help` and refusals are quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+from fewshot.config.keys import key
+
+BACKBONES = ("resnet50", "resnet101", "swin_tiny", "swin_small", "swin_base", "swin_large", "mobilenet_v2", "tiny")
+TEXTS = ("roberta", "bert", "small", "none")
+
+
+@dataclass
+class SystemConfig:
+    """A system and its sizes. `experiments/system/*.yaml` fill it."""
+
+    name: str = key(MISSING, "the system")
+
+    def check(self) -> None:
+        """Refuse values that do not fit together.
+
+        Raises:
+            ValueError: names the keys, their values and what is valid.
+        """
+
+    def places(self) -> tuple[str, ...]:
+        """Names of the keys that hold files or folders: these may lie elsewhere on another machine."""
+        return tuple(entry.name for entry in fields(self) if entry.metadata.get("place"))
+
+    def without_places(self) -> Any:
+        """The same settings without files and folders: what they bring is in the weights."""
+        return replace(self, **dict.fromkeys(self.places()))
+
+
+@dataclass
+class BackboneConfig:
+    """An image encoder."""
+
+    backbone: str = key("resnet50", "image encoder", choices=BACKBONES)
+    backbone_weights: Optional[str] = key(
+        None, "file with backbone weights (torchvision state dict); null: random", place=True
+    )
+    freeze_backbone: bool = key(True, "keep the image encoder as it starts")
+    backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1)
+    activation_checkpointing: bool = key(False, "trade time for memory in training")
+
+
+@dataclass
+class TextConfig:
+    """A text encoder."""
+
+    text: str = key("roberta", "text encoder; none: no expressions", choices=TEXTS)
+    text_weights: Optional[str] = key(
+        None,
+        "local folder of roberta-base or bert-base-uncased: config, weights and tokenizer files",
+        place=True,
+    )
+    freeze_text: bool = key(True, "keep the text encoder as it starts")
+    text_dim: int = key(768, "width of the text encoder (small only)", minimum=1)
+    text_layers: int = key(12, "layers of the text encoder (small only)", minimum=1)
+    text_dropout: bool = key(
+        False, "true: a frozen text encoder keeps its dropout in training, as in the released training code"
+    )
+    dropout: float = key(0.1, "dropout probability, 0 to 1", minimum=0)
+
+
+@dataclass
+class TransformerConfig:
+    """A deformable transformer."""
+
+    hidden_dim: int = key(256, "width of the transformer", minimum=1)
+    heads: int = key(8, "attention heads; must divide hidden_dim", minimum=1)
+    encoder_layers: int = key(4, "layers of the deformable encoder", minimum=1)
+    decoder_layers: int = key(4, "layers of the deformable decoder", minimum=1)
+    feedforward_dim: int = key(2048, "width of the transformer's feed-forward layers", minimum=1)
+    num_queries: int = key(5, "candidate masks per frame", minimum=1)
+    points: int = key(4, "sampling points per head and level of the deformable attention", minimum=1)
+
+    def check_width(self) -> None:
+        """Raise ValueError unless the width can be split among the heads and the four parts of a position code."""
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"system.heads={self.heads} must divide system.hidden_dim={self.hidden_dim}")
+        if self.hidden_dim % 4:
+            raise ValueError(f"system.hidden_dim={self.hidden_dim} must be a multiple of 4")

@@ -1,0 +1,100 @@
+"""Parts that several systems are built from: backbones and text encoders by their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.nn.swin import Swin
+from fewshot.nn.text import (
+    TextEncoder,
+    WordHashTokenizer,
+    bert,
+    bert_from_folder,
+    roberta,
+    roberta_from_folder,
+    small_text_encoder,
+)
+from fewshot.systems.config import BackboneConfig, TextConfig
+from fewshot.weights.files import official_tensors, read_pickle
+
+SWIN_SIZES = ("tiny", "small", "base", "large")
+TEXT_FILES = {
+    "roberta": ("roberta-base", "tokenizer.json, or vocab.json and merges.txt"),
+    "bert": ("bert-base-uncased", "tokenizer.json, or vocab.txt"),
+}
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """The image backbone, with its weights where a file is named."""
+    checkpointing = config.activation_checkpointing
+    builders: dict[str, Callable[[], Backbone]] = {
+        "resnet50": lambda: ResNet(50, checkpointing),
+        "resnet101": lambda: ResNet(101, checkpointing),
+        **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in SWIN_SIZES},
+        "mobilenet_v2": lambda: MobileNetV2(checkpointing),
+        "tiny": lambda: TinyBackbone(config.backbone_width, checkpointing),
+    }
+    if config.backbone not in builders:
+        raise ValueError(f"unknown backbone {config.backbone!r}: choose one of {', '.join(builders)}")
+    backbone = builders[config.backbone]()
+    if config.backbone_weights is not None:
+        load_backbone_weights(backbone, config.backbone_weights)
+    return backbone
+
+
+def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
+    """Weights of torchvision's classifier of the same name into a backbone; its classifier is left out.
+
+    Half-precision files are read as float32. Every tensor of the backbone must be in the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged or holds no state dict.
+        ValueError: its tensors do not fit the backbone; they are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no backbone weights at {path}")
+    content = official_tensors(read_pickle(path), path)
+    found = {name.removeprefix("features."): tensor.float() for name, tensor in content.items()}
+    wanted = backbone.body.state_dict()
+    missing = sorted(name for name in wanted if name not in found or found[name].shape != wanted[name].shape)
+    if missing:
+        raise ValueError(
+            f"{path} does not fit the backbone {type(backbone).__name__}: {len(missing)} of {len(wanted)} tensors are "
+            f"missing or of another shape, first {', '.join(missing[:3])}"
+        )
+    backbone.body.load_state_dict({name: found[name] for name in wanted})
+
+
+def build_text_encoder(config: TextConfig) -> TextEncoder | None:
+    """The text encoder with its tokenizer; None for `none`."""
+    if config.text == "none":
+        return None
+    if config.text == "small":
+        return small_text_encoder(config.text_dim, config.text_layers, config.dropout)
+    readers = {"roberta": roberta_from_folder, "bert": bert_from_folder}
+    if config.text not in readers:
+        raise ValueError(f"unknown text encoder {config.text!r}: choose one of {', '.join(readers)}, small, none")
+    if config.text_weights is None:
+        model, files = TEXT_FILES[config.text]
+        raise FileNotFoundError(
+            f"system.text={config.text} needs the files of {model} ({files}; config.json and model.safetensors to "
+            "start from its weights): put them in a folder and name it with system.text_weights=FOLDER, or use "
+            "system.text=small, which needs no files"
+        )
+    return readers[config.text](config.text_weights)
+
+
+def text_encoder_without_files(config: TextConfig) -> TextEncoder | None:
+    """A text encoder whose weights are not set yet, with a stand-in for its tokenizer, which is no part of them."""
+    if config.text == "none":
+        return None
+    with torch.device("meta"):
+        encoder = {"roberta": roberta, "bert": bert}[config.text]()
+        return TextEncoder(encoder, WordHashTokenizer()).to_empty(device="cpu")

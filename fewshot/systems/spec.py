@@ -1,0 +1,66 @@
+"""`SystemSpec`: everything that the package needs to know of a system, said in the system's own folder.
+
+Nothing heavy is imported to say it: functions are named by their place (`Later`) and imported when they are called, so
+that `--help` and refusals do not wait for torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from episodes.transforms.input_rule import InputRule
+from fewshot.systems.config import SystemConfig
+
+if TYPE_CHECKING:
+    from fewshot.systems.base import System
+    from fewshot.weights.key_table import Plan
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function by its place `package.module:name`, imported at its first call."""
+
+    place: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        module, _, name = self.place.partition(":")
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """A system: its settings, how it is built, what reads its official files, and how it is used.
+
+    Attributes:
+        name: key in the registry, `system.name` of a configuration.
+        config: dataclass of its settings, with `name` as the default of its first key.
+        build: `build(settings)` gives the system with random weights but for those of the files that settings name.
+        plan: `plan(tensors, system)` gives the key table for a file with these official tensors; None: there are no
+            official files.
+        fit: `fit(tensors, variant)` gives the settings that the tensors of an official checkpoint imply (`variant`
+            None: as the tensors say) and an empty system of these sizes, without a tokenizer; None: not converted.
+        needs_training: whether a test without weights is refused.
+        input_rule: how users' pictures become its input where its weights say nothing else; or a function of the
+            system that says so.
+        video: `video(task_settings)` gives further arguments of the trackers (`fewshot.inference.trackers`); None: its
+            states cannot be joined to a memory of a video.
+        official: settings that `recipe=official` turns on, by name.
+    """
+
+    name: str
+    config: type[SystemConfig]
+    build: Callable[[Any], System]
+    plan: Callable[[Mapping[str, Any], Any], Plan] | None = None
+    fit: Callable[[Mapping[str, Any], str | None], tuple[Any, System]] | None = None
+    needs_training: bool = True
+    input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
+    video: Callable[[Any], dict[str, Any]] | None = None
+    official: Mapping[str, Any] = field(default_factory=dict)
+
+    def rule_of(self, system: System) -> InputRule:
+        """How users' pictures become input of this instance."""
+        return self.input_rule if isinstance(self.input_rule, InputRule) else self.input_rule(system)

@@ -1,0 +1,60 @@
+"""Settings of UniRef++ and of its plug-in for Segment Anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fewshot.config.keys import key
+from fewshot.systems.config import TEXTS, BackboneConfig, SystemConfig, TextConfig, TransformerConfig
+
+INITS = ("default", "similarity")
+
+
+@dataclass
+class FusionConfig:
+    """UniFusion, and what encodes masked references."""
+
+    fusion_head_dim: int = key(256, "width of each head of UniFusion", minimum=1)
+    fusion_dropout: float = key(0.1, "dropout of UniFusion's attention, 0 to 1", minimum=0)
+    bf16_attention: bool = key(False, "bfloat16 in UniFusion's attention, as the released models on a GPU")
+    affinity_init: str = key(
+        "default",
+        "start of what relates query and supports (UniFusion): as released, or as feature similarity",
+        choices=INITS,
+    )
+
+
+@dataclass
+class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
+    """UniRef++."""
+
+    name: str = key("uniref", "the system")
+    freeze_backbone: bool = key(True, "keep the image encoder as it starts; false: all but stem and stride 4")
+    text: str = key("roberta", "text encoder; none: no expressions", choices=TEXTS)
+    value_encoder: str = key(
+        "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "tiny", "none")
+    )
+    num_classes: int = key(1, "classes of the score head; 365 for the Objects365 pre-training", minimum=1)
+    mask_stride: int = key(4, "pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1)
+    mask_aux: bool = key(False, "the two auxiliary mask losses of the video stage")
+    box_supervision: bool = key(False, "learn masks from boxes")
+    exchange_red_and_blue: bool = key(
+        False, "with box_supervision: colours are compared with red and blue exchanged, as in the released code"
+    )
+
+    def check(self) -> None:
+        """Refuse widths that cannot be split among the heads."""
+        self.check_width()
+
+
+@dataclass
+class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
+    """UniRef++ as a plug-in of Segment Anything."""
+
+    name: str = key("uniref_sam", "the system")
+    text: str = key("bert", "text encoder; none: no expressions", choices=TEXTS)
+    heads: int = key(8, "attention heads of UniFusion", minimum=1)
+    value_encoder: str = key(
+        "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "none")
+    )
+    sam_size: str = key("huge", "size of Segment Anything", choices=("base", "large", "huge", "tiny"))

@@ -1,0 +1,173 @@
+"""Training on a mixture of tasks, as in the stages of UniRef++: each batch holds one task on one data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from episodes.dataset import EpisodeDataset
+from episodes.sampling.images import ImageEpisodes
+from episodes.sampling.mixture import Mixture, Part
+from episodes.sampling.tasks import (
+    DetectedImages,
+    FollowedObjects,
+    ReferredImages,
+    ReferredVideos,
+    StillVideos,
+    TaskEpisodes,
+)
+from episodes.sources import ImageSource, open_source
+from episodes.sources.instances import InstanceSource
+from episodes.sources.task_source import TaskSource
+from episodes.sources.tasks import open_task_source
+from episodes.transforms.clips import TrainTransform
+from fewshot.cli.program import Command
+from fewshot.cli.runs import StageConfig, parts_in_use
+from fewshot.config.sections import PartConfig
+from fewshot.run import processes
+from fewshot.run.console import device_line, parameter_line
+from fewshot.run.folder import joined
+from fewshot.run.session import session
+from fewshot.systems.registry import make_system
+from fewshot.training.loop import Trainer, TrainSettings
+from fewshot.weights.load import start_from
+
+logger = logging.getLogger(__name__)
+
+ALIKE = ("vos", "rvos")  # support and query are frames of one video: one size, one flip
+
+
+def train_stage(config: StageConfig, command: Command) -> None:
+    """Train to the end of the stage; its last checkpoint is what the next stage starts from.
+
+    Raises:
+        Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
+    """
+    config = named(config, command)
+    with session(config, command) as here:
+        system = make_system(config.system, config.seed)
+        if config.train.init_from is not None:
+            logger.info("%s", start_from(system, Path(config.train.init_from).expanduser()))
+        system.to(here.device)
+        logger.info("system: %s, %s", system.name, parameter_line(system))
+        logger.info("device: %s, %d process(es)", device_line(here.device), processes.world_size())
+        datasets = {name: dataset_of(part, config) for name, part in parts_in_use(config).items()}
+        mixture = mixture_of(config, datasets)
+        settings = settings_of(config, system.pad_multiple)
+        record = fingerprint(config, datasets)
+        trainer = Trainer(system, mixture, settings, here.folder, log=here.tracker, fingerprint=record)
+        result = trainer.run(config.resume)
+        logger.info("trained: %s", result.best)
+
+
+def named(config: StageConfig, command: Command) -> StageConfig:
+    """The configuration with the name of its folder and of its tracked experiment.
+
+    `<stage>-<system>-s<seed>[-<hash of the other overrides>]`.
+    """
+    system = command.options.get("system", config.system.name)
+    parts = [config.stage, system, f"s{config.seed}"]
+    name = config.name or joined(parts, command.overrides, ("stage", "workers"))
+    tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{system}-{config.stage}")
+    return replace(config, name=name, tracking=tracking)
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
+    """The endless episodes of all parts, batch by batch."""
+    parts = [Part(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
+    total = sum(part.ratio for part in parts)
+    for part in parts:
+        kind = config.parts[part.name].kind
+        logger.info("part %s: %s, %.1f %% of the batches", part.name, kind, 100 * part.ratio / total)
+    return Mixture(parts, batch=config.train.batch, seed=config.seed)
+
+
+def dataset_of(part: PartConfig, config: StageConfig) -> EpisodeDataset:
+    """The loaded and augmented episodes of a part."""
+    transform = TrainTransform(
+        part.sizes,
+        part.max_size,
+        crop=part.crop,
+        colour=False,
+        crop_sizes=part.crop_sizes,
+        crop_range=(part.crop_range[0], part.crop_range[1]),
+        keep_object=True,
+        keep_order=True,
+    )
+    specs = specs_of(part, config)
+    return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)
+
+
+def specs_of(part: PartConfig, config: StageConfig) -> TaskEpisodes | ImageEpisodes:
+    """The endless episodes of a part, by name; of few-shot images those of the first group's training classes."""
+    if part.kind == "fss":
+        source = open_source(part.benchmark, part.root)
+        if not isinstance(source, ImageSource):
+            raise ValueError(f"benchmark {part.benchmark} holds videos: a part of kind fss needs images")
+        group = source.folds.groups[0]
+        return ImageEpisodes(source, source.folds, group, "train", shots=1, seed=config.seed)
+    kinds: dict[str, Callable[[TaskSource], TaskEpisodes]] = {
+        "ris": lambda source: ReferredImages(source, seed=config.seed),
+        "vos": lambda source: FollowedObjects(source, seed=config.seed),
+        "rvos": lambda source: ReferredVideos(
+            source, seed=config.seed, batch=config.train.batch, mask_share=part.mask_share
+        ),
+        "still_vos": lambda source: StillVideos(source, seed=config.seed),
+        "detection": lambda source: DetectedImages(source, seed=config.seed),
+    }
+    return kinds[part.kind](source_of(part, config))
+
+
+def source_of(part: PartConfig, config: StageConfig) -> TaskSource:
+    """The data set of a part without classes.
+
+    Raises:
+        ValueError: the system has a score head for another number of classes than the data set.
+    """
+    if part.kind not in ("still_vos", "detection"):
+        return open_task_source(part.benchmark, part.root, part.split)
+    root = Path(part.root or "").expanduser()
+    files = (root / (part.annotations or ""), root / (part.images or ""))
+    options = dict(boxes_only=part.boxes_only, one_class=part.one_class)
+    source = InstanceSource(part.benchmark, *files, part.split, **options)
+    if source.num_classes > config.system.num_classes:
+        raise ValueError(
+            f"{source.root} has {source.num_classes} classes and the system scores {config.system.num_classes}: give "
+            f"system.num_classes={source.num_classes}, or one_class=true for this part"
+        )
+    return source
+
+
+# --------------------------------------------------------------------------------------------------- start and settings
+
+
+def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
+    """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
+    train = asdict(config.train)
+    for name in ("init_from", "select_on", "warmup", "warmup_portion", "warmup_weight"):
+        del train[name]
+    return TrainSettings(
+        **asdict(config.optim),
+        **train,
+        select="last",
+        seed=config.seed,
+        workers=config.workers,
+        pad_multiple=pad_multiple,
+    )
+
+
+def fingerprint(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> dict[str, Any]:
+    """What a run may not be continued without, beside the settings of the training loop."""
+    system = asdict(config.system)
+    system.pop("activation_checkpointing")
+    parts = {name: asdict(part) for name, part in parts_in_use(config).items()}
+    for name, part in parts.items():
+        del part["root"]
+        part["data"] = datasets[name].source.fingerprint()
+    return {"seed": config.seed, "init_from": config.train.init_from, "system": system, "parts": parts}

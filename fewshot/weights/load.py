@@ -1,0 +1,126 @@
+"""Weights into a system, from any of the files that hold them, with an account of every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from fewshot.weights.checkpoint import CheckpointError, check_system, load_checkpoint
+from fewshot.weights.files import find_weights, official_tensors, read_converted, read_pickle
+from fewshot.weights.key_table import Plan, WeightsReport, check_fit, convert
+
+PlanOf = Callable[[Mapping[str, Tensor], Any], Plan]  # official tensors and a system -> how the file is read
+
+
+class Named(Protocol):
+    """A network with the name under which its weights are stored."""
+
+    name: str
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], strict: bool = True) -> Any: ...
+
+
+def load_weights(system: Named, path: str | Path, plan_of: PlanOf | None = None) -> WeightsReport:
+    """Fill `system` from a run folder or checkpoint, a converted folder, or an official file.
+
+    An official file is read as `plan_of` says: it has exactly the tensors of the system, or is an initialisation, and
+    the report says what starts from scratch. The report's `str` is meant to be printed.
+
+    Args:
+        system: the network to fill.
+        path: of the file or its folder.
+        plan_of: how official files of this system are read (`SystemSpec.plan`); None: it has none.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        CheckpointError: the file is damaged, of another system, or its tensors do not fit; keys are named.
+    """
+    path = find_weights(Path(path))
+    if path.suffix == ".safetensors":
+        return _load_own(system, str(path), "converted weights", read_converted(path, system.name))
+    content = read_pickle(path)
+    if isinstance(content, dict) and "system" in content:
+        state = load_checkpoint(path)
+        check_system(state, system.name, path)
+        return _load_own(system, str(path), f"checkpoint of step {state['step']}", state["model"])
+    return load_official(system, official_tensors(content, path), str(path), plan_of)
+
+
+def load_trained(system: Named, path: str | Path, plan_of: PlanOf | None = None) -> WeightsReport:
+    """`load_weights` for a system that is used as it is.
+
+    Raises:
+        ValueError: the file is only a start for training, after which parts of the system would still be random.
+    """
+    report = load_weights(system, path, plan_of)
+    if report.fresh:
+        raise ValueError(
+            f"{path} is a start for training, not a trained {system.name}: {len(report.fresh)} of its tensors are not "
+            f"in the file (first {report.fresh[0]}). Train from it with train.init_from={path}"
+        )
+    return report
+
+
+def load_official(
+    system: Named, tensors: Mapping[str, Tensor], source: str, plan_of: PlanOf | None) -> WeightsReport:
+    """Fill `system` from a state dict with official names; `source` names it in messages. Raises as `load_weights`."""
+    if plan_of is None:
+        raise CheckpointError(f"{source} is no checkpoint of system {system.name!r}, which has no official files")
+    plan = plan_of(tensors, system)
+    try:
+        own, ignored, aliases = convert(tensors, plan.table)
+    except ValueError as error:
+        raise CheckpointError(f"{source} is no {plan.kind}: {error}") from error
+    fresh = tuple(name for name in system.state_dict() if name not in own and name.startswith(plan.fresh))
+    _check(source, own, system, fresh)
+    system.load_state_dict(own, strict=False)
+    return WeightsReport(source, plan.kind, len(tensors), len(own) + aliases, aliases, ignored, fresh)
+
+
+def _load_own(system: Named, source: str, kind: str, tensors: Mapping[str, Tensor]) -> WeightsReport:
+    _check(source, tensors, system)
+    system.load_state_dict(dict(tensors))
+    return WeightsReport(source, kind, len(tensors), len(tensors), 0, {}, ())
+
+
+def _check(source: str, tensors: Mapping[str, Tensor], system: Named, fresh: tuple[str, ...] = ()) -> None:
+    try:
+        check_fit(tensors, system.state_dict(), fresh)
+    except ValueError as error:
+        raise CheckpointError(f"{source} does not fit: {error}") from error
+
+
+def start_from(system: Named, path: Path, plan_of: PlanOf | None = None) -> WeightsReport:
+    """Fill `system` from an earlier stage: what has the same name and shape; the rest starts from scratch.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        CheckpointError: the file is damaged, of another system, or has no tensor of this one.
+    """
+    path = find_weights(path)
+    if path.suffix == ".safetensors":
+        return _start(system, path, read_converted(path, system.name))
+    content = read_pickle(path)
+    if isinstance(content, dict) and "system" in content:
+        state = load_checkpoint(path)
+        check_system(state, system.name, path)
+        return _start(system, path, state["model"])
+    return load_official(system, official_tensors(content, path), str(path), plan_of)
+
+
+def _start(system: Named, path: Path, tensors: dict[str, Tensor]) -> WeightsReport:
+    wanted = system.state_dict()
+    used = {k: x for k, x in tensors.items() if k in wanted and wanted[k].shape == x.shape}
+    if not used:
+        raise CheckpointError(f"{path} has no tensor that fits this {system.name}: give its last checkpoint")
+    ignored = {
+        k: "of another shape here" if k in wanted else "this system has no such part" for k in tensors if k not in used
+    }
+    fresh = tuple(k for k in wanted if k not in used)
+    system.load_state_dict({**wanted, **used})
+    return WeightsReport(str(path), "weights of an earlier stage", len(tensors), len(used), 0, ignored, fresh)
