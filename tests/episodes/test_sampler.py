@@ -136,7 +136,7 @@ def test_a_class_with_few_videos_keeps_them_for_training(tmp_path, caplog) -> No
     source = MiniRefSource(root, YTVOS)
     with caplog.at_level(logging.WARNING):
         episodes = train(source, 1)
-    assert {YTVOS.class_name(c): len(episodes.sampling.pools[c]) for c in episodes.classes} == {"plant": 3, "hand": 2}
+    assert {YTVOS.class_name(c): len(episodes.pools[c]) for c in episodes.classes} == {"plant": 3, "hand": 2}
     assert "1 video: horse;" in caplog.text and "0 videos: raccoon" not in caplog.text
     assert [YTVOS.class_name(c) for c in train(source, 1, "val").classes] == ["hand"]
     assert [s.class_name for s in test_eps(source, 1)] == ["hat"]
