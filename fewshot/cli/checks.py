@@ -8,37 +8,41 @@ from typing import Any
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from episodes.cli import did_you_mean
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.hints import did_you_mean
 from episodes.sources.tasks import TASKS
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
-from fewshot.config.keys import Key, schema_keys, value_of
+from fewshot.config.keys import Key, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
+from fewshot.systems.registry import spec_of, systems
 
 
-def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig | StageConfig, complete: bool = True) -> None:
+def check(config: RunConfig, complete: bool = True) -> None:
     """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
 
     Raises:
         ValueError: names the key, its value and what is valid.
     """
-    for key in schema_keys(type(config)):
-        check_value(key, value_of(config, key.name))
+    check_values(config)
+    check_device(config.device)
+    config.system.check()
     if isinstance(config, TaskTestConfig):
         check_task(config)
-        return
-    if isinstance(config, StageConfig):
+    elif isinstance(config, StageConfig):
         check_stage(config)
-        return
-    check_device(config.device)
-    if complete:
-        check_benchmark(config)
-    else:
-        check_number(config.group)
-    if config.system.hidden_dim % config.system.heads:
-        raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
+    elif isinstance(config, (MetaTrainConfig, MetaTestConfig)):
+        if complete:
+            check_benchmark(config)
+        else:
+            check_number(config.group)
     if isinstance(config, MetaTrainConfig):
         check_training(config)
+
+
+def check_values(config: Any) -> None:
+    """Every value against the valid values and the smallest value of its key. Raises ValueError that names it."""
+    for key in keys_of(config):
+        check_value(key, value_of(config, key.name))
 
 
 def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
@@ -59,7 +63,6 @@ def check_device(device: str) -> None:
 
 def check_task(config: TaskTestConfig) -> None:
     """Keys of a task that depend on each other."""
-    check_device(config.device)
     task, known = config.task, TASKS[config.task.benchmark]
     if config.data.root is None:
         raise ValueError(
@@ -124,40 +127,42 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
             f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
             f"{', '.join(valid)}"
         )
-    if of_images and config.system.name == "cma":
+    if of_images and "expression" in spec_of(config.system).needs:
+        others = [name for name, spec in systems().items() if "expression" not in spec.needs]
         raise ValueError(
-            f"system.name=cma needs an expression with every support, and benchmark {config.benchmark.name} has none: "
-            "take system=uniref_tiny or system=prototype"
+            f"system.name={config.system.name} needs an expression with every support, and benchmark "
+            f"{config.benchmark.name} has none: take a system that does without, {' or '.join(others)}"
         )
-    if of_images and isinstance(config, MetaTrainConfig) and config.recipe == "official":
-        raise ValueError("recipe=official is CMA's training on videos: take recipe=fixed for images")
 
 
 def check_training(config: MetaTrainConfig) -> None:
     """Keys of the training that depend on each other."""
-    shares = [("optim.warmup_share", config.optim.warmup_share), ("train.warmup_portion", config.train.warmup_portion)]
-    shares += [("optim.drop_at", share) for share in config.optim.drop_at]
-    for name, share in shares:
-        if share > 1:
-            raise ValueError(f"{name}={share}: a share of the run lies between 0 and 1")
-    if config.recipe == "official":
-        check_official(config)
+    fractions = [("optim.warmup_fraction", config.optim.warmup_fraction)]
+    fractions += [("train.prototype_fraction", config.train.prototype_fraction)]
+    fractions += [("optim.drop_at", fraction) for fraction in config.optim.drop_at]
+    for name, fraction in fractions:
+        if fraction > 1:
+            raise ValueError(f"{name}={fraction}: a fraction of the run lies between 0 and 1")
+    if config.benchmark.sampling == "cma":
+        check_sampling_of_cma(config)
 
 
-def check_official(config: MetaTrainConfig) -> None:
-    """What the official training cannot do."""
+def check_sampling_of_cma(config: MetaTrainConfig) -> None:
+    """What the sampling of CMA's released code cannot do."""
     if config.shots != 1:
-        raise ValueError(f"shots={config.shots}: recipe=official trains with one support; take shots=1 or recipe=fixed")
+        raise ValueError(
+            f"shots={config.shots}: benchmark.sampling=cma (part of recipe=official) trains with one support; take "
+            "shots=1 or benchmark.sampling=balanced"
+        )
     if config.train.select_on == "val":
         raise ValueError(
-            "train.select_on=val: recipe=official trains on every video of the training classes, so none are left for "
-            "validation; take test (as the official code does) or last"
+            "train.select_on=val: benchmark.sampling=cma (part of recipe=official) trains on every video of the "
+            "training classes, so none are left for validation; take test (as the released code does) or last"
         )
 
 
 def check_stage(config: StageConfig) -> None:
     """The parts of a mixture, and what a stage cannot do."""
-    check_device(config.device)
     if not parts_in_use(config):
         raise ValueError("parts: a stage needs at least one part with a ratio above 0")
     for name, part in config.parts.items():
@@ -165,9 +170,10 @@ def check_stage(config: StageConfig) -> None:
             check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
         if part.ratio > 0:
             check_part(name, part)
-    if config.train.select_on != "last" or config.train.warmup != "none":
+    if config.train.select_on != "last" or config.train.prototype_fraction or config.train.prototype_weight:
         raise ValueError(
-            "a stage has no validation and no prototype warm-up: take train.select_on=last and warmup=none"
+            "a stage has no validation and no prototype warm-up: take train.select_on=last, train.prototype_fraction=0 "
+            "and train.prototype_weight=0"
         )
 
 

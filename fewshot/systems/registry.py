@@ -81,7 +81,14 @@ def as_spec(found: Any, place: str) -> SystemSpec:
         )
     rule = getattr(found, "input_rule", SystemSpec.input_rule)
     needs_training = getattr(found, "needs_training", True)
-    return SystemSpec(found.name, settings, found.from_settings, needs_training=needs_training, input_rule=rule)
+    return SystemSpec(
+        found.name,
+        settings,
+        found.from_settings,
+        needs=found.needs,
+        needs_training=needs_training,
+        input_rule=rule,
+    )
 
 
 def spec_of(config: SystemConfig) -> SystemSpec:
