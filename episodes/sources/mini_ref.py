@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from episodes.sources.base import Expression, boxes_of
+from episodes.sources.files import missing_files
 from episodes.sources.index import Video, read_index
 from episodes.sources.video_files import VideoFiles
 
@@ -130,9 +131,8 @@ class MiniRefSource(VideoFiles):
         return boxes, masks.flatten(1).any(1)
 
     def problems(self) -> list[str]:
-        from episodes.sources.problems import find_problems
-
-        return find_problems(self)
+        """Missing, broken or unused videos and classes. Reads folder listings, no images."""
+        return [*_class_problems(self), *_entry_problems(self), *_file_problems(self)]
 
     def fingerprint(self) -> str:
         rows = [
@@ -151,3 +151,41 @@ class MiniRefSource(VideoFiles):
         return [
             f"folder {f} is missing: restore it, or remove the video from the lists" for f in folders if not f.is_dir()
         ]
+
+
+def _class_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for class_id, name in enumerate(source.folds.classes, start=1):
+        videos = source.videos(class_id)
+        if not videos:
+            found.append(f"class {name!r} has no video: it is left out of every episode; add at least two to use it")
+        elif len(videos) == 1:
+            found.append(
+                f"class {name!r} has one video ({videos[0]}): an episode needs a support and a query, so it is left "
+                f"out; add at least one more to use it"
+            )
+    return found
+
+
+def _entry_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for name, video in source.index.items():
+        found += [*video.errors, *video.remarks]
+        if not video.errors and not video.remarks and not video.expressions:
+            found.append(f"video {name!r} has no expression: it is left out; write one for an object of it to use it")
+        if source.merge_objects and len(video.objects) > 1:
+            found.append(f"video {name!r} has {len(video.objects)} objects, but masks of this layout are merged to one")
+    return found
+
+
+def _file_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for name, video in source.index.items():
+        if not video.expressions:
+            continue
+        for folder, what, suffix in (
+            (source.layout.images / name, "frame", source.suffix),
+            (source.layout.masks / name, "mask", ".png"),
+        ):
+            found += missing_files(folder, what, [f"{frame}{suffix}" for frame in video.frames])
+    return found

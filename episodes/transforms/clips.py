@@ -17,9 +17,8 @@ from episodes.clip import Clip
 from episodes.instances import Instances
 from episodes.sources.base import clean_boxes
 from episodes.transforms.colour import distort
+from episodes.transforms.imagenet import MEAN, STD
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet
-STD = (0.229, 0.224, 0.225)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
 OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
@@ -114,17 +113,12 @@ class TrainTransform:
         return replace(clip, boxes=boxes * valid[:, None], valid=valid)
 
 
-class _ImageTransform(ABC):
-    """A test transform: frames resized to `target(size)` and normalised; masks keep their resolution."""
-
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"test_size must be at least 1, got {size}")
-        self.size = size
+class ResizeTransform(ABC):
+    """A transform for testing: frames resized to `target(size)` and normalised; masks keep their resolution."""
 
     @abstractmethod
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Network height and width of frames of `size`."""
+        """Height and width of the frames after the transform, for `size` before it."""
 
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
         """Transform a clip of uint8 frames; nothing is drawn."""
@@ -132,47 +126,42 @@ class _ImageTransform(ABC):
         return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
-class TestTransform:
-    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
-
-    __test__ = False  # not a test, whatever pytest thinks of its name
+class TestTransform(ResizeTransform):
+    """Resize of the short side of the frames to `short_side` pixels (CMA's test)."""
 
     def __init__(self, short_side: int) -> None:
         self.short_side = _side(short_side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the frames after the transform, for `size` before it."""
+        """Height and width in proportion to `size`, the short side at `short_side`."""
         return short_side_size(size, self.short_side)
 
-    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
-        """Transform a clip of uint8 frames; nothing is drawn."""
-        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
-        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
+class SquareTransform(ResizeTransform):
+    """Resize of the frames to `side` x `side`, whatever their shape (HSNet)."""
 
-class SquareTransform(TestTransform):
-    """Frames squashed to `size` x `size`, whatever their shape (HSNet); masks keep their resolution."""
-
-    def __init__(self, size: int) -> None:
-        self.side = _side(size)
+    def __init__(self, side: int) -> None:
+        self.side = _side(side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """`(side, side)`."""
         return self.side, self.side
 
 
-class PadTransform(TestTransform):
-    """The long side of the frames becomes `size` (PFENet); masks keep their resolution. The batch pads the rest."""
+class PadTransform(ResizeTransform):
+    """Resize of the long side of the frames to `side` (PFENet). The batch pads the rest."""
 
-    def __init__(self, size: int) -> None:
-        self.side = _side(size)
+    def __init__(self, side: int) -> None:
+        self.side = _side(side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (max(1, round(side * self.side / max(size))) for side in size)
+        """Height and width in proportion to `size`, rounded, the long side at `side`."""
+        height, width = (max(1, round(length * self.side / max(size))) for length in size)
         return height, width
 
 
-class ShortLongTransform(TestTransform):
-    """The short side becomes `short`, less if the long side would pass `long` (UniRef++); masks stay as they are."""
+class ShortLongTransform(ResizeTransform):
+    """Resize of the short side to `short`, less if the long side would pass `long` (UniRef++)."""
 
     def __init__(self, short: int, long: int) -> None:
         if _side(long) < _side(short):
@@ -180,6 +169,7 @@ class ShortLongTransform(TestTransform):
         self.short, self.long = short, long
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in proportion to `size`, see `short_side_size`."""
         return short_side_size(size, self.short, self.long)
 
 
