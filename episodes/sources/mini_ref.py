@@ -71,8 +71,10 @@ class MiniRefSource(VideoFiles):
         folds: names the classes.
         cache_frames: bytes of decoded frames and masks to keep in memory; 0 keeps none.
         merge_objects: masks are clipped to {0, 1} (SAIL-VOS): every annotated pixel is the object.
-        official: keep the official code's reading: a video belongs to the class of the object of its last expression
-            only, and boxes are clipped with height and width swapped.
+        class_of_last_expression: a video belongs to the class of the object of its last expression only, as in CMA's
+            released code; False: to the classes of all its expressions.
+        exchange_box_limits: boxes are clipped with height and width exchanged, and an object counts as visible with a
+            single pixel, as in CMA's released code; False: boxes as they are, visible where they have an area.
     """
 
     def __init__(
@@ -82,13 +84,15 @@ class MiniRefSource(VideoFiles):
         *,
         cache_frames: int = 0,
         merge_objects: bool = False,
-        official: bool = False,
+        class_of_last_expression: bool = False,
+        exchange_box_limits: bool = False,
     ) -> None:
         super().__init__(cache_frames=cache_frames, merge_objects=merge_objects)
         self.name = folds.name
         self.root = Path(root).expanduser()
         self.folds = folds
-        self.official = official
+        self.class_of_last_expression = class_of_last_expression
+        self.exchange_box_limits = exchange_box_limits
         self.layout = find_layout(self.root)
         self.index = read_index(self.layout.meta, self.layout.expressions, folds)
         self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"  # SAIL-VOS has bitmaps
@@ -98,7 +102,7 @@ class MiniRefSource(VideoFiles):
         members: dict[int, list[str]] = {}
         for name, video in self.index.items():
             classes = [e.class_id for e in video.expressions]
-            for class_id in sorted(set(classes[-1:] if self.official else classes)):
+            for class_id in sorted(set(classes[-1:] if self.class_of_last_expression else classes)):
                 members.setdefault(class_id, []).append(name)
         return {class_id: tuple(names) for class_id, names in members.items()}
 
@@ -122,11 +126,11 @@ class MiniRefSource(VideoFiles):
         return self.layout.masks / video / f"{frame}.png"
 
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.official:
+        if not self.exchange_box_limits:
             return boxes_of(masks)
         boxes, _ = boxes_of(masks)
         height, width = masks.shape[-2:]
-        boxes[:, 0::2].clamp_(0, height)  # sic: the official data set has height and width swapped
+        boxes[:, 0::2].clamp_(0, height)  # sic: the released code has height and width exchanged
         boxes[:, 1::2].clamp_(0, width)
         return boxes, masks.flatten(1).any(1)
 

@@ -35,8 +35,11 @@ class TrainTransform:
         sizes: short sides to draw from.
         max_size: limit of the long side.
         crop, flip, colour: switch a part off.
-        official: swap left and right as plain substrings and let colours wrap around at 0 and 255, as the official
-            code does; an object is then counted visible while its clipped box has an area, even without a pixel.
+        whole_words: a flip exchanges the words left and right; False: also inside other words (`bright`), as CMA's
+            released code does.
+        wrap_colours: colours wrap around at 0 and 255, as in CMA's released code; False: they are clipped.
+        visible_by_box: an object counts as visible while its clipped box has an area, even without a pixel, as in CMA's
+            released code; False: it needs both.
         crop_sizes: short sides before cropping; none: the crop is taken at the original size.
         crop_range: least and largest side of the crop, both limited to the frame.
         keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
@@ -54,7 +57,9 @@ class TrainTransform:
         crop: bool = True,
         flip: bool = True,
         colour: bool = True,
-        official: bool = False,
+        whole_words: bool = True,
+        wrap_colours: bool = False,
+        visible_by_box: bool = False,
         crop_sizes: Sequence[int] = (400, 500, 600),
         crop_range: tuple[int, int] = (384, 600),
         keep_object: bool = False,
@@ -63,16 +68,17 @@ class TrainTransform:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
         self.sizes, self.max_size = tuple(sizes), max_size
-        self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
+        self.crop, self.flip, self.colour = crop, flip, colour
+        self.whole_words, self.wrap_colours, self.visible_by_box = whole_words, wrap_colours, visible_by_box
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
         self.keep_object, self.keep_order = keep_object, keep_order
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
         if self.flip and _coin(generator):
-            clip = flip_clip(clip, whole_words=not self.official)
+            clip = flip_clip(clip, whole_words=self.whole_words)
         if self.colour:
-            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
+            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.wrap_colours))
         if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
             if self.crop_sizes:
                 clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
@@ -108,7 +114,7 @@ class TrainTransform:
         if clip.boxes is None:
             return clip
         boxes, valid = clean_boxes(clip.boxes)
-        if clip.masks is not None and not self.official:
+        if clip.masks is not None and not self.visible_by_box:
             valid = valid & clip.masks.flatten(1).any(1)
         return replace(clip, boxes=boxes * valid[:, None], valid=valid)
 
@@ -220,7 +226,7 @@ def has_ordinal(text: str | None) -> bool:
 
 
 def swap_sides(text: str, whole_words: bool = True) -> str:
-    """Exchange `left` and `right`; `whole_words` False also in `bright`, as the official code does."""
+    """Exchange `left` and `right`; `whole_words` False also in `bright`."""
     pattern = r"\b(left|right)\b" if whole_words else r"(left|right)"
     return re.sub(pattern, lambda m: "right" if m.group() == "left" else "left", text)
 
