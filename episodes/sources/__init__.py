@@ -21,7 +21,8 @@ def open_source(
     world_videos: int = 24,
     *,
     cache_frames: int | None = None,
-    official: bool = False,
+    class_of_last_expression: bool = False,
+    exchange_box_limits: bool = False,
     lists: Path | str | None = None,
 ) -> Source:
     """Open the data set of `benchmark`.
@@ -33,7 +34,7 @@ def open_source(
         world_seed: seed of the invented world.
         world_videos: videos per class of the invented world.
         cache_frames: bytes of decoded frames kept in memory; None keeps 512 MB of the invented world, else nothing.
-        official: read as the official CMA code does, see `MiniRefSource`.
+        class_of_last_expression, exchange_box_limits: two faults of CMA's released code, see `MiniRefSource`.
         lists: folder or file with the class lists of FSS-1000; None looks for them beside the images.
 
     Raises ValueError for an unknown benchmark or a missing root, FileNotFoundError for a folder without the data set.
@@ -57,7 +58,8 @@ def open_source(
             FOLDS[benchmark],
             cache_frames=cache_frames,
             merge_objects=benchmark == "mini_ref_sailvos",
-            official=official,
+            class_of_last_expression=class_of_last_expression,
+            exchange_box_limits=exchange_box_limits,
         )
     return _open_images(benchmark, root, cache, cache_frames, lists)
 

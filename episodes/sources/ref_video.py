@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.sources.base import Expression
-from episodes.sources.problems import missing_files
+from episodes.sources.files import missing_files
 from episodes.sources.ref_index import RefLayout, RefVideo
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles

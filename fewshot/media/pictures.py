@@ -18,8 +18,8 @@ from torch import Tensor
 
 from episodes.clip import Clip
 from episodes.episode import Episode
+from episodes.transforms.imagenet import MEAN, STD
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUPPORT, PREDICTION, TRUTH = (0, 114, 178), (230, 120, 0), (255, 255, 255)
 TILE_HEIGHT = 192  # pixels
 LEGEND = "blue: support, orange: prediction, white: truth"

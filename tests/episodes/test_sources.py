@@ -37,8 +37,8 @@ def test_a_video_belongs_to_the_class_of_every_expression(two) -> None:
         ("1", 2, train),
         ("2", 1, dog),
     ]
-    official = MiniRefSource(two.root, YTVOS, official=True)
-    assert official.videos(dog) == ("a", "b") and official.videos(train) == ()
+    last = MiniRefSource(two.root, YTVOS, class_of_last_expression=True)
+    assert last.videos(dog) == ("a", "b") and last.videos(train) == ()
 
 
 def test_reading_a_clip(two) -> None:
@@ -63,11 +63,11 @@ def test_boxes_are_first_and_last_row_and_column() -> None:
     assert valid.tolist() == [True, True, False, False]
 
 
-def test_official_boxes_are_clipped_with_height_and_width_swapped(two) -> None:
+def test_box_limits_can_be_exchanged_as_in_the_released_code(two) -> None:
     masks = torch.zeros(2, 10, 20, dtype=torch.bool)
     masks[0, 2:8, 4:16] = True
-    official = MiniRefSource(two.root, YTVOS, official=True)
-    boxes, valid = official.boxes(masks)
+    released = MiniRefSource(two.root, YTVOS, exchange_box_limits=True)
+    boxes, valid = released.boxes(masks)
     assert boxes.tolist() == [[4, 2, 10, 7], [0, 0, 0, 0]]
     assert valid.tolist() == [True, False]
 
