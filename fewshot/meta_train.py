@@ -1,4 +1,4 @@
-"""python -m fewshot.meta_train group=1: the command line of `fewshot.training.meta`."""
+"""`python -m fewshot.meta_train group=1`: meta-train on the training classes of a fold, test on the held-out ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ def run(config: MetaTrainConfig, command: Command) -> float:
 
 
 PROGRAM = Program(
-    module="fewshot.meta_train",
-    config_name="meta_train",
+    name="meta_train",
     schema=MetaTrainConfig,
     about=(
         "Meta-train a few-shot or referring segmenter on the training classes of a fold, then test it on the held-out "
@@ -34,10 +33,7 @@ PROGRAM = Program(
 )
 
 
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

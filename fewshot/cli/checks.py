@@ -11,7 +11,7 @@ from benchmarks.protocols.images import ImageProtocol
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.hints import did_you_mean
 from episodes.sources.tasks import TASKS
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
 from fewshot.systems.registry import spec_of, systems

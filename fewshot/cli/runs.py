@@ -9,8 +9,10 @@ from typing import ClassVar, Optional, Union
 
 from omegaconf import MISSING
 
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols import PROTOCOLS, get_protocol
+from benchmarks.protocols.images import ImageProtocol
 from episodes.sources.tasks import TASKS
+from episodes.transforms.input_rule import LONG_FRACTION, InputRule
 from fewshot.config.keys import key
 from fewshot.config.sections import (
     BenchmarkConfig,
@@ -73,7 +75,15 @@ class RunConfig:
 class EpisodeRunConfig(RunConfig):
     """A run on episodes of a benchmark with folds."""
 
-    told: ClassVar[tuple[str, ...]] = ("group", "shots", "seed", "system", "benchmark", "benchmark.protocol", "protocol")
+    told: ClassVar[tuple[str, ...]] = (
+        "group",
+        "shots",
+        "seed",
+        "system",
+        "benchmark",
+        "benchmark.protocol",
+        "protocol",
+    )
 
     group: Union[int, str] = key(1, "evaluation fold: 1 to 4, images 0 to 3", minimum=0)
     shots: int = key(1, "support clips per episode", minimum=1)
@@ -87,6 +97,14 @@ class EpisodeRunConfig(RunConfig):
         name = options.get("benchmark", self.benchmark.name)
         shots, fold, seed = f"{self.shots}shot", f"g{self.group}", f"s{self.seed}"
         return [self.system_name(options), name, self.benchmark.protocol, shots, fold, seed]
+
+    def input_rule(self) -> InputRule:
+        """How frames become network input in the tests of this run: as the protocol says, at the configured size."""
+        protocol, size = get_protocol(self.benchmark.protocol), self.benchmark.test_size
+        if not isinstance(protocol, ImageProtocol):
+            return InputRule("short", size)
+        limit = round(LONG_FRACTION * size) if protocol.input_rule == "short" else None
+        return InputRule(protocol.input_rule, size, limit)
 
     def experiment(self, options: Mapping[str, str]) -> str:
         """`<system>-<benchmark>-<shots>shot`."""
@@ -131,7 +149,16 @@ class MetaTestConfig(EpisodeRunConfig):
 class TaskTestConfig(RunConfig):
     """A test of referring or mask-guided segmentation, without held-out classes."""
 
-    told: ClassVar[tuple[str, ...]] = ("task", "task.split", "untrained", "zip", "limit", "pictures", "processes", "system")
+    told: ClassVar[tuple[str, ...]] = (
+        "task",
+        "task.split",
+        "untrained",
+        "zip",
+        "limit",
+        "pictures",
+        "processes",
+        "system",
+    )
     may_change: ClassVar[tuple[str, ...]] = ("limit", "pictures", "zip", "processes")
 
     seed: int = key(0, "fixes the weights of an untrained system", minimum=0)

@@ -60,7 +60,8 @@ class BenchmarkConfig:
         False, "boxes are cut with height and width exchanged, as in the released code of CMA"
     )
     flip_inside_words: bool = key(
-        False, "mirrored clips: 'left' and 'right' are exchanged inside longer words too, as in the released code of CMA"
+        False,
+        "mirrored clips: 'left' and 'right' are exchanged inside longer words too, as in the released code of CMA",
     )
     wrap_colours: bool = key(False, "distorted colours wrap around at 0 and 255, as in the released code of CMA")
     boxes_alone_tell_visible: bool = key(

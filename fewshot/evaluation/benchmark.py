@@ -11,7 +11,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from benchmarks.protocols import get_protocol
 from benchmarks.protocols.images import ImageProtocol
@@ -28,13 +29,13 @@ from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import open_source
 from episodes.sources.base import Source
 from episodes.sources.images import ImageSource
-from episodes.transforms.clips import TestTransform
-from episodes.transforms.input_rule import LONG_FRACTION, InputRule
+from episodes.transforms.clips import ResizeTransform
+from episodes.transforms.input_rule import InputRule
 from fewshot.cli.runs import EpisodeRunConfig
+from fewshot.evaluation.query import QueryResult
 from fewshot.evaluation.scoring import clip_scoring, image_score
-
-if TYPE_CHECKING:
-    from fewshot.evaluation.evaluate import QueryResult
+from fewshot.run import processes
+from fewshot.run.session import tell_problems
 
 logger = logging.getLogger(__name__)
 Score = QueryScore | ImageScore
@@ -56,12 +57,14 @@ class Benchmark(ABC):
     members: str
     # sanity probes that there is nothing to take away for
     impossible_probes: frozenset[str] = frozenset()
+    # whether a training crop always shows some of the object
+    keeps_object: bool = False
 
     def __init__(self, source: Source, protocol: BaseProtocol, rule: InputRule, config: EpisodeRunConfig) -> None:
         self.source, self.protocol, self.rule = source, protocol, rule
         self.folds = source.folds
         self.config, self.settings = config, config.benchmark
-        self.transform: TestTransform = rule.transform()
+        self.transform: ResizeTransform = rule.transform()
 
     @property
     def name(self) -> str:
@@ -176,9 +179,7 @@ class VideoBenchmark(Benchmark):
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
         frames = self.settings.support_frames
         shots = self.config.shots
-        return test_episodes(
-            self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit
-        )
+        return test_episodes(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
     def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
         return clip_scoring(result)
@@ -189,6 +190,7 @@ class ImageBenchmark(Benchmark):
 
     headline, members = "mIoU", "images"
     impossible_probes = frozenset({"shuffled_text"})  # images have no words
+    keeps_object = True
     source: ImageSource
     protocol: ImageProtocol
 
@@ -248,7 +250,7 @@ def open_benchmark(config: EpisodeRunConfig, source: Source | None = None) -> Be
     source = source or open_data(config)
     protocol = get_protocol(config.benchmark.protocol)
     kind = ImageBenchmark if isinstance(protocol, ImageProtocol) else VideoBenchmark
-    return kind(source, protocol, input_rule(config), config)
+    return kind(source, protocol, config.input_rule(), config)
 
 
 def open_data(config: EpisodeRunConfig, for_training: bool = False) -> Source:
@@ -266,13 +268,17 @@ def open_data(config: EpisodeRunConfig, for_training: bool = False) -> Source:
     )
 
 
-def input_rule(config: EpisodeRunConfig) -> InputRule:
-    """The input rule of the tests of a run: the protocol's, at the configured size."""
-    protocol, size = get_protocol(config.benchmark.protocol), config.benchmark.test_size
-    if not isinstance(protocol, ImageProtocol):
-        return InputRule("short", size)
-    limit = round(LONG_FRACTION * size) if protocol.input_rule == "short" else None
-    return InputRule(protocol.input_rule, size, limit)
+def open_together(config: EpisodeRunConfig, folder: Path) -> Benchmark:
+    """The benchmark in every process; what is broken in the data is logged, a long list in `folder`.
+
+    Generated data are written by the first process while the others wait.
+    """
+    benchmark = open_benchmark(config) if processes.is_main() else None
+    processes.barrier()
+    benchmark = benchmark or open_benchmark(config)
+    if processes.is_main():
+        tell_problems(benchmark.source.problems(), folder)
+    return benchmark
 
 
 def tell_count(split: str, specs: Sequence[EpisodeSpec]) -> None:

@@ -23,7 +23,7 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.images import ImageProtocol
 from benchmarks.scores.scores import QueryScore
 from episodes.episode import EpisodeSpec
-from fewshot.evaluation.evaluate import QueryResult, votes
+from fewshot.evaluation.query import QueryResult, votes
 from fewshot.inference.chunks import masks_at, nearest, resize
 
 

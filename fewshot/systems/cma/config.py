@@ -20,7 +20,9 @@ class CMAConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         choices=("cma", "base", "self"),
     )
     clean_anchors: bool = key(False, "true: first-layer anchors as in DAB-DETR (not for released weights)")
-    support_frames: str = key("middle", "frames of each support that the cross affinity sees", choices=("middle", "all"))
+    support_frames: str = key(
+        "middle", "frames of each support that the cross affinity sees", choices=("middle", "all")
+    )
     affinity_init: str = key(
         "default",
         "start of the affinity's convolutions: as released, or as feature similarity",
