@@ -19,7 +19,7 @@ from benchmarks.tables import text_table
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
-from fewshot.systems.cma import CMA
+from fewshot.systems.cma.model import CMA
 
 USAGE = """
 python -m experiments.speed.cma [key=value ...]

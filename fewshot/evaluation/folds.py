@@ -18,7 +18,8 @@ from benchmarks.scores.scores import write_scores
 from episodes.episode import Episode, EpisodeSpec
 from episodes.sampling.probes import probe_specs
 from fewshot.evaluation.benchmark import Benchmark
-from fewshot.evaluation.evaluate import QueryResult, evaluate, read_queries, read_supports
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
 from fewshot.inference.chunks import segment_queries
 from fewshot.media.pictures import contact_sheet, save_episode_picture

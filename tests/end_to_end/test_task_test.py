@@ -18,8 +18,8 @@ from benchmarks import davis
 from benchmarks.masks.png import read_labels
 from episodes.sources.tasks import TASKS
 from fewshot import task_test
-from fewshot.cli.help import composed
-from fewshot.cli.program import checked, register_schemas
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.config.sections import TaskConfig, TrainConfig
 from fewshot.evaluation.tasks import answers

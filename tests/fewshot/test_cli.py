@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import experiments
-from fewshot.cli.program import Command, Program, is_user_error, refuse_unknown_keys
+from fewshot.cli.arguments import refuse_unknown_keys
+from fewshot.cli.errors import is_user_error
+from fewshot.cli.program import Command, Program
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
 from fewshot.config.keys import schema_keys
 

@@ -11,9 +11,10 @@ import torch
 from benchmarks.scores.scores import QueryScore
 from episodes.episode import Episode
 from episodes.sampling.probes import probe_specs
-from fewshot.evaluation.evaluate import QueryResult, evaluate, read_queries, read_supports, share_of
+from fewshot.evaluation.evaluate import evaluate, share_of
+from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.scoring import clip_scoring, mask_pairs, score_masks
-from fewshot.inference.chunks import segment
+from fewshot.inference.model import segment
 from tests.fewshot.oracle import MemorySource, Oracle, halve, memory_specs
 
 

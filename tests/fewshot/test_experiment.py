@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fewshot.cli.help import composed
-from fewshot.cli.program import Command, checked, register_schemas
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import Command, checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.run.console import parameter_line, run_log
 from fewshot.run.folder import flat

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 import experiments
 from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.sources.tasks import TASKS
-from fewshot.cli.help import composed
-from fewshot.cli.program import checked, register_schemas
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import checked
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import schema_keys, sections
 

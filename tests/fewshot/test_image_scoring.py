@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from benchmarks.protocols.images import IMAGE_PROTOCOLS
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
-from fewshot.evaluation.evaluate import QueryResult
+from fewshot.evaluation.query import QueryResult
 from fewshot.evaluation.scoring import image_score
 
 SIZES = [((6, 8), (33, 44)), ((8, 5), (41, 26)), ((8, 8), (20, 20))]  # of the network (padded: 8x8), of the image

@@ -21,7 +21,7 @@ from episodes.transforms.clips import TestTransform
 from fewshot import Support, segment
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.base import System
-from fewshot.systems.prototype import Prototype
+from fewshot.systems.prototype.model import Prototype
 from tests.fewshot.systems.test_uniref import tiny_uniref
 from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
 from tests.fewshot.tiny import tiny_cma

@@ -12,7 +12,7 @@ from PIL import Image
 
 from episodes.episode import Episode
 from episodes.transforms.clips import TestTransform
-from fewshot.evaluation.evaluate import read_queries, read_supports
+from fewshot.evaluation.query import read_queries, read_supports
 from fewshot.media.pictures import (
     PREDICTION,
     SUPPORT,

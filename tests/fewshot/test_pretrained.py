@@ -15,9 +15,9 @@ from fewshot.config.sections import BenchmarkConfig
 from fewshot.inference import model as pretrained
 from fewshot.nn.text import roberta
 from fewshot.systems.base import System
-from fewshot.systems.cma import CMA
+from fewshot.systems.cma.model import CMA
 from fewshot.systems.config import SystemConfig
-from fewshot.systems.prototype import Prototype
+from fewshot.systems.prototype.model import Prototype
 from fewshot.systems.registry import build_system
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.hub import download, is_hub_name

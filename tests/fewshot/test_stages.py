@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from episodes.collate import collate
+from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.checks import check
-from fewshot.cli.help import composed
-from fewshot.cli.program import Command, checked, refuse_unknown_keys, register_schemas
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import Command, checked
 from fewshot.cli.runs import StageConfig
 from fewshot.config.sections import KINDS, PartConfig
 from fewshot.inference.loading import stored_stage, stored_system

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fewshot.run.logging import Tracker
+from fewshot.run.logging import RunLogger
 from fewshot.run.logging.curve import draw_learning_curve
 from fewshot.run.logging.files import MetricFiles
 from fewshot.run.logging.weights_and_biases import has_key, resolve_mode
@@ -93,7 +93,7 @@ def test_a_silent_process_writes_nothing(tmp_path):
 
 def test_disabled_does_not_import_wandb(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from fewshot.run.logging import Tracker\n"
+        "import sys; from pathlib import Path; from fewshot.run.logging import RunLogger\n"
         f"with Tracker(Path({str(tmp_path)!r}), {{}}, 'disabled') as t: t.log({{'a': 1}}, 1); t.summary({{'a': 1}})\n"
         "assert 'wandb' not in sys.modules"
     )

@@ -17,9 +17,9 @@ from fewshot.convert import convert, fitting, parse
 from fewshot.inference.loading import system_config
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.backbones import TinyBackbone
-from fewshot.systems.cma import CMA
 from fewshot.systems.cma.checkpoint import TABLE, plan, sizes_of
-from fewshot.systems.prototype import Prototype
+from fewshot.systems.cma.model import CMA
+from fewshot.systems.prototype.model import Prototype
 from fewshot.weights.checkpoint import FORMAT, CheckpointError, save_checkpoint
 from fewshot.weights.files import CONFIG, WEIGHTS
 from fewshot.weights.key_table import check_fit

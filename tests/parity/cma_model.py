@@ -18,8 +18,8 @@ from fewshot.nn.outputs import Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, roberta
-from fewshot.systems.cma import CMA
 from fewshot.systems.cma.build import build_cma
+from fewshot.systems.cma.model import CMA
 from fewshot.systems.config import SystemConfig
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled, given, rectangles

@@ -16,7 +16,7 @@ import torch
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import Sizes, UniRef
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled, read_case
 from tests.shared import SHARED, require_shared

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from episodes.instances import Instances
-from fewshot.systems.uniref import Detection, UniRef
 from fewshot.systems.uniref.checkpoint import TABLE
+from fewshot.systems.uniref.detection import Detection
 from fewshot.systems.uniref.losses import UniRefCriterion, match_layer, match_proposals
+from fewshot.systems.uniref.model import UniRef
 from fewshot.systems.uniref.targets import ImageTargets, targets_of
 from tests.parity.uniref_model import batch_of, expression, model_of
 from tests.parity.uniref_reference import image_of, rectangle

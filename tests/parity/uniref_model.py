@@ -24,7 +24,8 @@ from fewshot.nn.positions import sine_2d
 from fewshot.nn.swin import Swin
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import Detection, Sizes, UniRef
+from fewshot.systems.uniref.detection import Detection
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled
 from tests.parity.uniref_reference import array_of, image_of, label_problems, mismatches, rectangle

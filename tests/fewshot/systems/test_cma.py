@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.cma import Sizes
+from fewshot.systems.cma.model import Sizes
 from fewshot.systems.cma.support import at_query_grid
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import build_system

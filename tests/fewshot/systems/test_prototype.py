@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from episodes.batch import ClipBatch
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
 from fewshot.systems.config import SystemConfig
-from fewshot.systems.prototype import Prototype
+from fewshot.systems.prototype.model import Prototype
 from fewshot.systems.registry import build_system
 
 

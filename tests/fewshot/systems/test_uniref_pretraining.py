@@ -15,7 +15,8 @@ from episodes.instances import Instances
 from episodes.transforms.clips import MEAN, STD
 from fewshot.losses.boxinst import rgb_to_lab
 from fewshot.nn.backbones import TinyBackbone
-from fewshot.systems.uniref import Detection, Sizes, UniRef
+from fewshot.systems.uniref.detection import Detection
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import similarity_of
 from tests.fewshot.losses.test_sim_ota import slow_claims, slow_cost
