@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from benchmarks.image_scores import ImageScore
 from benchmarks.protocols.protocol import NOT_STATED, BaseProtocol, Setting
+from benchmarks.scores.scores import ImageScore
 from benchmarks.scores.sums import Ratios, Sums, Units
 
 Queries = Literal["list", "uniform", "each", "first"]

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arguments import count, fail, parse
-from benchmarks.image_scores import ImageScore
 from benchmarks.metrics.iou import PairCounts, pair_counts
 from benchmarks.protocols import IMAGE_PROTOCOLS
 from benchmarks.scores.intervals import replicates
+from benchmarks.scores.scores import ImageScore
 from benchmarks.speed.jf import milliseconds
 from benchmarks.tables import text_table
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.image_scores import ImageScore
 from benchmarks.protocols import get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from benchmarks.scores.scores import QueryScore
+from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.clip import Clip
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.compare import compare, main
-from benchmarks.image_scores import ImageScore
 from benchmarks.metrics.fss import FssAccumulator
 from benchmarks.metrics.iou import PairCounts
 from benchmarks.report import Report
-from benchmarks.scores.scores import read_scores
+from benchmarks.scores.scores import ImageScore, read_scores
 from tests.benchmarks.test_report import query
 
 

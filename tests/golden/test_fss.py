@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.image_scores import ImageScore
 from benchmarks.metrics.fss import FssAccumulator, FssScore
 from benchmarks.metrics.iou import PairCounts, pair_counts
 from benchmarks.metrics.panet import PanetAccumulator, over_runs
 from benchmarks.report import Report
+from benchmarks.scores.scores import ImageScore
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
