@@ -115,11 +115,6 @@ class ImageScore:
         """An image is one frame."""
         return 1
 
-    @property
-    def iou(self) -> float:
-        """Foreground IoU of this image in 0..1; 0 if prediction and truth are empty."""
-        return self.inter_fg / self.union_fg if self.union_fg else 0.0
-
 
 Score = QueryScore | ImageScore
 KINDS: tuple[type[QueryScore] | type[ImageScore], ...] = (QueryScore, ImageScore)
