@@ -192,5 +192,8 @@ def _file(path: Path | str) -> Path:
 
 def _content(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one if it holds something else."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file ({error}): give the report that meta_test wrote") from error
     return content if isinstance(content, dict) else {}

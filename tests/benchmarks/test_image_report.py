@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.compare import compare, main
+from benchmarks.compare import compare, compare_reports
 from benchmarks.metrics.fss import FssAccumulator
 from benchmarks.metrics.iou import PairCounts
 from benchmarks.report import Report
@@ -246,7 +246,7 @@ def test_a_small_steady_gain_is_found_on_the_same_episodes() -> None:
             assert Report(scores, bootstrap=0).value(difference.measure, "", difference.group) == pytest.approx(value)
 
 
-def test_comparing_kinds_or_protocols_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_comparing_kinds_or_protocols_that_do_not_fit(tmp_path: Path) -> None:
     a, files = many(), [str(tmp_path / name) for name in ("a.json", "b.json", "c.json")]
     with pytest.raises(ValueError, match="share no query"):
         compare(a, [query()])
@@ -254,12 +254,10 @@ def test_comparing_kinds_or_protocols_that_do_not_fit(tmp_path: Path, capsys: py
         compare(a, a, "davis")
     for path, protocol in zip(files, ("hsnet", "uniref", "uniref"), strict=True):
         Report(better(a, 0.1) if path == files[2] else a, protocol=protocol, bootstrap=0).write_json(path)
-    with pytest.raises(SystemExit):
-        main([*files[:2]])
-    assert "of the protocols hsnet and uniref: say which" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*files[:2], "protocol=uniref"])
-    assert f"{files[0]} were counted by protocol hsnet and cannot give the numbers of uniref" in capsys.readouterr().err
-    main([*files[1:], "bootstrap=50"])  # the protocol is the one that both reports name
-    mean = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mean"))
-    assert mean.split()[2] == f"{100 * Report(a, protocol='uniref', bootstrap=0).value():.1f}"
+    with pytest.raises(ValueError, match="of the protocols hsnet and uniref: say which"):
+        compare_reports(*files[:2])
+    with pytest.raises(ValueError, match="counted by protocol hsnet and cannot give the numbers of uniref"):
+        compare_reports(*files[:2], protocol="uniref")
+    found = compare_reports(*files[1:], bootstrap=50)  # the protocol is the one that both reports name
+    mean = next(d for d in found.differences if (d.group, d.measure) == (None, "mIoU"))
+    assert mean.a == Report(a, protocol="uniref", bootstrap=0).value()

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from benchmarks.metrics.fss import Counters, FssAccumulator, fb_iou, image_ious, miou
 from benchmarks.metrics.iou import PairCounts, box_iou, pair_counts
 from benchmarks.metrics.ratios import Totals, mean_ratio, ratio
-from benchmarks.speed.iou import confusion_counts, histogram_counts, main
+from experiments.speed.iou import confusion_counts, histogram_counts, main
 
 
 @st.composite
