@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fewshot.inference.supports import Support
     from fewshot.media.pictures import save_episode_picture
 
+__version__ = "0.1.0"
+
 __all__ = ["Support", "example_episode", "load", "save_episode_picture", "segment"]
 _HOMES = {
     "Support": "fewshot.inference.supports",
