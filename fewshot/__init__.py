@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fewshot._origin import refuse_shadowed
+
+refuse_shadowed()  # before anything is imported from a folder of the user's that bears one of our names
+
 if TYPE_CHECKING:
     from episodes.example import example_episode
     from fewshot.inference.model import Model, load, segment_episode

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fewshot.cli.composition import config_folder
+from fewshot._origin import config_folder
 from fewshot.cli.runs import RunConfig
 from fewshot.config.keys import Key, schema_keys, sections, tables
 from fewshot.systems.registry import systems
