@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from episodes.catalogue import folds_of
 from episodes.dataset import EpisodeDataset
 from episodes.episode import Episode
-from episodes.folds import FOLDS
 from episodes.sampling.videos import test_episodes
 from episodes.sources import open_source
 from episodes.sources.synthetic import SIZE
@@ -32,7 +32,7 @@ def example_episode(
         ValueError: no such group or index, or more shots than there are videos.
     """
     source = open_source("invented", cache=cache, world_videos=videos)
-    folds = FOLDS["invented"]
+    folds = folds_of("invented")
     specs = test_episodes(source, folds, group, shots=shots, seed=seed, support_frames=SUPPORT_FRAMES)
     if not 0 <= index < len(specs):
         raise ValueError(f"group {group} has the test episodes 0 to {len(specs) - 1}, not {index}")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from episodes.catalogue import WITH_FOLDS, folds_of, names
 from episodes.cli import key_values, refuse_missing
 from episodes.episode import EpisodeSpec
-from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import read_lists
 from episodes.sampling.manifest import write_manifest
@@ -29,7 +29,7 @@ class Key:
 
 
 KEYS = (
-    Key("benchmark", str, "invented", f"data set: {', '.join(FOLDS)}"),
+    Key("benchmark", str, "invented", f"data set: {', '.join(names(*WITH_FOLDS))}"),
     Key("group", int, None, "the fold; default the first: 1, or 0 of the image benchmarks"),
     Key("split", str, "test", "test (held-out classes), train, or val (videos of training classes set apart)"),
     Key("shots", int, 1, "support videos or images per episode"),
@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     for name, (text,) in given.items():
         values[name] = _typed(keys[name], text)
     refuse_missing((key.name for key in KEYS if key.required), given)
-    if values["benchmark"] in IMAGE_BENCHMARKS:
+    if values["benchmark"] in names("images"):
         return _fill(values, IMAGE_DEFAULTS, VIDEO_DEFAULTS, "videos")
     frames = 2 if values["benchmark"] == "invented" else 5
     return _fill(values, {key: default or frames for key, default in VIDEO_DEFAULTS.items()}, IMAGE_DEFAULTS, "images")
@@ -103,7 +103,7 @@ def draw(source: Source, values: dict[str, Any]) -> list[EpisodeSpec]:
     """The episodes that the arguments ask for. Raises ValueError."""
     if isinstance(source, ImageSource):
         return _draw_images(source, values)
-    folds = FOLDS[values["benchmark"]]
+    folds = folds_of(values["benchmark"])
     common = {"shots": values["shots"], "seed": values["seed"], "support_frames": values["support_frames"]}
     if values["split"] == "test":
         return test_episodes(source, folds, values["group"], **common, limit=values["count"])

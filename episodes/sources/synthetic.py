@@ -14,21 +14,22 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from episodes.class_names import SYNTHETIC as CLASS_NAMES
 from episodes.sources.files import cache_folder
+from episodes.sources.mini_ref import MiniRefSource
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 log = logging.getLogger(__name__)
 
-CLASS_NAMES: tuple[str, ...] = tuple(
-    """dax blicket wug toma fep zav modi gazzer koba tulver lorp snarn virdex plonk quib drane
-    mirf cheem kazzle yorp brell torben zib hask glim opler fendle nurb sprock vash tibbit wozzle
-    jarg pellow crint dobbin ruffet hyl skrim almo bexer tarsk vimp clore ganzer ludo strope nim""".split()
-)
 GROUPS = 4
 SIZE = 64  # height and width in pixels
 FRAMES = 8  # frames of a video
@@ -80,6 +81,19 @@ def class_looks() -> tuple[Look, ...]:
         Look((pairs[p][0] / HUES, pairs[p][1] / HUES), PATTERNS[(k // GROUPS) % len(PATTERNS)])
         for k, p in enumerate(order)
     )
+
+
+def open_videos(row: DataSet, opening: Opening) -> MiniRefSource:
+    """Reader of the catalogue; the world is written first where no root is given."""
+    return MiniRefSource.open(row, replace(opening, root=world_folder(opening)))
+
+
+def world_folder(opening: Opening) -> Path:
+    """The root that is given, or else the folder of the world of its seed, see `ensure_world`."""
+    if opening.root is not None:
+        return opening.folder
+    cache = None if opening.cache is None else Path(opening.cache)
+    return ensure_world(cache, opening.world_seed, opening.world_videos)
 
 
 def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> Path:

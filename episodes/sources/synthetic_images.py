@@ -12,8 +12,10 @@ from episodes.sources.files import read_labels
 from episodes.sources.images import ImageSource
 from episodes.sources.index import load_json
 from episodes.sources.mini_ref import find_layout
+from episodes.sources.synthetic import world_folder
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 
@@ -51,3 +53,9 @@ class InventedImageSource(ImageSource):
         for number, thing in self.videos_meta[image]["objects"].items():
             classes[int(number)] = self.folds.classes.index(thing["category"]) + 1
         return classes[read_labels(self.files[image][1])]
+
+
+def open_images(row: DataSet, opening: Opening) -> InventedImageSource:
+    """Reader of the catalogue; the world is written first where no root is given."""
+    assert row.folds is not None  # the catalogue checks it
+    return InventedImageSource(world_folder(opening), row.folds, cache=opening.cache, cache_frames=opening.cache_frames)

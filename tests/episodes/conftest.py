@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sources import MiniRefSource, Source, open_source
 from tests.episodes.tree import tiny_world, write_tree
 
@@ -14,13 +14,13 @@ from tests.episodes.tree import tiny_world, write_tree
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny data set: read only."""
-    return write_tree(tmp_path_factory.mktemp("tiny"), tiny_world(FOLDS["mini_ref_ytvos"]))
+    return write_tree(tmp_path_factory.mktemp("tiny"), tiny_world(folds_of("mini_ref_ytvos")))
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_root: Path) -> MiniRefSource:
     """The tiny data set, opened as Mini-Ref-YouTube-VOS."""
-    return MiniRefSource(tiny_root, FOLDS["mini_ref_ytvos"])
+    return MiniRefSource(tiny_root, folds_of("mini_ref_ytvos"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sources import open_source
 from episodes.sources.synthetic import CLASS_NAMES, FRAMES, SIZE, class_looks, ensure_world
 
@@ -68,7 +68,7 @@ def test_a_class_needs_a_support_and_a_query(tmp_path: Path) -> None:
 
 
 def test_a_held_out_class_is_never_seen_in_training(lists: tuple[dict, dict]) -> None:
-    folds = FOLDS["invented"]
+    folds = folds_of("invented")
     for group in folds.groups:
         held_out = {folds.classes[k - 1] for k in folds.test_classes(group)}
         for video, entry in lists[0].items():

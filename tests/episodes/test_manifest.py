@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.freeze import KEYS, main, parse
 from episodes.sampling.images import image_test_episodes
 from episodes.sampling.manifest import read_header, read_manifest, write_manifest
@@ -14,7 +14,7 @@ from episodes.sources import MiniRefSource, open_source
 from tests.episodes.image_tree import blocks, write_mask, write_voc
 from tests.episodes.tree import INNER
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.base import boxes_of
 from episodes.sources.files import ArrayCache
 from tests.episodes.tree import INNER, TinyVideo, write_frames, write_tree
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 TWO = TinyVideo(
     {1: "dog", 2: "train"}, [("The  Big\tDOG", 1), ("the train", 2), ("a dog", 1)], frames=3, hidden={(1, 2)}
 )
