@@ -135,7 +135,12 @@ _RIS = "episodes.sources.refcoco:"
 
 OWN = (
     DataSet(
-        "invented", "videos", "episodes.sources.synthetic:open_videos", Folds("invented", SYNTHETIC), generated=True
+        "synthetic",
+        "videos",
+        "episodes.sources.synthetic:open_videos",
+        Folds("synthetic", SYNTHETIC),
+        generated=True,
+        draws_as="invented",
     ),
     DataSet("mini_ref_ytvos", "videos", _MINI_REF, Folds("mini_ref_ytvos", MINI_REF_YTVOS)),
     DataSet(
@@ -156,11 +161,12 @@ OWN = (
         Folds("coco2pascal", VOC, IMAGE_GROUPS, test_only=True, held_out=_COCO_TO_PASCAL_IDS),
     ),
     DataSet(
-        "invented_images",
+        "synthetic_images",
         "images",
         "episodes.sources.synthetic_images:open_images",
-        Folds("invented_images", SYNTHETIC, IMAGE_GROUPS),
+        Folds("synthetic_images", SYNTHETIC, IMAGE_GROUPS),
         generated=True,
+        draws_as="invented_images",
     ),
     DataSet("fss1000", "images", _FSS, Folds("fss1000", (), (0,))),
     DataSet("fss1000_val", "images", _FSS, Folds("fss1000_val", (), (0,))),
@@ -221,9 +227,11 @@ def data_set(name: str, *kinds: str) -> DataSet:
     """The row called `name`, which must be of one of `kinds` where some are named.
 
     Raises:
-        ValueError: there is none; the message lists the names.
+        ValueError: there is none; the message lists the names, or says what it is called now.
     """
     if name not in names(*kinds):
+        if now := [row.name for row in rows(*kinds) if row.draws_as == name]:
+            raise ValueError(f"benchmark {name!r} is called {now[0]!r} now: write {now[0]}")
         raise ValueError(f"unknown benchmark {name!r}; there are: {', '.join(names(*kinds))}")
     return catalogue()[name]
 

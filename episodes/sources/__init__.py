@@ -1,4 +1,4 @@
-"""One reader per layout on disk, and the invented world. `open_source` opens a benchmark by name."""
+"""One reader per layout on disk, and the synthetic world. `open_source` opens a benchmark by name."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class ImageSource(Source):
 
     def fingerprint(self) -> str:
         rows = [[image, sorted(self.classes_in(image).items())] for image in self.files]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _count(self, image: str) -> MaskCounts:
         try:

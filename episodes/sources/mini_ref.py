@@ -1,4 +1,4 @@
-"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the invented world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
+"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the synthetic world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class MiniRefSource(VideoFiles):
             [name, v.frames, [[e.id, e.text, e.object_id, e.class_id] for e in v.expressions]]
             for name, v in self.index.items()
         ]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _entry(self, video: str) -> Video:
         if video not in self.index:

@@ -1,6 +1,6 @@
-"""The invented world: a generated data set in which few-shot learning is necessary.
+"""The synthetic world: a generated data set in which few-shot learning is necessary.
 
-Short clips of moving, textured things over textured grounds. Each class has an invented noun and a look (two hues and
+Short clips of moving, textured things over textured grounds. Each class has a made-up noun and a look (two hues and
 a pattern); its noun never occurs in training when the class is held out, so the words alone cannot tell what to
 segment, and a clip often holds two things of the class, so the supports alone cannot tell which one is meant.
 The things in one video all come from one group of classes, so that a held-out class is never even seen in training.
@@ -102,12 +102,12 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> 
     `cache` defaults to `$FEWSHOT_CACHE` or `~/.cache/fewshot`. A half-written world is never left under the final name.
     """
     if videos < 2:
-        raise ValueError(f"the invented world needs at least 2 videos per class (a support and a query), got {videos}")
+        raise ValueError(f"the synthetic world needs at least 2 videos per class (a support and a query), got {videos}")
     base = cache_folder(cache)
-    folder = base / f"invented-v{FORMAT}-seed{seed}-videos{videos}"
+    folder = base / f"synthetic-v{FORMAT}-seed{seed}-videos{videos}"
     if folder.exists():
         return folder
-    log.info("writing the invented world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
+    log.info("writing the synthetic world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
     base.mkdir(parents=True, exist_ok=True)
     partial = base / f".{folder.name}.{os.getpid()}"
     try:

@@ -25,5 +25,5 @@ def tiny(tiny_root: Path) -> MiniRefSource:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A small invented world."""
-    return open_source("invented", cache=tmp_path_factory.mktemp("world"), world_seed=3, world_videos=2)
+    """A small synthetic world."""
+    return open_source("synthetic", cache=tmp_path_factory.mktemp("world"), world_seed=3, world_videos=2)

@@ -55,7 +55,7 @@ def test_missing_folder(tmp_path) -> None:
         source_of(tmp_path)
     with pytest.raises(ValueError, match="needs data.root"):
         open_source("mini_ref_ytvos")
-    with pytest.raises(ValueError, match="unknown benchmark 'mini'; there are: invented, mini_ref_ytvos"):
+    with pytest.raises(ValueError, match="unknown benchmark 'mini'; there are: synthetic, mini_ref_ytvos"):
         open_source("mini", tmp_path)
 
 

@@ -111,7 +111,7 @@ def test_endless_episodes_have_no_length(tiny) -> None:
 
 def test_small_clips_load_quickly(world) -> None:
     """The embedded default reads hundreds of clips a second: below 3 ms of one core for a clip of two 64x64 frames."""
-    specs = TrainEpisodes(world, folds_of("invented"), 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
+    specs = TrainEpisodes(world, folds_of("synthetic"), 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
     dataset = EpisodeDataset(world, specs, TrainTransform([64], 96, crop=False), seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ def test_training_and_test_classes_never_meet(folds, group) -> None:
     assert not names, "two ids share a name"
 
 
-@pytest.mark.parametrize("name", ["invented", "mini_ref_ytvos"])
+@pytest.mark.parametrize("name", ["synthetic", "mini_ref_ytvos"])
 def test_every_class_is_held_out_in_one_group(name) -> None:
     folds = folds_of(name)
     held = [c for g in folds.groups for c in folds.test_classes(g)]
@@ -37,7 +37,7 @@ def test_every_class_is_held_out_in_one_group(name) -> None:
     assert sorted(held) == list(range(1, 49))
 
 
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i", "coco20i_contiguous", "coco2pascal", "invented_images"])
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i", "coco20i_contiguous", "coco2pascal", "synthetic_images"])
 def test_every_class_of_an_image_benchmark_is_held_out_in_one_group(name) -> None:
     folds = folds_of(name)
     held = [c for g in folds.groups for c in folds.test_classes(g)]
@@ -108,7 +108,7 @@ def test_groups_are_those_of_the_field() -> None:
 @pytest.mark.parametrize("group", [0, 5, -1, "1", True, 1.5])
 def test_unknown_group_lists_the_valid_ones(group) -> None:
     with pytest.raises(ValueError, match=r"no group .*valid groups: 1, 2, 3, 4"):
-        folds_of("invented").test_classes(group)
+        folds_of("synthetic").test_classes(group)
 
 
 def test_unknown_class() -> None:

@@ -86,7 +86,7 @@ def test_splits_never_share_a_video_nor_a_class(tiny, group, shots) -> None:
     assert not {c.video for s in tests for c in (*s.supports, *s.queries)} & (videos["train"] | videos["val"])
 
 
-@pytest.mark.parametrize("name", ["invented", "mini_ref_ytvos", "mini_ref_sailvos"])
+@pytest.mark.parametrize("name", ["synthetic", "mini_ref_ytvos", "mini_ref_sailvos"])
 def test_no_training_episode_is_of_a_test_class_in_any_video_benchmark(name, tmp_path) -> None:
     folds = folds_of(name)
     root = write_tree(

@@ -155,10 +155,10 @@ def test_cached_frames_are_the_same_and_not_shared(two) -> None:
     assert torch.equal(again.frames, two.read(spec).frames) and torch.equal(again.masks, two.read(spec).masks)
 
 
-def test_invented_world_opens_by_name(world) -> None:
+def test_synthetic_world_opens_by_name(world) -> None:
     assert world.problems() == []
     video = world.videos(1)[0]
     said = next(e for e in world.expressions(video) if e.class_id == 1)
     clip = world.read(ClipSpec(video, said.object_id, world.frames(video)[:2], said.text, said.id))
     assert clip.frames.shape[1] == 3 and clip.masks.any()
-    assert open_source("invented", world.root).fingerprint() == world.fingerprint()
+    assert open_source("synthetic", world.root).fingerprint() == world.fingerprint()
