@@ -119,7 +119,7 @@ def test_masks_cover_what_was_painted(world: Path, lists: tuple[dict, dict]) -> 
         assert len(ids) >= 2, f"{video}: a thing is hidden in the first frame"
 
 
-def digest(specs: list[EpisodeSpec]) -> str:
+def hash_of(specs: list[EpisodeSpec]) -> str:
     """Hash of everything of the episodes but the name of the benchmark."""
     rows = [{key: value for key, value in spec.to_json().items() if key != "benchmark"} for spec in specs]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
@@ -131,10 +131,10 @@ def test_the_episodes_are_those_of_the_first_release(tmp_path: Path) -> None:
     assert (videos.fingerprint()[:16], stills.fingerprint()[:16]) == ("fe55c1f128d4da61", "3b0cb7c052e7826d")
     of_videos, of_stills = folds_of("synthetic"), folds_of("synthetic_images")
     train = TrainEpisodes(videos, of_videos, 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
-    assert digest([train[i] for i in range(50)]) == "d82b1fb14e26cec5"
+    assert hash_of([train[i] for i in range(50)]) == "d82b1fb14e26cec5"
     tests = test_episodes(videos, of_videos, 1, shots=1, seed=0, support_frames=2, limit=9)
-    assert digest(tests) == "0566f647d403b795"
+    assert hash_of(tests) == "0566f647d403b795"
     train_stills = ImageEpisodes(stills, of_stills, 1, "train", shots=1, seed=0)
-    assert digest([train_stills[i] for i in range(50)]) == "0047a24932ff560c"
+    assert hash_of([train_stills[i] for i in range(50)]) == "0047a24932ff560c"
     tests = image_test_episodes(stills, of_stills, 1, shots=1, seed=0, count=40, queries="uniform", limit=9)
-    assert digest(tests) == "47af3013e514bd3e"
+    assert hash_of(tests) == "47af3013e514bd3e"
