@@ -46,7 +46,7 @@ class TaskEpisodes(ABC):
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
-        key = (type(self).__name__, self.source.name, self.source.split, self.seed, index)
+        key = (type(self).__name__, self.source.draws_as, self.source.split, self.seed, index)
         support, query = self.draw(index, rng(*key))
         return EpisodeSpec(
             benchmark=self.source.name,
@@ -121,7 +121,7 @@ class ReferredVideos(TaskEpisodes):
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         video, about, first, second = self.pair_of_frames(generator)
         place = index % AGAIN // self.batch
-        shown = rng("with mask", self.source.name, self.seed, place).random() < self.mask_share
+        shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_share
         return clip(video, about, [first]) if shown else None, clip(video, about, [second], words=True)
 
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from episodes.catalogue import folds_of
 from episodes.collate import collate
 from episodes.dataset import EpisodeDataset
-from episodes.folds import FOLDS
 from episodes.sampling.images import image_test_episodes
 from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import open_source
 from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.episodes.image_tree import blocks, write_folder, write_mask, write_picture, write_voc
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 TRANSFORM = TrainTransform([12, 16], 24, crop_sizes=(14, 20), crop_range=(8, 18))
 
 
@@ -111,7 +111,7 @@ def test_endless_episodes_have_no_length(tiny) -> None:
 
 def test_small_clips_load_quickly(world) -> None:
     """The embedded default reads hundreds of clips a second: below 3 ms of one core for a clip of two 64x64 frames."""
-    specs = TrainEpisodes(world, FOLDS["invented"], 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
+    specs = TrainEpisodes(world, folds_of("synthetic"), 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
     dataset = EpisodeDataset(world, specs, TrainTransform([64], 96, crop=False), seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
