@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from episodes.clip import Clip
-from episodes.collate import collate_clips
+from episodes.collation import collate_clips
 from episodes.transforms.clips import TestTransform
 from episodes.transforms.input_rule import network_transform
 from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from episodes.collate import collate
+from episodes.collation import collate
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.mixture import Mixture, Part
 from episodes.sampling.tasks import (

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from episodes.collate import collate
+from episodes.collation import collate
 from fewshot.cli.checks import check
 from fewshot.cli.help import composed
 from fewshot.cli.program import Command, checked, refuse_unknown_keys, register_schemas
