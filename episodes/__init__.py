@@ -6,17 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from episodes.catalogue import folds_of
     from episodes.clip import Clip
+    from episodes.collation import collate
+    from episodes.dataset import EpisodeDataset
     from episodes.episode import ClipSpec, Episode, EpisodeSpec, Reference
+    from episodes.sources import open_source
 
-__all__ = ["Clip", "ClipSpec", "Episode", "EpisodeSpec", "Reference"]
+__all__ = [
+    "Clip",
+    "ClipSpec",
+    "Episode",
+    "EpisodeDataset",
+    "EpisodeSpec",
+    "Reference",
+    "collate",
+    "folds_of",
+    "open_source",
+]
 
 _HOMES = {
     "Clip": "episodes.clip",
     "ClipSpec": "episodes.episode",
     "Episode": "episodes.episode",
     "EpisodeSpec": "episodes.episode",
+    "EpisodeDataset": "episodes.dataset",
     "Reference": "episodes.episode",
+    "collate": "episodes.collation",
+    "folds_of": "episodes.catalogue",
+    "open_source": "episodes.sources",
 }
 
 

@@ -1,58 +1,53 @@
-"""python -m fewshot.compare A B: paired comparison of two runs on the same episodes."""
+"""`python -m fewshot.compare A B`: paired comparison of two runs on the same episodes."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from benchmarks.compare import Comparison, compare_reports
-from fewshot.cli.program import short_errors
-from fewshot.cli.words import asks_for_help, filled, whole_number
-
-USAGE = """
-python -m fewshot.compare A B [key=value ...]
-
-  A, B        the JSON or CSV reports of two runs that tested the same episodes (the same manifest, or the same
-              benchmark, groups, shots and seeds)
-  protocol    default: the one that the reports name, else cma (videos) or hsnet (images)
-  probe       compare a probe instead of the real numbers (default: the real numbers)
-  bootstrap   number of bootstrap samples (default 2000)
-  seed        of the bootstrap (default 0)
-
-Example:
-  python -m fewshot.compare runs/A/results.json runs/B/results.json
-"""
-DEFAULTS = {"protocol": "", "probe": "", "bootstrap": "2000", "seed": "0"}
+from fewshot.cli.program import Command, Program
+from fewshot.config.keys import key
 
 
-def run(words: Sequence[str]) -> Comparison:
-    """The comparison that the command line asks for.
+@dataclass
+class CompareConfig:
+    """Two reports of the same episodes, and the bootstrap."""
 
-    Raises:
-        ValueError: a wrong word, or reports that cannot be compared.
-    """
-    reports = [word for word in words if "=" not in word]
-    values = filled([word for word in words if "=" in word], DEFAULTS)
-    if len(reports) != 2:
-        raise ValueError(f"two reports are needed, got {len(reports)}: python -m fewshot.compare A B")
-    return compare_reports(
-        *reports,
-        protocol=values["protocol"],
-        probe=values["probe"],
-        bootstrap=whole_number("bootstrap", values["bootstrap"]),
-        random_seed=whole_number("seed", values["seed"], least=0),
+    reports: list[str] = key([], "the JSON or CSV reports of two runs that tested the same episodes", place=True)
+    protocol: str = key("", "of the averages; empty: the one that the reports name, else the first of their kind")
+    probe: str = key("", "compare a probe in place of the real numbers")
+    bootstrap: int = key(2000, "bootstrap samples", minimum=1)
+    seed: int = key(0, "of the bootstrap", minimum=0)
+
+
+def run(config: CompareConfig, command: Command) -> None:
+    """Compare, and print the table."""
+    from benchmarks.compare import compare_reports  # here, so that help does not wait for the numbers' libraries
+
+    if len(config.reports) != 2:
+        raise ValueError(f"two reports are needed, got {len(config.reports)}: python -m fewshot.compare A B")
+    comparison = compare_reports(
+        *config.reports,
+        protocol=config.protocol,
+        probe=config.probe,
+        bootstrap=config.bootstrap,
+        random_seed=config.seed,
     )
+    print(comparison.table())
 
 
-def main() -> None:
-    """Entry point."""
-    words = sys.argv[1:]
-    if asks_for_help(words):
-        print(USAGE.strip())
-        return
-    with short_errors():
-        print(run(words).table())
+PROGRAM = Program(
+    name="compare",
+    schema=CompareConfig,
+    about=(
+        "Compare two runs on the same episodes (the same manifest, or the same benchmark, groups, shots and seeds) by "
+        "a paired bootstrap."
+    ),
+    examples=(("runs/A/results.json runs/B/results.json", "the difference of every measure, with its interval"),),
+    run=run,
+    words="reports",
+)
 
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

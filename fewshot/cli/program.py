@@ -99,14 +99,15 @@ class Program(Generic[Config]):
         """
         keys = {key.name: key for key in schema_keys(self.schema)}
         empty = OmegaConf.structured(self.schema)
-        lists = {name for name in keys if OmegaConf.is_list(empty[name])} if keys else set()
+        lists = {name for name in keys if OmegaConf.is_list(_value(empty, name))}
         given = key_values(arguments, keys, lists, self.words)
         for name, values in given.items():
             try:
-                empty[name] = values if name in lists else None if values[0] == "null" else values[0]
+                value = values if name in lists else None if values[0] == "null" else values[0]
+                OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
                 raise ValueError(f"{name}={values[0]}: {str(error).splitlines()[0]}") from error
-        refuse_missing((name for name in keys if OmegaConf.is_missing(empty, name)), given)
+        refuse_missing((name for name in keys if _value(empty, name) == MISSING), given)
         config: Any = OmegaConf.to_object(empty)
         check_values(config)
         return config
@@ -116,6 +117,14 @@ class Program(Generic[Config]):
         key, equals, value = argument.partition("=")
         plain = key in self.quoted and "{" in value and not value.startswith(("'", '"'))
         return f"{key}{equals}'{value}'" if plain else argument
+
+
+def _value(config: DictConfig, name: str) -> Any:
+    """The value of a dotted key, `MISSING` where it has none."""
+    *path, last = name.split(".")
+    for part in path:
+        config = config[part]
+    return MISSING if OmegaConf.is_missing(config, last) else config[last]
 
 
 def checked(config: DictConfig, command: Command = Command((), {})) -> Any:

@@ -22,6 +22,7 @@ from tests.episodes.image_tree import MemoryImages
 LIGHT = """
 import sys
 import episodes, episodes.catalogue, episodes.folds
+assert not hasattr(episodes, "absent")
 assert "pascal5i" in episodes.catalogue.names()
 print([name for name in ("torch", "torchvision", "numpy", "PIL", "pycocotools") if name in sys.modules])
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from episodes.catalogue import folds_of
-from episodes.collate import collate
+from episodes.collation import collate
 from episodes.dataset import EpisodeDataset
 from episodes.episode import ClipSpec
 from episodes.freeze import main
