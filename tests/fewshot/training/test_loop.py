@@ -19,7 +19,7 @@ from fewshot.training.loop import Interrupted, NonFiniteLoss, Trainer
 from fewshot.training.optim import clear_gradients, make_optimizer
 from fewshot.training.step import set_training_mode
 from fewshot.weights.checkpoint import CheckpointError, load_checkpoint
-from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
+from tests.fewshot.training.tiny_system import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -31,7 +31,7 @@ def _one_thread() -> None:
 
 
 def program(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "tests.fewshot.training.tiny", str(folder), *options]
+    return [sys.executable, "-m", "tests.fewshot.training.tiny_system", str(folder), *options]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

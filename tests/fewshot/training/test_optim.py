@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fewshot.training.optim import clip_gradients, kept_gradients, make_optimizer, make_schedule
-from tests.fewshot.training.tiny import TinySystem, tiny_settings
+from tests.fewshot.training.tiny_system import TinySystem, tiny_settings
 
 
 def rates(**changes: object) -> list[list[float]]:

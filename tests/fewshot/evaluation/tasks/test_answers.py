@@ -17,7 +17,7 @@ from fewshot.evaluation.tasks.measures import Part, davis_measures, ris_measures
 from fewshot.evaluation.tasks.pictures import draw_unit
 from fewshot.evaluation.tasks.units import units_of
 from tests.episodes.videos import FRAMES, write_davis
-from tests.fewshot.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
+from tests.fewshot.evaluation.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
 
 
 def test_true_masks_of_a_video_score_one(tmp_path: Path) -> None:

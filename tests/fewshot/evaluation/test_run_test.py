@@ -18,7 +18,7 @@ from fewshot.evaluation.benchmark import test_specs
 from fewshot.evaluation.folds import run_test, spread
 from fewshot.evaluation.report import Origin
 from fewshot.systems.config import SystemConfig
-from tests.fewshot.oracle import MemorySource, Oracle
+from tests.fewshot.evaluation.oracle import MemorySource, Oracle
 
 FOLDS = Folds("memory", ("class1", "class2", "class3"), groups=(1,), test_only=True)
 ONE_CLASS = Folds("memory", ("class1",), groups=(1,), test_only=True)

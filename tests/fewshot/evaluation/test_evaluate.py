@@ -15,7 +15,7 @@ from fewshot.evaluation.evaluate import evaluate, share_of
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.scoring import clip_scoring, mask_pairs, score_masks
 from fewshot.inference.model import segment
-from tests.fewshot.oracle import MemorySource, Oracle, halve, memory_specs
+from tests.fewshot.evaluation.oracle import MemorySource, Oracle, halve, memory_specs
 
 
 def run(system: Oracle, source: MemorySource, specs, chunk: int = 2, **options) -> list[QueryScore]:
