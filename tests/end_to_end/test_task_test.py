@@ -29,12 +29,12 @@ from fewshot.systems.registry import build_system
 from fewshot.weights.checkpoint import FORMAT, save_checkpoint
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
-from tests.fewshot.tasks.trees import PAIR, write_ref_davis, write_refcoco
+from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis, write_refcoco
 from tests.shared import require_shared
 
 pytestmark = pytest.mark.end_to_end
 
-TINY = ("system=uniref_tiny", "untrained=true", "tracking=disabled", "threads=1", "device=cpu", "task.short=32")
+TINY = ("system=uniref_tiny", "untrained=true", "logging=disabled", "threads=1", "device=cpu", "task.short=32")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from fewshot.weights.load import start_from
 from tests.episodes.image_tree import write_folder
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos
-from tests.fewshot.tasks.trees import write_ref_davis, write_refcoco
+from tests.fewshot.evaluation.tasks.trees import write_ref_davis, write_refcoco
 
 STAGES = ("uniref_pretrain", "uniref_image", "uniref_image_fss", "uniref_video")
 SMALL = "sizes=[64]", "max_size=96", "crop_sizes=[]", "crop_range=[48,64]"
@@ -83,7 +83,7 @@ def part(data: Path, kind: str) -> PartConfig:
 
 def configured(data: Path, kinds: Sequence[str], *overrides: str) -> StageConfig:
     """The image stage with a tiny system and parts of these kinds."""
-    typed = ["stage=uniref_image_fss", "system=uniref_tiny", "system.value_encoder=tiny", "tracking=disabled"]
+    typed = ["stage=uniref_image_fss", "system=uniref_tiny", "system.value_encoder=tiny", "logging=disabled"]
     typed += ["optim.lr=1e-3", "train.batch=2", f"out={data / 'runs'}", "device=cpu", *overrides]
     refuse_unknown_keys(typed, StageConfig)
     config = OmegaConf.to_object(composed("train_stage", typed))

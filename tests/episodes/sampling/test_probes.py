@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes.sampling.probes import derangement, no_support, probe_specs, probe_supports, shuffled_text, wrong_support
-from tests.fewshot.oracle import MemorySource, memory_specs
+from tests.episodes.memory import MemorySource, memory_specs
 
 SPECS = memory_specs(MemorySource())
 

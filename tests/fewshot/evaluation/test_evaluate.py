@@ -13,14 +13,14 @@ from episodes.episode import Episode
 from episodes.sampling.probes import probe_specs
 from fewshot.evaluation.evaluate import evaluate, share_of
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
-from fewshot.evaluation.scoring import clip_scoring, mask_pairs, score_masks
-from fewshot.inference.model import segment
-from tests.fewshot.oracle import MemorySource, Oracle, halve, memory_specs
+from fewshot.evaluation.scoring import mask_pairs, score_masks
+from fewshot.inference.chunks import segment_queries
+from tests.episodes.memory import MemorySource, memory_specs
+from tests.fewshot.evaluation.oracle import Oracle, halve, halved
 
 
 def run(system: Oracle, source: MemorySource, specs, chunk: int = 2, **options) -> list[QueryScore]:
-    options = {"work": clip_scoring, "progress": False, **options}
-    return evaluate(system, source, specs, transform=halve, chunk=chunk, device="cpu", **options)
+    return evaluate(system, halved(source, chunk), specs, **{"progress": False, **options})
 
 
 def test_whole_object_under_both_protocols() -> None:
@@ -152,16 +152,16 @@ def test_shuffled_text_reaches_the_system_and_keeps_the_ids() -> None:
     assert [s.expression for s in scores] == changed
 
 
-def test_segment_gives_masks_at_the_size_on_disk() -> None:
+def test_segment_queries_gives_masks_at_the_size_on_disk() -> None:
     source = MemorySource()
     spec = memory_specs(source)[0]
     episode = Episode(spec, read_supports(source, spec, halve), read_queries(source, spec, halve))
-    masks = segment(Oracle(), episode, chunk=2)
+    masks = segment_queries(Oracle(), episode, chunk=2)
     assert [m.shape for m in masks] == [(5, 8, 16)] * 2 and masks[0].dtype == torch.bool
     assert masks[0][4, 7].nonzero()[:, 0].tolist() == [4, 5, 6, 7, 8, 9]
     raw = Episode(spec, tuple(map(source.read, spec.supports)), tuple(map(source.read, spec.queries)))
     with pytest.raises(ValueError, match="raw pixels"):
-        segment(Oracle(), raw)
+        segment_queries(Oracle(), raw)
 
 
 def test_queries_share_their_frames() -> None:

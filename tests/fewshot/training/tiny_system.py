@@ -21,6 +21,7 @@ from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.run.processes import distributed
+from fewshot.run.signals import CAUGHT
 from fewshot.systems.base import System
 from fewshot.training.loop import Trainer, TrainSettings
 
@@ -36,12 +37,13 @@ class TinyState:
 
 
 class TinySystem(System):
-    """Dropout, a frozen part with dropout, a part that nobody uses, and one that the official recipe leaves out."""
+    """Dropout, a frozen part with dropout, a part that nobody uses, and one that may be left out of the optimiser."""
 
     name = "tiny"
 
-    def __init__(self, dropout: float = 0.3, width: int = 4) -> None:
+    def __init__(self, dropout: float = 0.3, width: int = 4, train_affinity: bool = True) -> None:
         super().__init__()
+        self.train_affinity = train_affinity
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.frozen = nn.Sequential(nn.Conv2d(3, width, 1), nn.Dropout(0.5)).requires_grad_(False)
@@ -76,8 +78,8 @@ class TinySystem(System):
         loss = self.features(self.frozen(queries.frames.flatten(0, 1))).square().mean((1, 2, 3)).sum() / num_frames
         return Losses(total=loss, terms={"proto": loss})
 
-    def parameter_groups(self, lr: float, recipe: str = "fixed") -> list[dict[str, Any]]:
-        out = {"head"} if recipe == "fixed" else {"head", "affinity"}
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        out = {"head"} if self.train_affinity else {"head", "affinity"}
         named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
         rest = [p for n, p in named if n.split(".")[0] not in out]
         return [
@@ -85,6 +87,10 @@ class TinySystem(System):
             {"params": list(self.head.parameters()), "lr": lr / 2, "name": "head"},
             {"params": [], "lr": lr, "name": "empty"},
         ]
+
+    def kept_gradients(self) -> dict[str, nn.Parameter]:
+        named = () if self.train_affinity else self.affinity.named_parameters()
+        return {f"affinity.{name}": parameter for name, parameter in named}
 
 
 class TinyEpisodes:
@@ -156,15 +162,14 @@ def tiny_settings(**changes: Any) -> TrainSettings:
         "accumulate": 2,
         "lr": 1e-2,
         "schedule": "onecycle",
-        "warmup_share": 0.25,
+        "warmup_fraction": 0.25,
         "clip_norm": 0.5,
         "checkpoint_every": 4,
         "val_every": 5,
         "log_every": 1,
         "pad_multiple": 1,
-        "warmup": "prototype",
-        "warmup_steps": 3,
-        "warmup_weight": 0.1,
+        "prototype_steps": 3,
+        "prototype_weight": 0.1,
     }
     return TrainSettings(**{**settings, **changes})
 
@@ -176,9 +181,15 @@ def score(system: System, step: int) -> dict[str, float]:
     return {"score": -float(sum(p.detach().square().sum() for p in system.parameters()))}
 
 
-def train(folder: Path, dataset: TinyEpisodes | None = None, resume: bool = False, **changes: Any) -> TinySystem:
+def train(
+    folder: Path,
+    dataset: TinyEpisodes | None = None,
+    resume: bool = False,
+    train_affinity: bool = True,
+    **changes: Any,
+) -> TinySystem:
     """Trains a tiny system in `folder` and returns it."""
-    system = TinySystem()
+    system = TinySystem(train_affinity=train_affinity)
     log = Rows(folder / "rows.jsonl")
     Trainer(system, dataset or TinyEpisodes(), tiny_settings(**changes), folder, log=log, validate=score).run(resume)
     return system
@@ -191,8 +202,11 @@ def main() -> None:
     parser.add_argument("--episodes", type=json.loads, default={})
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--ignored", type=json.loads, default=[], help="signals that the parent ignores")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
+    for signum in CAUGHT:  # whatever the parent of the tests does with them
+        signal.signal(signum, signal.SIG_IGN if signum in options.ignored else signal.default_int_handler)
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     with distributed():

@@ -26,7 +26,7 @@ from fewshot.media.pictures import (
     save_episode_picture,
     support_tiles,
 )
-from tests.fewshot.oracle import MemorySource, memory_specs
+from tests.episodes.memory import MemorySource, memory_specs
 
 
 @pytest.fixture

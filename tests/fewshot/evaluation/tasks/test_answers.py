@@ -17,7 +17,7 @@ from fewshot.evaluation.tasks.measures import Part, davis_measures, ris_measures
 from fewshot.evaluation.tasks.pictures import draw_unit
 from fewshot.evaluation.tasks.units import units_of
 from tests.episodes.videos import FRAMES, write_davis
-from tests.fewshot.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
+from tests.fewshot.evaluation.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
 
 
 def test_true_masks_of_a_video_score_one(tmp_path: Path) -> None:
@@ -48,14 +48,14 @@ def test_frames_before_the_first_object_get_no_file(tmp_path: Path) -> None:
     assert sorted(path.stem for path in (tmp_path / "out" / "a").iterdir()) == FRAMES[1:]
 
 
-def test_official_masks_are_given_at_network_size(tmp_path: Path) -> None:
+def test_given_masks_may_enter_at_network_size(tmp_path: Path) -> None:
     source = open_task_source("davis17", write_davis(tmp_path / "DAVIS"))
     unit = next(unit for unit in units_of(source.items()) if unit.video == "b")
     for short, size in ((24, (24, 32)), (2, (12, 16))):  # of so few pixels none is the object: then as it is
         tracker = Knowing(source)
         tracker.video = "b"
         reader = FrameReader(source, short, 99, 32, "cpu")
-        VOSAnswerer(source, reader, tracker, "davis17", tmp_path / "out", official=True).answer(unit)
+        VOSAnswerer(source, reader, tracker, "davis17", tmp_path / "out", resize_given=True).answer(unit)
         assert {tuple(mask.shape) for mask in tracker.given[0].values()} == {size}
 
 

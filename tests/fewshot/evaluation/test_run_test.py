@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.report import Report
 from benchmarks.scores.scores import read_scores
-from episodes.folds import Folds
 from episodes.sampling.manifest import write_manifest
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.config.sections import BenchmarkConfig, TrainConfig
-from fewshot.evaluation.benchmark import test_specs
+from fewshot.config.sections import TrainConfig
+from fewshot.evaluation.benchmark import open_benchmark
 from fewshot.evaluation.folds import run_test, spread
 from fewshot.evaluation.report import Origin
-from fewshot.systems.config import SystemConfig
-from tests.fewshot.oracle import MemorySource, Oracle
-
-FOLDS = Folds("memory", ("class1", "class2", "class3"), groups=(1,), test_only=True)
-ONE_CLASS = Folds("memory", ("class1",), groups=(1,), test_only=True)
+from fewshot.systems.prototype.config import PrototypeConfig
+from tests.episodes.memory import MemorySource
+from tests.fewshot.evaluation.oracle import Oracle, settings
 
 
 class Recorder:
-    """A tracker that keeps what it is told."""
+    """A log that keeps what it is told."""
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
@@ -38,33 +37,28 @@ class Recorder:
         self.rows += rows
 
 
-def settings(**test) -> MetaTestConfig:
-    config = MetaTestConfig(
-        system=SystemConfig(name="oracle"),
-        benchmark=BenchmarkConfig(name="memory", support_frames=3, test_size=4, test_chunk=2),
-    )
-    for name, value in {"probes": [], "pictures": 0, "bootstrap": 50, **test}.items():
-        setattr(config.test, name, value)
-    return config
+def report_of(folder: Path, config: MetaTestConfig, source: MemorySource | None = None, log: Any = None) -> Report:
+    """The report of the oracle on the first group."""
+    return run_test(Oracle(), open_benchmark(config, source or MemorySource()), 1, folder, Origin(), log)
 
 
 def test_files_hold_every_query_and_the_table_the_probes(tmp_path: Path) -> None:
-    tracker = Recorder()
+    log = Recorder()
     config = settings(probes=["no_support", "wrong_support", "shuffled_text"], pictures=2, seeds=2)
-    report = run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path, tracker)
+    report = report_of(tmp_path, config, log=log)
     assert report.fold().seeds == (0, 1)
     assert report.probes == ("", "no_support", "wrong_support", "shuffled_text")
     assert read_scores(tmp_path / "results.csv") == list(report.scores)
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored["protocol"] == "cma" and any("seeds" in line for line in stored["card"])
     assert "wrong_support" in report.table()
-    assert tracker.values["test/J"] == pytest.approx(100 * report.value("J"))
-    assert len(tracker.rows) == 2 and all(Path(row[-1]).is_file() for row in tracker.rows)
+    assert log.values["test/J"] == pytest.approx(100 * report.value("J"))
+    assert len(log.rows) == 2 and all(Path(row[-1]).is_file() for row in log.rows)
     assert (tmp_path / "pictures" / "overview_group1.png").is_file()
 
 
 def test_each_seed_draws_its_own_supports(tmp_path: Path) -> None:
-    report = run_test(Oracle(), settings(seeds=3), MemorySource(), FOLDS, 1, tmp_path)
+    report = report_of(tmp_path, settings(seeds=3))
     videos = {seed: {s.video for s in report.scores if s.seed == seed} for seed in (0, 1, 2)}
     assert all(len(v) == 6 for v in videos.values())  # nine videos, three of them supports
     assert len({frozenset(v) for v in videos.values()}) > 1
@@ -72,24 +66,22 @@ def test_each_seed_draws_its_own_supports(tmp_path: Path) -> None:
 
 def test_a_manifest_gives_the_same_numbers_as_drawing(tmp_path: Path) -> None:
     source, config = MemorySource(), settings(seeds=2, probes=["shuffled_text"])
-    drawn = run_test(Oracle(), config, source, FOLDS, 1, tmp_path / "drawn")
-    specs = [spec for of_seed in test_specs(config, source, FOLDS, 1) for spec in of_seed]
+    drawn = report_of(tmp_path / "drawn", config, source)
+    specs = [spec for of_seed in open_benchmark(config, source).tests(1) for spec in of_seed]
     write_manifest(tmp_path / "g1.jsonl", specs, source)
     config.manifest = str(tmp_path / "g{group}.jsonl")
-    frozen = run_test(Oracle(), config, source, FOLDS, 1, tmp_path / "frozen")
+    frozen = report_of(tmp_path / "frozen", config, source)
     assert frozen.scores == drawn.scores
     config.manifest = str(tmp_path / "g1.jsonl")
     with pytest.raises(ValueError, match="no episode of group 2"):
-        test_specs(config, source, Folds("memory", FOLDS.classes, groups=(1, 2)), 2)
+        open_benchmark(config, MemorySource(groups=(1, 2))).tests(2)
     config.shots = 2  # the card and the folder's name would tell two
     with pytest.raises(ValueError, match="has 1 supports per episode, not 2: give shots=1"):
-        test_specs(config, source, FOLDS, 1)
+        open_benchmark(config, source).tests(1)
 
 
 def test_an_impossible_probe_is_left_out_and_said(tmp_path: Path) -> None:
-    report = run_test(
-        Oracle(), settings(probes=["wrong_support", "no_support"]), MemorySource(), ONE_CLASS, 1, tmp_path
-    )
+    report = report_of(tmp_path, settings(probes=["wrong_support", "no_support"]), MemorySource(classes=1))
     assert report.probes == ("", "no_support")
     assert "probe left out, wrong_support needs episodes of at least 2 classes" in report.table()
 
@@ -107,13 +99,13 @@ def test_a_test_that_breaks_off_keeps_what_it_has(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(source, "read_frames", second_seed_fails)
     with pytest.raises(ValueError, match="is broken"):
-        run_test(Oracle(), config, source, FOLDS, 1, tmp_path)
+        report_of(tmp_path, config, source)
     assert {score.seed for score in read_scores(tmp_path / "results.csv")} == {0}
 
 
 def test_probes_on_fewer_episodes(tmp_path: Path) -> None:
     config = settings(probes=["wrong_support"], probe_episodes=3)
-    report = run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path)
+    report = report_of(tmp_path, config)
     count = {probe: len({s.episode for s in report.scores if s.probe == probe}) for probe in report.probes}
     assert count == {"": 6, "wrong_support": 3}
     assert len({s.class_id for s in report.scores if s.probe}) == 3
@@ -122,7 +114,7 @@ def test_probes_on_fewer_episodes(tmp_path: Path) -> None:
 def test_masks_are_written_at_the_original_size(tmp_path: Path) -> None:
     config = settings(save_masks=True, probes=["no_support"])
     config.benchmark.test_episodes = 1
-    run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path)
+    report_of(tmp_path, config)
     files = sorted((tmp_path / "masks").rglob("*.png"))
     assert len(files) == 2 * 5
     place = files[0].relative_to(tmp_path / "masks").parts
@@ -136,9 +128,9 @@ def test_masks_are_written_at_the_original_size(tmp_path: Path) -> None:
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     config = settings()
     config.benchmark.test_episodes = 2
-    alone = run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path / "alone")
+    alone = report_of(tmp_path / "alone", config)
     config.test.workers = 1
-    assert run_test(Oracle(), config, MemorySource(), FOLDS, 1, tmp_path / "workers").scores == alone.scores
+    assert report_of(tmp_path / "workers", config).scores == alone.scores
 
 
 def test_spread_takes_episodes_from_the_whole_list() -> None:
@@ -150,8 +142,8 @@ def test_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     training = MetaTrainConfig(train=TrainConfig(steps=1, select_on="test", init_from="/some/where/referformer.pth"))
     origin = Origin.of_training(training)
     assert origin == Origin("test", "referformer.pth")
-    report = run_test(Oracle(), settings(), MemorySource(), FOLDS, 1, tmp_path, origin=origin)
+    report = run_test(Oracle(), open_benchmark(settings(), MemorySource()), 1, tmp_path, origin)
     assert (
         "not an honest held-out number" in report.card and "referformer.pth; these weights may have seen" in report.card
     )
-    assert Origin.untrained(SystemConfig(name="prototype")) == Origin()
+    assert Origin.untrained(PrototypeConfig()) == Origin()
