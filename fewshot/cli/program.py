@@ -99,7 +99,7 @@ class Program(Generic[Config]):
         """
         keys = {key.name: key for key in schema_keys(self.schema)}
         empty = OmegaConf.structured(self.schema)
-        lists = {name for name in keys if OmegaConf.is_list(empty[name])} if keys else set()
+        lists = {name for name in keys if OmegaConf.is_list(OmegaConf.select(empty, name))}  # None: still missing
         given = key_values(arguments, keys, lists, self.words)
         for name, values in given.items():
             try:
