@@ -16,7 +16,9 @@ from fewshot.config.keys import key
 class DavisConfig:
     """Results, their truth, and the reading of DAVIS that compares them."""
 
-    results: str = key(MISSING, "folder with one folder of PNGs per sequence; a pixel's value is its object id", place=True)
+    results: str = key(
+        MISSING, "folder with one folder of PNGs per sequence; a pixel's value is its object id", place=True
+    )
     annotations: str = key(MISSING, "the same for the truth (for instance DAVIS/Annotations/480p)", place=True)
     task: str = key(
         "semi-supervised",

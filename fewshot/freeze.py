@@ -21,7 +21,9 @@ class FreezeDataConfig:
     cache: Optional[str] = key(
         None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot", place=True
     )
-    lists: Optional[str] = key(None, "images: folder of the field's list files; null: what the data set says", place=True)
+    lists: Optional[str] = key(
+        None, "images: folder of the field's list files; null: what the data set says", place=True
+    )
 
 
 @dataclass

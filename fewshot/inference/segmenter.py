@@ -15,17 +15,10 @@ import torch
 from torch import Tensor
 
 from episodes.clip import Clip
-<<<<<<< HEAD
 from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
 from fewshot.inference.chunks import encode_supports, evaluating, masks_at, resize
-=======
-from episodes.collation import collate_clips
-from episodes.transforms.clips import TestTransform
-from episodes.transforms.input_rule import network_transform
-from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
->>>>>>> h_episodes
 from fewshot.inference.supports import SupportList, read_supports
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
