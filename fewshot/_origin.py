@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+VERSION = "0.2.0"
 SISTERS = ("episodes", "benchmarks")  # top-level packages that `fewshot` imports
 CONFIGURATION = "experiments"
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the checkout, or site-packages

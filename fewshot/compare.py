@@ -25,8 +25,10 @@ def run(config: CompareConfig, command: Command) -> None:
 
     if len(config.reports) != 2:
         raise ValueError(f"two reports are needed, got {len(config.reports)}: python -m fewshot.compare A B")
+    one, other = config.reports
     comparison = compare_reports(
-        *config.reports,
+        one,
+        other,
         protocol=config.protocol,
         probe=config.probe,
         bootstrap=config.bootstrap,
