@@ -124,8 +124,6 @@ class TrainConfig:
 class TestConfig:
     """What is measured and written at test time."""
 
-    __test__ = False  # a configuration, not a class of tests
-
     seeds: int = key(1, "number of support draws, from `seed` upwards", minimum=1)
     probes: list[str] = key(
         ["no_support", "wrong_support", "shuffled_text"],

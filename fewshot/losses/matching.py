@@ -1,4 +1,4 @@
-"""Which query trajectory stands for which target: the cheapest assignment (DETR, Carion et al., ECCV 2020, eq. 1).
+"""Matching of query trajectories and targets: the cheapest assignment (DETR, Carion et al., ECCV 2020, eq. 1).
 
 Legend: N clips, T frames, Q candidates, M targets, (h, w) mask resolution.
 """
@@ -18,7 +18,7 @@ from fewshot.nn.outputs import Prediction
 
 @dataclass(frozen=True)
 class Targets:
-    """What a prediction is held against, one instance per clip.
+    """Targets of a prediction, one object per clip.
 
     Attributes:
         boxes: `(N, T, 4)` `cx, cy, w, h` as fractions, zeros where the object is absent.

@@ -33,10 +33,10 @@ def two_way_logits(logits: Tensor) -> Tensor:
     return torch.stack([1 - p, p], 1).clamp(1e-7, 1 - 1e-7).logit()
 
 
-def hard_pixel_loss(two_way: Tensor, targets: Tensor, share: float = 0.4) -> Tensor:
-    """Cross entropy of the hardest `share` of each mask's pixels: `(P, 2, x), (P, x) 0 or 1 -> (P,)`."""
+def hard_pixel_loss(two_way: Tensor, targets: Tensor, fraction: float = 0.4) -> Tensor:
+    """Cross entropy of the hardest `fraction` of each mask's pixels: `(P, 2, x), (P, x) 0 or 1 -> (P,)`."""
     loss = F.cross_entropy(two_way, targets.long(), reduction="none")
-    return loss.topk(max(1, int(share * loss.shape[-1])), dim=-1, sorted=False).values.mean(-1)
+    return loss.topk(max(1, int(fraction * loss.shape[-1])), dim=-1, sorted=False).values.mean(-1)
 
 
 def soft_iou_loss(two_way: Tensor, targets: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ CANDIDATES = 10  # queries whose IoUs with an object are added up
 
 @torch.no_grad()
 def sim_ota(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Which queries of an image learn from which of its objects.
+    """Match queries of an image with its objects.
 
     Args:
         logits: `(Q, K)` class logits.
@@ -40,7 +40,7 @@ def sim_ota(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> t
 
 
 def pair_costs(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """What it costs that query q stands for object m: `(Q, M)`; see `sim_ota` for the arguments."""
+    """Costs of query q standing for object m: `(Q, M)`; see `sim_ota` for the arguments."""
     inside_box, inside_square = near(boxes[:, None, :2], targets)
     cost = score_cost(logits)[:, labels] - GIOU * generalized_box_iou(to_corners(boxes), to_corners(targets))
     cost = cost + MISPLACED * ~(inside_box & inside_square)
@@ -49,7 +49,7 @@ def pair_costs(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -
 
 
 def near(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether points `(Q, 1, 2)` lie inside the boxes `(M, 4)`, and inside the squares at their centres: `(Q, M)`."""
+    """Membership of points `(Q, 1, 2)` in the boxes `(M, 4)` and in the squares at their centres: `(Q, M)` bool."""
     low, high = to_corners(targets).split(2, -1)
     centres = targets[:, :2]
     inside_box = (points > low) & (points < high)
@@ -58,7 +58,7 @@ def near(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dynamic_claims(cost: Tensor, ious: Tensor) -> Tensor:
-    """Which object claims which query: `(Q, M)` costs and IoUs to `(Q, M)` bool.
+    """Claims of objects on queries: `(Q, M)` costs and IoUs to `(Q, M)` bool.
 
     An object takes as many of its cheapest queries as its ten largest IoUs add up to, at least one. A query that
     several objects claim goes to the cheapest.

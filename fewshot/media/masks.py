@@ -1,4 +1,4 @@
-"""Masks of a user's own, from whatever holds them: where is the object in each frame?"""
+"""Masks of a user's own, from whatever holds them: the pixels of an object in each frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewshot.media.media import width_by_height
 from fewshot.media.reading import frame_files, open_picture
 
 MaskSource = Union[str, Path, np.ndarray, Tensor, Image.Image]
-VOID = 255  # label of a palette image where nobody knows (PASCAL VOC, DAVIS)
+VOID = 255  # label of void pixels in a palette image (PASCAL VOC, DAVIS)
 SHOWN = 8  # values that a message lists
 WHICH = "Support(image, mask, object_id=...), or image:mask#id in the shell"
 
@@ -31,7 +31,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Masks:
-    """`masks` `(T, H, W)` bool, True on the object; `ignore` alike, True where nobody knows, None: nowhere."""
+    """`masks` `(T, H, W)` bool, True on the object; `ignore` alike, True on void pixels, None: no void pixels."""
 
     masks: Tensor
     ignore: Tensor | None = None
@@ -42,7 +42,7 @@ def read_masks(source: MaskSource, name: str, object_id: int | None = None) -> M
 
     Args:
         source: bool, 0/1 or 0/255 as an array or tensor `(H, W)` or `(T, H, W)`, a PIL image, the path of an image
-            or of a folder with one for each frame. Palette images hold ids: 0 is background, 255 is not known.
+            or of a folder with one for each frame. Palette images hold ids: 0 is background, 255 is void.
         name: what messages call it.
         object_id: which id is meant; needed where there are several.
 

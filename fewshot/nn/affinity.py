@@ -86,7 +86,7 @@ class CrossModalAffinity(nn.Module):
                 conv.weight[rows, :, 1, 1] = weight
 
     def embed(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """Where queries and keys are compared: `(N, T, C, h, w)` and `(N, S, C, h, w)` to `similar` channels each."""
+        """Project levels `(N, T, C, h, w)` and `(N, S, C, h, w)` to the `similar` channels that are compared."""
         return (
             _per_frame(self.query.query, query)[:, :, : self.similar],
             _per_frame(self.support.key, support)[:, :, : self.similar],

@@ -52,7 +52,7 @@ class DeformableAttention(nn.Module):
         shapes: Sequence[tuple[int, int]],
         padding: Tensor | None = None,
     ) -> Tensor:
-        """What the queries find: `(n, q, C)`.
+        """Sample the memory around each query's reference: `(n, q, C)`.
 
         Args:
             query: `(n, q, C)`.
@@ -86,7 +86,7 @@ class DeformableAttention(nn.Module):
         return logits.softmax(-1).unflatten(-1, (self.levels, self.points))
 
     def locations(self, query: Tensor, references: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-        """Where is looked, in 0..1 of each level: `(n, q, heads, L, P, 2)`.
+        """Sampling points in 0..1 of each level: `(n, q, heads, L, P, 2)`.
 
         Offsets count cells from a reference point, and half box sizes / `points` from a reference box.
         """

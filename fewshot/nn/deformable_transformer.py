@@ -23,13 +23,15 @@ from fewshot.nn.recompute import run
 
 @dataclass(frozen=True)
 class Decoded:
-    """Attributes:
-    memory: the encoded levels, each `(n, C, h, w)`.
-    states: `(D, n, Q, C)` queries after each decoder layer.
-    boxes: `(D, n, Q, 4)` refined boxes cx, cy, w, h in 0..1 of the unpadded frame. Their values are the references
-        of the next layer, which are cut off from the gradient.
-    references: of each layer, what its boxes are refined from, `(n, Q, 2 or 4)`, with its gradient.
-    proposals: where the queries were taken from, for schemes that take them from the memory.
+    """Output of the transformer.
+
+    Attributes:
+        memory: the encoded levels, each `(n, C, h, w)`.
+        states: `(D, n, Q, C)` queries after each decoder layer.
+        boxes: `(D, n, Q, 4)` refined boxes cx, cy, w, h in 0..1 of the unpadded frame. Their values are the references
+            of the next layer, which are cut off from the gradient.
+        references: of each layer, the points or boxes `(n, Q, 2 or 4)` from which its boxes are refined, with gradient.
+        proposals: boxes of the tokens, for schemes that take their queries from the memory.
     """
 
     memory: tuple[Tensor, ...]
@@ -161,10 +163,10 @@ class DeformableTransformer(nn.Module):
         """All levels as one sequence, encoded: `(n, s, C)`."""
         x = torch.cat([level.flatten(2) for level in levels], -1).transpose(1, 2)
         placed = [p.flatten(2).transpose(1, 2) + e for p, e in zip(positions, self.level_embed, strict=True)]
-        places = torch.cat(placed, 1)
+        embedded = torch.cat(placed, 1)
         references = pixel_references(shapes, ratios)
         for layer in self.encoder:
-            x = run(layer, x, places, references, shapes, padding, checkpointing=self.checkpointing)
+            x = run(layer, x, embedded, references, shapes, padding, checkpointing=self.checkpointing)
         return x
 
     def decode(self, encoded: Encoded, start: Start) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:

@@ -43,10 +43,10 @@ class VisionLanguageBlock(nn.Module):
         """
         t, _, h, w = x.shape[1:]
         tokens = rearrange(x, "n t c h w -> n (t h w) c")
-        places = rearrange(positions[:, None].expand_as(x), "n t c h w -> n (t h w) c")
+        codes = rearrange(positions[:, None].expand_as(x), "n t c h w -> n (t h w) c")
         tokens = self.norm1(tokens + self.dropout(self.look_around(x, positions, padding)))
         keys = words.features + words.positions
-        read = self.word_attention(tokens + places, keys, words.features, words.padding)
+        read = self.word_attention(tokens + codes, keys, words.features, words.padding)
         tokens = self.norm2(tokens + self.dropout(read))
         tokens = self.norm3(tokens + self.dropout(self.feedforward(tokens)))
         return rearrange(tokens, "n (t h w) c -> n t c h w", t=t, h=h, w=w)

@@ -1,4 +1,4 @@
-"""What a system returns: `Prediction` and `Losses`.
+"""Outputs of a system: `Prediction` and `Losses`.
 
 Legend: N query clips, T frames, Q candidate masks per frame, (h, w) mask resolution.
 """
@@ -6,13 +6,9 @@ Legend: N query clips, T frames, Q candidate masks per frame, (h, w) mask resolu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

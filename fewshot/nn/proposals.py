@@ -1,7 +1,7 @@
 """Queries that are taken from the encoded image: the two-stage scheme of Deformable DETR, with learned content.
 
-Zhu et al., Deformable DETR, ICLR 2021, section 4.2 and appendix A.4; the "mixed selection" of places from the image and
-content from a learned table is that of DINO (Zhang et al., ICLR 2023, section 3.4).
+Zhu et al., Deformable DETR, ICLR 2021, section 4.2 and appendix A.4; the "mixed selection" of positions from the
+image and content from a learned table is that of DINO (Zhang et al., ICLR 2023, section 3.4).
 Legend: n frames, s tokens of all levels, Q queries, C channels, K classes.
 """
 
@@ -23,8 +23,8 @@ MARGIN = 0.01  # boxes nearer than this to 0 or 1 on any coordinate are not prop
 class ProposalQueries(QueryScheme):
     """The `num_queries` tokens with the highest objectness become queries.
 
-    Places and reference boxes come from the tokens' boxes, cut off from the gradient; the content is learned and bound
-    to the rank: the best proposal always gets the first row.
+    Positions and reference boxes come from the tokens' boxes, cut off from the gradient; the content is learned and
+    bound to the rank: the best proposal always gets the first row.
     """
 
     small_boxes = False
@@ -43,7 +43,7 @@ class ProposalQueries(QueryScheme):
         nn.init.zeros_(self.box_head.linears[-1].bias)
 
     def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
-        """Content, boxes `(n, Q, 4)`, places and proposals from the encoded tokens; a sentence has no effect.
+        """Content, boxes `(n, Q, 4)`, positions and proposals from the encoded tokens; a sentence has no effect.
 
         Raises:
             ValueError: there are fewer tokens than queries.
@@ -54,8 +54,8 @@ class ProposalQueries(QueryScheme):
         index = proposals.chosen[..., None].expand(-1, -1, 4)
         references = proposals.boxes.gather(1, index).detach().sigmoid()
         content = self.content.weight.expand(len(references), -1, -1)
-        places = self.place_norm(self.place(sine_box(references, content.shape[-1] // 2, y_first=False)))
-        return Start(content, references, places[..., : content.shape[-1]], proposals)
+        positions = self.place_norm(self.place(sine_box(references, content.shape[-1] // 2, y_first=False)))
+        return Start(content, references, positions[..., : content.shape[-1]], proposals)
 
     def propose(self, encoded: Encoded) -> Proposals:
         """A class logit and a box for every token, and the best `num_queries` of them."""

@@ -31,7 +31,7 @@ def scale_references(references: Tensor, ratios: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder leaves, for a query scheme to look at.
+    """Output of the encoder, for a query scheme to look at.
 
     Attributes:
         tokens: `(n, s, C)` all levels, one after the other.
@@ -62,23 +62,23 @@ class Proposals:
 
 
 class Start(NamedTuple):
-    """How queries enter the decoder.
+    """Start of the queries: with this they enter the decoder.
 
     Attributes:
         content: `(n, Q, C)`.
         references: `(n, Q, 2)` points or `(n, Q, 4)` boxes in 0..1 of the unpadded frame.
-        places: `(n, Q, C)` query positions, where they are the same in every layer.
+        positions: `(n, Q, C)` query positions, where they are the same in every layer.
         proposals: where the queries were taken from, if from the encoded image.
     """
 
     content: Tensor
     references: Tensor
-    places: Tensor | None = None
+    positions: Tensor | None = None
     proposals: Proposals | None = None
 
 
 class QueryScheme(nn.Module, ABC):
-    """What the decoder asks of its queries.
+    """Interface between the decoder and its queries.
 
     Attributes:
         small_boxes: whether the first box head should start with small boxes; not where the references are boxes of
@@ -93,9 +93,9 @@ class QueryScheme(nn.Module, ABC):
 
     def positions(self, layer: int, content: Tensor, references: Tensor, start: Start) -> Tensor:
         """Query positions `(n, Q, C)` in decoder layer `layer`, for its content and references of every level."""
-        if start.places is None:
-            raise NotImplementedError(f"{type(self).__name__} gives no places at the start: it has to define positions")
-        return start.places
+        if start.positions is None:
+            raise NotImplementedError(f"{type(self).__name__} starts without positions: it has to define `positions`")
+        return start.positions
 
     def references(self, layer: int, references: Tensor, ratios: Tensor) -> Tensor:
         """References of every level for decoder layer `layer`: `(n, Q, L, 2 or 4)`."""
@@ -103,7 +103,7 @@ class QueryScheme(nn.Module, ABC):
 
 
 class TextQueries(QueryScheme):
-    """Queries that start as the sentence (ReferFormer, Wu et al. 2022): one content, `num_queries` learned places."""
+    """Queries that start as the sentence (ReferFormer, Wu et al. 2022): one content, `num_queries` learned codes."""
 
     def __init__(self, num_queries: int, dim: int) -> None:
         super().__init__()
@@ -113,14 +113,14 @@ class TextQueries(QueryScheme):
         nn.init.zeros_(self.reference_points.bias)
 
     def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
-        """Content `(n, Q, C)`, the sentence `Q` times, reference points `(n, Q, 2)`, and the learned places."""
+        """Content `(n, Q, C)`, the sentence `Q` times, reference points `(n, Q, 2)`, and the learned codes."""
         if sentence is None:
             raise ValueError("text queries start as the sentence, and there is none")
         n, count = sentence.shape[0], self.places.num_embeddings
         with torch.autocast(sentence.device.type, enabled=False):  # coordinates stay in float32
             points = self.reference_points(self.places.weight).sigmoid()
-        places = self.places.weight.expand(n, -1, -1)
-        return Start(sentence[:, None].expand(-1, count, -1), points.expand(n, -1, -1), places)
+        positions = self.places.weight.expand(n, -1, -1)
+        return Start(sentence[:, None].expand(-1, count, -1), points.expand(n, -1, -1), positions)
 
 
 class AnchorQueries(QueryScheme):

@@ -220,7 +220,7 @@ def bert(config: dict[str, Any] | None = None) -> BertModel:
 
 
 def check_tokenizer_files(folder: Path, model: str) -> None:
-    """Whether a folder holds the tokenizer of `model`.
+    """Check that a folder holds the tokenizer of `model`.
 
     Raises:
         FileNotFoundError: if not, saying which files are needed.
@@ -259,7 +259,7 @@ def bert_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 def has_weights(folder: str | Path) -> bool:
-    """Whether a folder of transformers' holds weights."""
+    """Presence of weights in a folder of transformers'."""
     return any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
 
 

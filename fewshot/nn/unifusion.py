@@ -23,7 +23,7 @@ OPEN_GATE = 1.0  # the gate of a module that does not start as the identity
 
 @dataclass(frozen=True)
 class FusionReference:
-    """What image tokens can read from a reference. For words, keys and values are the same.
+    """Tokens of a reference for the image to read. For words, keys and values are the same.
 
     Attributes:
         keys: `(B, S, C)` what is compared with the image.
@@ -97,7 +97,7 @@ class UniFusion(nn.Module):
         return tokens
 
     def delta(self, query: Tensor, reference: FusionReference) -> Tensor:
-        """What queries `(B, heads, L, d)` take from a reference: `(B, L, C)`."""
+        """Attend from queries `(B, heads, L, d)` to a reference: `(B, L, C)`."""
         key, value = self._heads(self.key(self.norm_keys(reference.keys))), self._heads(self.value(reference.values))
         dropout = self.dropout if self.training else 0.0
         read = attention(query, key, value, reference.padding, dropout=dropout, bf16=self.bf16)

@@ -85,7 +85,7 @@ class System(nn.Module):
 
     @property
     def has_warmup(self) -> bool:
-        """Whether the system has warm-up losses."""
+        """True where the system has warm-up losses."""
         return type(self).warmup_losses is not System.warmup_losses
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -65,5 +65,5 @@ class SystemSpec:
     official: Mapping[str, Any] = field(default_factory=dict)
 
     def rule_of(self, system: System) -> InputRule:
-        """How users' pictures become input of this instance."""
+        """Rule by which users' pictures become input of this instance."""
         return self.input_rule if isinstance(self.input_rule, InputRule) else self.input_rule(system)

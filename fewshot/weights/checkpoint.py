@@ -132,7 +132,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies."""
+        """Path of the checkpoint of `step`."""
         return self.folder / f"step_{step:08d}.pt"
 
     def paths(self) -> list[Path]:

@@ -61,7 +61,7 @@ def read_converted(path: Path, system: str) -> dict[str, Tensor]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a converted folder: `system` (its name), `config` (its settings) and `input` (its input rule)."""
+    """Content of a converted folder's `config.json`: `system` (a name), `config` (settings) and `input` (a rule)."""
     file = folder / CONFIG
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: a converted folder holds {WEIGHTS} and {CONFIG}")

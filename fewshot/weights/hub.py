@@ -19,7 +19,7 @@ FILES = ("model.safetensors", "config.json", f"{TOKENIZER}/*")
 
 
 def is_hub_name(name: str | Path) -> bool:
-    """Whether a name that is no path here can be meant for the Hub: `user/name`, and no folder `user` is here."""
+    """True for a name that can be meant for the Hub: `user/name`, no path here, and no folder `user` is here."""
     parts = str(name).split("/")
     plain = isinstance(name, str) and len(parts) == 2 and all(part.strip(".~") for part in parts)
     return plain and not Path(parts[0]).exists()

@@ -39,17 +39,17 @@ class KeyTable:
         return [name] if alias is None else [name, alias]
 
     def is_alias(self, official: str) -> bool:
-        """Whether the key only repeats another one."""
+        """True where the key only repeats another one."""
         return _translate(official, self.aliases) is not None
 
     def reason_to_ignore(self, official: str) -> str | None:
-        """Why an official tensor has no counterpart here; None if it has one or is unknown."""
+        """Reason for which an official tensor has no counterpart here; None if it has one or is unknown."""
         return next((reason for pattern, reason in self.ignored if re.search(pattern, official)), None)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one file is read: what it is in words, its table, and prefixes of our tensors that it may lack."""
+    """Plan for reading one file: its kind in words, its table, and prefixes of our tensors that it may lack."""
 
     kind: str
     table: KeyTable
@@ -68,7 +68,7 @@ def _translate(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of the tensors of a file, and of the tensors of the system.
+    """Account of the tensors of a file, and of the tensors of the system.
 
     Attributes:
         source: the file.

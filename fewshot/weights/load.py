@@ -20,9 +20,11 @@ class Named(Protocol):
 
     name: str
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
 
-    def load_state_dict(self, tensors: Mapping[str, Tensor], strict: bool = True) -> Any: ...
+    def load_state_dict(self, tensors: Mapping[str, Tensor], strict: bool = True) -> Any:
+        """Copy tensors into the network."""
 
 
 def load_weights(system: Named, path: str | Path, plan_of: PlanOf | None = None) -> WeightsReport:

@@ -116,7 +116,7 @@ def _clip(inputs: dict[str, Any], side: str, masks: Tensor | None) -> ClipBatch:
 def recorded(model: CMA) -> Iterator[dict[str, list[Any]]]:
     """Outputs of the model's parts, in the order of their calls."""
     parts: dict[str, nn.Module] = {
-        "see": model.backbone,
+        "maps": model.backbone,
         "text": model.text,
         "words": model.text_projection,
         "related": model.affinity,
@@ -148,15 +148,18 @@ def run_model(model: CMA, support: ClipBatch, query: ClipBatch) -> tuple[Predict
         prediction = model(query, state)
         got.update(_text(calls, "query"))
         got.update(_query_path(model, calls, query))
-    maps = calls["see"][0]
+    maps = calls["maps"][0]
     words = calls["words"][0]
     with torch.no_grad():
         got.update(_levels("query", maps, model.fused_levels(maps[1:], words), query))
         # the model encodes only the frames that count; the reference holds all of them
-        all_maps = model.see(support.frames)
+        all_maps = model.encode_frames(support.frames)
         got.update(
             _levels(
-                "support", all_maps, model.fused_levels(all_maps[1:], model.read(support.expressions), True), support
+                "support",
+                all_maps,
+                model.fused_levels(all_maps[1:], model.encode_text(support.expressions), True),
+                support,
             )
         )
     got.update(_outputs(model, prediction, query))

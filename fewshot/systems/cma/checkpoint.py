@@ -85,7 +85,7 @@ def plan_of(official: Mapping[str, Tensor], system: CMA) -> Plan:
 
 
 def plan(official: Mapping[str, Tensor], variant: str) -> Plan:
-    """How a file with these tensors is read into a CMA of this variant.
+    """Plan for reading a file with these tensors into a CMA of this variant.
 
     ReferFormer's image-pretrained models, from which the official training starts, have the same families of keys
     without the support branch. Their score heads are dropped, and so are their query places and reference points

@@ -146,7 +146,7 @@ class CMA(System):
         """Fused support levels and masks of `(B * K)` support clips; only frames that have an effect are encoded."""
         supports = require_supports(supports, self.name)
         frames, masks = frames_that_count(supports, self.variant, self.support_frames)
-        levels = self.fused_levels(self.see(frames)[1:], self.read(supports.expressions), support=True)
+        levels = self.fused_levels(self.encode_frames(frames)[1:], self.encode_text(supports.expressions), support=True)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
         extents, firsts = own_extents(supports), range(0, len(masks), shots)
         return CMAState(
@@ -157,21 +157,21 @@ class CMA(System):
 
     def forward(self, queries: ClipBatch, state: CMAState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`."""
-        maps = self.see(queries.frames)  # strides 4, 8, 16, 32: (N*T, C_i, h_i, w_i)
-        words = self.read(queries.expressions)
+        maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (N*T, C_i, h_i, w_i)
+        words = self.encode_text(queries.expressions)
         fused = self.fused_levels(maps[1:], words)  # strides 8 to 64: (N, T, C, h, w)
-        related = self.relate(fused, state)
+        related = self.apply_affinity(fused, state)
         paddings = [resize_padding(queries.padding, _size(x)) for x in (maps[0], *fused)]  # (N, h, w)
-        places = [sine_2d(p, fused[0].shape[2]) for p in paddings]  # (N, C, h, w)
+        positions = [sine_2d(p, fused[0].shape[2]) for p in paddings]  # (N, C, h, w)
         t = queries.frames.shape[1]
         decoded = self.transformer(
             [x.flatten(0, 1) for x in related],
             [p.repeat_interleave(t, 0) for p in paddings[1:]],
-            [p.repeat_interleave(t, 0) for p in places[1:]],
+            [p.repeat_interleave(t, 0) for p in positions[1:]],
             words.sentence.repeat_interleave(t, 0),
         )
         pyramid = [maps[0], *decoded.memory[:3]]  # the raw feature at stride 4, the memory below; stride 64 ends here
-        features = self.pixel_decoder(pyramid, paddings[:LEVELS], places[:LEVELS], words)
+        features = self.pixel_decoder(pyramid, paddings[:LEVELS], positions[:LEVELS], words)
         sizes = queries.sizes.repeat_interleave(t, 0)
         layers = self.predict(decoded.states, decoded.boxes, features, sizes, clips=len(queries))
         return Prediction(
@@ -184,11 +184,11 @@ class CMA(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
-    def see(self, frames: Tensor) -> list[Tensor]:
+    def encode_frames(self, frames: Tensor) -> list[Tensor]:
         """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(N*T, C_i, h_i, w_i)`."""
         return self.backbone(frames.flatten(0, 1))
 
-    def read(self, expressions: Sequence[str | None]) -> Words:
+    def encode_text(self, expressions: Sequence[str | None]) -> Words:
         """Words of `N` expressions; a missing one reads as the empty text."""
         return self.text_projection(*self.text(expressions))
 
@@ -208,7 +208,7 @@ class CMA(System):
             fused.append(rearrange(self.fusion(tokens, words), "n (t h w) c -> n t c h w", h=h, w=w))
         return fused
 
-    def relate(self, levels: Sequence[Tensor], state: CMAState) -> list[Tensor]:
+    def apply_affinity(self, levels: Sequence[Tensor], state: CMAState) -> list[Tensor]:
         """Query levels `(N, T, C, h, w)` related to the supports, level by level with the same weights."""
         if len(state) != levels[0].shape[0]:
             raise ValueError(
@@ -234,7 +234,7 @@ class CMA(System):
     # ------------------------------------------------------------------------------------------------ training
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Optimiser groups as in the released training, with the affinity's convolutions unless `train_affinity` is off."""
+        """Optimiser groups as in the released training, and the affinity's convolutions if `train_affinity`."""
         rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr * self.text_lr, "offsets": lr}
         if self.train_affinity:
             rates["affinity"] = lr
@@ -257,7 +257,8 @@ class CMA(System):
         supports = require_supports(supports, self.name)
         clips = ((queries, False), (supports, True))
         query, support = (
-            self.fused_levels(self.see(x.frames)[1:], self.read(x.expressions), support=side)[0] for x, side in clips
+            self.fused_levels(self.encode_frames(x.frames)[1:], self.encode_text(x.expressions), support=side)[0]
+            for x, side in clips
         )
         query, support = self.affinity.embed(query, support)
         return prototype_warmup(support, query, supports, queries, shots, num_frames)

@@ -1,4 +1,4 @@
-"""What CMA remembers of the supports, and how it is brought to the query's grid.
+"""State of the supports in CMA, and its way to the query's grid.
 
 Legend: B episodes, K shots, S support frames, C width, (h, w) support grid, (h', w') query grid.
 """

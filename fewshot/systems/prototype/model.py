@@ -25,7 +25,7 @@ from fewshot.systems.base import System, require_supports
 
 @dataclass(frozen=True)
 class PrototypeState:
-    """What is remembered of the references: per level `(B, 2, C)`, foreground and background prototype."""
+    """Prototypes of the references: per level `(B, 2, C)`, foreground and background."""
 
     pairs: tuple[Tensor, ...]
 

@@ -62,7 +62,7 @@ def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
 
 
 def build_value_encoder(config: UniRefConfig) -> nn.Module | None:
-    """What encodes the masked references of UniRef++; None: it takes none."""
+    """Encoder of the masked references of UniRef++; None: it takes none."""
     builders: dict[str, Callable[[], nn.Module | None]] = {
         "resnet18": lambda: ValueEncoder(config.hidden_dim),
         "tiny": lambda: TinyValueEncoder(config.hidden_dim),

@@ -105,7 +105,7 @@ PARTS = {  # what a file or a system may be without: attribute, prefixes of offi
 
 
 def plan(official: Mapping[str, Tensor], system: UniRef) -> Plan:
-    """How a file with these tensors is read into this system.
+    """Plan for reading a file with these tensors into this system.
 
     Parts that the file lacks (Objects365 files have no text encoder, value encoder and fusion; those of the first image
     stage no value encoder) start from scratch; parts that the system lacks are ignored. Class heads for another number

@@ -1,4 +1,4 @@
-"""What UniRef says of query frames: the best candidate's mask, and all that its losses and its masks need.
+"""Output of UniRef for query frames: the best candidate's mask, and all that its losses and its masks need.
 
 Legend: n frames (N clips of T), D decoder layers, Q queries, K classes, C width, s tokens, (h, w) at stride 4.
 """
@@ -25,7 +25,7 @@ class Detection(Prediction):
     Attributes:
         class_logits: `(D, n, Q, K)`.
         all_boxes: `(D, n, Q, 4)` cx, cy, w, h as fractions of the unpadded frame.
-        references: `(D, n, Q, 4)` boxes that entered each decoder layer, same units.
+        anchor_boxes: `(D, n, Q, 4)` boxes that entered each decoder layer, same units.
         states: `(D, n, Q, C)` queries after each decoder layer.
         mask_features: `(n, channels, h, w)`.
         frame_sizes: `(n, 2)` unpadded height and width of each frame, in pixels.
@@ -38,7 +38,7 @@ class Detection(Prediction):
     tracked: bool = False
     class_logits: Tensor
     all_boxes: Tensor
-    references: Tensor
+    anchor_boxes: Tensor
     states: Tensor
     mask_features: Tensor
     frame_sizes: Tensor

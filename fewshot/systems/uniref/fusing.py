@@ -1,4 +1,4 @@
-"""What both models of UniRef++ do with references: read the words, and fuse features with words and masks.
+"""References in both models of UniRef++: encode the words, and fuse features with words and masks.
 
 Legend: N clips, T frames, n = N * T, C width; a level is a map of features `(n, C, h, w)`.
 """
@@ -33,7 +33,7 @@ def all_or_none(expressions: Sequence[str | None]) -> list[str] | None:
     return found
 
 
-def read_words(
+def encode_words(
     expressions: Sequence[str | None], text: TextEncoder | None, projection: nn.Module | None, model: str
 ) -> Words | None:
     """Words of `N` expressions; None where no clip has one.

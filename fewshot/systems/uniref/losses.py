@@ -169,6 +169,6 @@ def mask_terms(logits: Tensor, truth: Tensor, auxiliary: bool) -> dict[str, Tens
 
 
 def _of_pairs(parts: Sequence[Tensor], pairs: Pairs) -> Tensor:
-    """What belongs to the object of each pair, from `(M, ...)` per image to `(P, ...)`."""
+    """Values of the object of each pair, from `(M, ...)` per image to `(P, ...)`."""
     starts = torch.tensor([0, *(len(part) for part in parts[:-1])], device=pairs[0].device).cumsum(0)
     return torch.cat(list(parts))[starts[pairs[0]] + pairs[2]]

@@ -37,7 +37,7 @@ from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.systems.base import System, learning_groups
 from fewshot.systems.uniref.detection import Detection, best_queries
-from fewshot.systems.uniref.fusing import all_or_none, fuse_level, read_words
+from fewshot.systems.uniref.fusing import all_or_none, encode_words, fuse_level
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.start import reference_warmup, start_as_readout
 from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
@@ -194,12 +194,12 @@ class UniRef(System):
                 "expressions, or build it with one"
             )
         masks = padded_masks(supports).flatten(0, 1)
-        keys = self.project(self.see(supports.frames))
+        keys = self.project(self.encode_frames(supports.frames))
         values = self.value_encoder(supports.frames.flatten(0, 1), masks, keys)
         paddings = frames_of(level_paddings(supports.padding, [_size(x) for x in keys]), supports.frames.shape[1])
-        references = len(supports) // shots
-        levels = (mask_reference(*level, references) for level in zip(keys, values, paddings, strict=True))
-        return UniRefState(tuple(levels), images=len(masks) // references)
+        episodes = len(supports) // shots
+        levels = (mask_reference(*level, episodes) for level in zip(keys, values, paddings, strict=True))
+        return UniRefState(tuple(levels), images=len(masks) // episodes)
 
     def forward(self, queries: ClipBatch, state: UniRefState | None) -> Detection:
         """Find the object of each of `N` query clips, by its expression, by its reference in `state`, or by both.
@@ -212,12 +212,12 @@ class UniRef(System):
         """
         check_references(state, len(queries))
         t = queries.frames.shape[1]
-        maps = self.see(queries.frames)  # strides 4, 8, 16, 32: (n, C_i, h_i, w_i)
+        maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (n, C_i, h_i, w_i)
         levels = self.project(maps)  # strides 8 to 64: (n, C, h, w)
         paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
-        places = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
-        fused = self.fuse(levels, self.read(queries.expressions), state, len(queries))
-        decoded = self.transformer(fused, frames_of(paddings, t), frames_of(places, t), None)
+        positions = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
+        fused = self.fuse(levels, self.encode_text(queries.expressions), state, len(queries))
+        decoded = self.transformer(fused, frames_of(paddings, t), frames_of(positions, t), None)
         features = self.pixel_decoder(maps[0], decoded.memory[:3])
         return self.detection(decoded, features, queries)
 
@@ -241,7 +241,7 @@ class UniRef(System):
         return losses if num_frames is None else losses.times(visible_frames(queries) / num_frames)
 
     def _weak_masks(self, queries: ClipBatch, stride: int) -> WeakMasks | None:
-        """What replaces masks in the losses of this batch, where masks are learnt from boxes."""
+        """Substitute for masks in the losses of this batch; None where masks are learnt from masks."""
         if not self.box_supervision:
             return None
         if not queries.instances:
@@ -254,7 +254,7 @@ class UniRef(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
-    def see(self, frames: Tensor) -> list[Tensor]:
+    def encode_frames(self, frames: Tensor) -> list[Tensor]:
         """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(n, C_i, h_i, w_i)`."""
         return self.backbone(frames.flatten(0, 1))
 
@@ -262,9 +262,9 @@ class UniRef(System):
         """Backbone features to the four levels `(n, C, h, w)`, before any fusion."""
         return self.level_projection(maps[1:])
 
-    def read(self, expressions: Sequence[str | None]) -> Words | None:
+    def encode_text(self, expressions: Sequence[str | None]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
-        return read_words(expressions, self.text, self.text_projection, "UniRef")
+        return encode_words(expressions, self.text, self.text_projection, "UniRef")
 
     def fuse(
         self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, clips: int
@@ -283,9 +283,9 @@ class UniRef(System):
         logits = torch.stack([head(x) for head, x in zip(self.score_heads, decoded.states, strict=True)])
         winner = best_queries(logits[-1])
         frames = torch.arange(len(winner), device=winner.device)
-        references, sizes = torch.stack(decoded.references), queries.sizes.repeat_interleave(t, 0)
+        anchor_boxes, sizes = torch.stack(decoded.references), queries.sizes.repeat_interleave(t, 0)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
-            mask = self._masks(features, decoded.states[-1], references[-1], sizes, frames, winner, self.mask_stride)
+            mask = self._masks(features, decoded.states[-1], anchor_boxes[-1], sizes, frames, winner, self.mask_stride)
         scores, boxes = logits[-1].max(-1).values[frames, winner], decoded.boxes[-1][frames, winner]
         return Detection(
             masks=mask.unflatten(0, (clips, t))[:, :, None],
@@ -294,7 +294,7 @@ class UniRef(System):
             stride=self.mask_stride,
             class_logits=logits,
             all_boxes=decoded.boxes,
-            references=references,
+            anchor_boxes=anchor_boxes,
             states=decoded.states,
             mask_features=features,
             frame_sizes=sizes,
@@ -315,7 +315,7 @@ class UniRef(System):
             frame_index: `(M,)` which of the `n` frames; query_index: `(M,)` which of its queries.
             stride: network pixels per mask cell, 4 or 1; None: `detection.stride`.
         """
-        at, state = detection.references[layer], detection.states[layer]
+        at, state = detection.anchor_boxes[layer], detection.states[layer]
         stride = stride or detection.stride
         return self._masks(detection.mask_features, state, at, detection.frame_sizes, frame_index, query_index, stride)
 
@@ -341,7 +341,7 @@ class UniRef(System):
         """Losses of two simple read-outs of the supports at strides 8 and 16, see `reference_warmup`."""
         if supports is None or self.fusion is None:
             raise ValueError("the warm-up needs supports, and these episodes have none: train with warmup=none")
-        support, query = (self.project(self.see(x.frames))[:WARMUP_LEVELS] for x in (supports, queries))
+        support, query = (self.project(self.encode_frames(x.frames))[:WARMUP_LEVELS] for x in (supports, queries))
         return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames)
 
 

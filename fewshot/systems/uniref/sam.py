@@ -27,7 +27,7 @@ from fewshot.nn.sam import SAM
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import UniFusion
 from fewshot.systems.base import System, learning_groups
-from fewshot.systems.uniref.fusing import fuse_level, read_words
+from fewshot.systems.uniref.fusing import encode_words, fuse_level
 from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
 
 MASK_WEIGHT, DICE_WEIGHT = 2.0, 0.5
@@ -142,12 +142,12 @@ class UniRefSAM(System):
             )
         images = self.sam.padded(supports.frames.flatten(0, 1))
         masks = self.sam.padded(padded_masks(supports).flatten(0, 1))
-        keys = self.see(images)
+        keys = self.encode_frames(images)
         values = self.value_encoder(images, masks, keys)
         sizes = supports.sizes.repeat_interleave(supports.frames.shape[1], 0)
-        references = len(supports) // shots
-        level = mask_reference(keys, values, reference_padding(sizes, keys.shape[-1]), references)
-        return UniRefState((level,), images=len(images) // references)
+        episodes = len(supports) // shots
+        level = mask_reference(keys, values, reference_padding(sizes, keys.shape[-1]), episodes)
+        return UniRefState((level,), images=len(images) // episodes)
 
     def forward(self, queries: ClipBatch, state: UniRefState | None) -> SAMPrediction:
         """Segment the object of each of `N` query clips, by its expression, by its reference in `state`, or by both.
@@ -159,7 +159,7 @@ class UniRefSAM(System):
                 text encoder, there are more query clips than references, or the frames are too large.
         """
         check_references(state, len(queries))
-        words = self.read(queries.expressions)
+        words = self.encode_text(queries.expressions)
         if words is not None:
             sentence = words.sentence
         elif state is not None:
@@ -167,7 +167,7 @@ class UniRefSAM(System):
         else:
             raise ValueError("UniRefSAM segments what is referred to: give the clips expressions, supports, or both")
         t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
-        features = self.see(self.sam.padded(queries.frames.flatten(0, 1)))
+        features = self.encode_frames(self.sam.padded(queries.frames.flatten(0, 1)))
         fused = self.fuse(features, words, state, len(queries))
         prompts = repeat(sentence, "n c -> (n t) c", t=t)
         low, quality = self.sam.decode(fused, prompts)
@@ -207,14 +207,14 @@ class UniRefSAM(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
-    def see(self, images: Tensor) -> Tensor:
+    def encode_frames(self, images: Tensor) -> Tensor:
         """Images `(n, 3, side, side)` to SAM's features `(n, C, g, g)`, without gradient: the encoder is frozen."""
         with torch.no_grad():
             return self.sam.encode(images)
 
-    def read(self, expressions: tuple[str | None, ...]) -> Words | None:
+    def encode_text(self, expressions: tuple[str | None, ...]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
-        return read_words(expressions, self.text, self.text_projection, "UniRefSAM")
+        return encode_words(expressions, self.text, self.text_projection, "UniRefSAM")
 
     def fuse(self, features: Tensor, words: Words | None, state: UniRefState | None, clips: int) -> Tensor:
         """Features `(n, C, g, g)` that know the reference of their clip."""

@@ -79,7 +79,7 @@ PARTS = {  # what a system may be without: attribute, prefixes of official tenso
 
 
 def plan(official: Mapping[str, Tensor], system: UniRefSAM) -> Plan:
-    """How a file with these tensors is read into this system.
+    """Plan for reading a file with these tensors into this system.
 
     A file of SAM itself fills SAM alone. Parts that the system lacks are ignored.
     """

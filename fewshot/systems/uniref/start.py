@@ -1,4 +1,4 @@
-"""How UniRef++ starts where it is trained from scratch on few images: as a read-out of the supports' masks.
+"""Start of UniRef++ where it is trained from scratch on few images: as a read-out of the supports' masks.
 
 The published initialisation makes the fusion the identity and the masks random, which a detector can afford that sees
 millions of images. The function computed is the same; only where it begins differs. With supports whose value encoder
@@ -93,10 +93,10 @@ def retrieved_masks(
     Args:
         keys: `(B * K * S, C, h', w')` support frames; tokens: `(N * T, C, h, w)` query frames; `clips` is N.
     """
-    size, references = (keys.shape[-2], keys.shape[-1]), len(supports) // shots
+    size, episodes = (keys.shape[-2], keys.shape[-1]), len(supports) // shots
     share = F.adaptive_avg_pool2d(padded_masks(supports).flatten(0, 1)[:, None], size)
     padding = resize_padding(supports.padding, size).repeat_interleave(supports.frames.shape[1], 0)
-    held = [rearrange(x, "(b f) c h w -> b (f h w) c", b=references) for x in (keys, share, padding[:, None])]
-    keys, share, padding = (x.repeat_interleave(clips // references, 0) for x in held)
+    held = [rearrange(x, "(b f) c h w -> b (f h w) c", b=episodes) for x in (keys, share, padding[:, None])]
+    keys, share, padding = (x.repeat_interleave(clips // episodes, 0) for x in held)
     read = fusion.retrieve(rearrange(tokens, "(n t) c h w -> n (t h w) c", n=clips), keys, share, padding[..., 0])
     return rearrange(read, "n (t h w) 1 -> n t h w", h=tokens.shape[-2], w=tokens.shape[-1])

@@ -1,6 +1,6 @@
-"""What UniRef remembers of the supports: keys and values of every level, as one sequence of tokens per episode.
+"""State of the supports in UniRef: keys and values of every level, as one sequence of tokens per episode.
 
-Legend: B references, S tokens of all support frames of a level, C width.
+Legend: B episodes, S tokens of all support frames of a level, C width.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class UniRefState:
         return UniRefState(levels, images)
 
 
-def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, references: int) -> FusionReference:
+def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, episodes: int) -> FusionReference:
     """Support frames of one level as references: the frames of a reference become one sequence of tokens.
 
     The embedding is the mean of the keys over the unpadded frame, object or not; over several frames, the mean of
@@ -71,18 +71,23 @@ def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, references: in
 
     Args:
         keys, values: `(B * frames, C, h, w)`; padding: `(B * frames, h, w)` bool.
+        episodes: B.
     """
     there = (~padding)[:, None].to(keys.dtype)
     means = (keys * there).sum((2, 3)) / there.sum((2, 3)).clamp(min=1)
     return FusionReference(
-        rearrange(keys, "(b f) c h w -> b (f h w) c", b=references),
-        rearrange(values, "(b f) c h w -> b (f h w) c", b=references),
-        rearrange(padding, "(b f) h w -> b (f h w)", b=references),
-        rearrange(means, "(b f) c -> b f c", b=references).mean(1),
+        rearrange(keys, "(b f) c h w -> b (f h w) c", b=episodes),
+        rearrange(values, "(b f) c h w -> b (f h w) c", b=episodes),
+        rearrange(padding, "(b f) h w -> b (f h w)", b=episodes),
+        rearrange(means, "(b f) c -> b f c", b=episodes).mean(1),
     )
 
 
 def check_references(state: UniRefState | None, clips: int) -> None:
-    """Whether there is a reference for each of `clips` query clips, or none at all."""
+    """Check that there is a reference for each of `clips` query clips, or none at all.
+
+    Raises:
+        ValueError: there are more, or fewer.
+    """
     if state is not None and len(state) != clips:
         raise ValueError(f"{clips} query clips for {len(state)} references: repeat the state for each expression")

@@ -1,4 +1,4 @@
-"""What the queries of an image are held against: the objects of each frame, taken from a batch of query clips.
+"""Targets of the queries of an image: the objects of each frame, taken from a batch of query clips.
 
 Legend: N clips, T frames, M objects of a frame, (H, W) padded network size.
 """
@@ -39,7 +39,7 @@ def targets_of(queries: ClipBatch) -> list[ImageTargets]:
     """Targets of the `N * T` frames, clip by clip: the one object of class 0, nothing in frames that do not show it.
 
     Where the images carry `instances`, these are the targets. Boxes are those of the masks, right and bottom edge
-    included, where there are masks. Pixels that nobody knows count as background.
+    included, where there are masks. Void pixels count as background.
 
     Raises:
         ValueError: if a clip carries no masks, or masks of another size than its frames.

@@ -21,7 +21,7 @@ BOTTOM = 10  # lowest rows of the image on disk that say nothing of colours: man
 
 @dataclass(frozen=True)
 class WeakMasks:
-    """What takes the place of masks where only boxes are known.
+    """Substitute for masks where only boxes are known.
 
     Attributes:
         similarity: `(n, 8, h, w)`, see `colour_similarity`.

@@ -58,15 +58,15 @@ def test_queries_are_the_best_tokens_in_order() -> None:
     torch.manual_seed(0)
     queries, tokens = ProposalQueries(3, 16), encoded()
     start = queries.start(None, tokens)
-    assert start.proposals is not None and start.places is not None
+    assert start.proposals is not None and start.positions is not None
     logits = start.proposals.logits[0, :, 0]
     assert start.proposals.chosen[0].tolist() == sorted(range(30), key=lambda i: -logits[i].item())[:3]
     chosen = start.proposals.boxes[0, start.proposals.chosen[0]].sigmoid()
     torch.testing.assert_close(start.references[0], chosen)
-    assert not start.references.requires_grad and start.places.shape == (1, 3, 16)
+    assert not start.references.requires_grad and start.positions.shape == (1, 3, 16)
     assert torch.equal(start.content[0], queries.content.weight)  # by rank, whatever the tokens are
     code = queries.place_norm(queries.place(sine_box(start.references, 8, y_first=False)))
-    torch.testing.assert_close(start.places, code[..., :16])
+    torch.testing.assert_close(start.positions, code[..., :16])
 
 
 def test_an_unusable_token_that_is_chosen_starts_as_the_whole_frame() -> None:

@@ -64,9 +64,9 @@ def test_anchors_of_the_first_layer() -> None:
 def test_text_queries_are_the_sentence() -> None:
     queries = TextQueries(3, 16)
     sentence = torch.randn(2, 16)
-    content, points, places, _ = queries.start(sentence)
+    content, points, positions, _ = queries.start(sentence)
     assert torch.equal(content[:, 2], sentence) and points.shape == (2, 3, 2)
-    assert places is not None and places.shape == (2, 3, 16)
+    assert positions is not None and positions.shape == (2, 3, 16)
 
 
 def test_inverse_sigmoid() -> None:
@@ -118,14 +118,14 @@ def test_padded_words_do_not_matter() -> None:
     block = VisionLanguageBlock(16, 4, 16, 0.0, reduction=1).eval()
     padding = torch.zeros(1, 3, 4, dtype=torch.bool)
     features = torch.randn(1, 4, 16)
-    x, places = torch.randn(1, 2, 16, 3, 4), sine_2d(padding, 16)
+    x, positions = torch.randn(1, 2, 16, 3, 4), sine_2d(padding, 16)
     ignored = torch.tensor([[False, False, True, True]])
     outs = []
     for value in (0.0, 5.0):
         words = Words(
             features.masked_fill(ignored[..., None], value), ignored, torch.zeros(1, 4, 16), torch.zeros(1, 16)
         )
-        outs.append(block(x, places, padding, words))
+        outs.append(block(x, positions, padding, words))
     torch.testing.assert_close(outs[0], outs[1])
 
 

@@ -127,7 +127,7 @@ def test_the_embedding_is_the_mean_of_the_unpadded_frame() -> None:
     model, supports = tiny_uniref(), padded(clips(1, frames=1), 96, 128)
     with torch.no_grad():
         level = model.encode_reference(supports, 1).levels[0]
-        keys = model.project(model.see(supports.frames))[0]
+        keys = model.project(model.encode_frames(supports.frames))[0]
     assert level.padding.view(12, 16)[:8, :8].sum() == 0 and level.padding.sum() == 12 * 16 - 64
     torch.testing.assert_close(level.embed, keys[:, :, :8, :8].mean((2, 3)))
 
@@ -300,7 +300,7 @@ def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
         model, queries = tiny_uniref(sizes=replace(SIZES, num_queries=85)).train(), clips(2, seed=2)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             found = model(queries, model.encode_reference(clips(2, frames=1, seed=1), 1))
-        exact = (found.masks, found.boxes, found.all_boxes, found.references, found.proposal_boxes)
+        exact = (found.masks, found.boxes, found.all_boxes, found.anchor_boxes, found.proposal_boxes)
         assert all(x is not None and x.dtype == torch.float32 for x in exact)
         losses = model.losses(in_float32(found), queries)
         losses.total.backward()
