@@ -1,10 +1,12 @@
 # Two commands do everything on a fresh machine: `make train` and `make test`.
 PYTHON ?= python3
+# An interpreter with torch>=2.11, torchvision, transformers>=5.17, einops, safetensors, scipy, numpy and pytest.
+GPU_PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 ARGS ?= group=1
 
-.PHONY: train test lint speed
+.PHONY: train test lint format speed gpu
 
 $(VENV)/.train: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,16 +21,26 @@ $(VENV)/.test: $(VENV)/.train
 train: $(VENV)/.train  ## set up, then meta-train on the embedded data and test on held-out classes
 	$(RUN) -m fewshot.meta_train $(ARGS)
 
-test: $(VENV)/.test  ## set up, then run every test
+test: $(VENV)/.test  ## set up, then ruff, mypy and every test
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 	$(RUN) -m pytest
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/.test
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
 
 speed: $(VENV)/.train  ## timings, as ratios within one run
-	$(RUN) -m benchmarks.speed.jf
-	$(RUN) -m benchmarks.speed.iou
+	$(RUN) -m experiments.speed.jf
+	$(RUN) -m experiments.speed.iou
 	$(RUN) -m experiments.speed.cma
 	$(RUN) -m experiments.speed.uniref
+
+gpu:  ## tests and timings on a CUDA device, in the environment of GPU_PYTHON; skipped with the reason without a device
+	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
+	$(GPU_PYTHON) -m experiments.speed.gpu

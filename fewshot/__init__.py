@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fewshot._origin import VERSION, refuse_shadowed
+
+refuse_shadowed()  # before anything is imported from a folder of the user's that bears one of our names
+
 if TYPE_CHECKING:
     from episodes.example import example_episode
     from fewshot.inference.model import Model, load, segment_episode
     from fewshot.inference.supports import Support
     from fewshot.media.pictures import save_episode_picture
 
-__version__ = "0.2.0"
+__version__ = VERSION
 __all__ = ["Model", "Support", "__version__", "example_episode", "load", "save_episode_picture", "segment_episode"]
 _HOMES = {
     "Model": "fewshot.inference.model",

@@ -18,10 +18,10 @@ PROGRAM = Program(
     schema=MetaTrainConfig,
     about=(
         "Meta-train a few-shot or referring segmenter on the training classes of a fold, then test it on the held-out "
-        "classes with its sanity probes. With nothing given: a small CMA on the embedded invented world, on a CPU."
+        "classes with its sanity probes. With nothing given: a small CMA on the synthetic world, on a CPU."
     ),
     examples=(
-        ("group=1", "the embedded default: fold 1 of the invented world, nothing downloaded"),
+        ("group=1", "the embedded default: fold 1 of the synthetic world, nothing downloaded"),
         ("-m group=1,2,3,4 seed=1", "the four folds, one after the other"),
         (
             "group=1 benchmark=mini_ref_ytvos data.root=<folder> system=cma system.text_weights=<folder> "

@@ -61,7 +61,7 @@ class CMATrainEpisodes:
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
-        return self.draw(index, random.Random(derive("official", self.source.name, self.group, self.seed, index)))
+        return self.draw(index, random.Random(derive("official", self.source.draws_as, self.group, self.seed, index)))
 
     def draw(self, index: int, draws: random.Random) -> EpisodeSpec:
         """Episode `index`, drawn from `draws` in the released code's order: query, support, then each clip."""

@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,10 @@ class ArrayCache:
         self.limit = limit
         self.used = 0
         self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of the content: in another process the cache starts empty."""
+        return {"limit": self.limit, "used": 0, "_arrays": OrderedDict()}
 
     def get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         """The array of `path`, from memory or from `read(path)`."""

@@ -22,6 +22,7 @@ from episodes.sources.base import Expression, Source
 from episodes.sources.files import ArrayCache, header_error, read_image
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 FRAME = "0"
@@ -56,6 +57,12 @@ class ImageSource(Source):
         self._arrays = ArrayCache(cache_frames)
         self._last: tuple[str, np.ndarray] | None = None
         self._errors: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening) -> ImageSource:
+        """Reader of the catalogue, for layouts that are told their folds."""
+        assert row.folds is not None  # the catalogue checks it
+        return cls(opening.folder, row.folds, cache=opening.cache, cache_frames=opening.cache_frames)
 
     @abstractmethod
     def list_images(self) -> dict[str, tuple[Path, Path]]:
@@ -203,7 +210,7 @@ class ImageSource(Source):
 
     def fingerprint(self) -> str:
         rows = [[image, sorted(self.classes_in(image).items())] for image in self.files]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _count(self, image: str) -> MaskCounts:
         try:

@@ -1,4 +1,4 @@
-"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the invented world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
+"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the synthetic world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from episodes.sources.index import Video, read_index
 from episodes.sources.video_files import VideoFiles
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 NAMES = ("mini-ref-youtube-vos", "Mini-Ref-YouTube-VOS", "mini-SAIL-VOS", "Mini-SAIL-VOS", "Mini-Ref-SAIL-VOS")
@@ -98,6 +99,19 @@ class MiniRefSource(VideoFiles):
         self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"  # SAIL-VOS has bitmaps
         self._by_class: dict[int, tuple[str, ...]] = self._sort_by_class()
 
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening, *, merge_objects: bool = False) -> MiniRefSource:
+        """Reader of the catalogue."""
+        assert row.folds is not None  # the catalogue checks it
+        return cls(
+            opening.folder,
+            row.folds,
+            cache_frames=opening.cache_frames,
+            merge_objects=merge_objects,
+            class_of_last_expression=opening.class_of_last_expression,
+            exchange_box_limits=opening.exchange_box_limits,
+        )
+
     def _sort_by_class(self) -> dict[int, tuple[str, ...]]:
         members: dict[int, list[str]] = {}
         for name, video in self.index.items():
@@ -143,7 +157,7 @@ class MiniRefSource(VideoFiles):
             [name, v.frames, [[e.id, e.text, e.object_id, e.class_id] for e in v.expressions]]
             for name, v in self.index.items()
         ]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _entry(self, video: str) -> Video:
         if video not in self.index:
@@ -155,6 +169,11 @@ class MiniRefSource(VideoFiles):
         return [
             f"folder {f} is missing: restore it, or remove the video from the lists" for f in folders if not f.is_dir()
         ]
+
+
+def open_sailvos(row: DataSet, opening: Opening) -> MiniRefSource:
+    """Reader of Mini-Ref-SAIL-VOS, whose masks have one object each."""
+    return MiniRefSource.open(row, opening, merge_objects=True)
 
 
 def _class_problems(source: MiniRefSource) -> list[str]:

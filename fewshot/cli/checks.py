@@ -8,9 +8,8 @@ from typing import Any
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from episodes.folds import FOLDS, IMAGE_BENCHMARKS
+from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
-from episodes.sources.tasks import TASKS
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
@@ -49,7 +48,7 @@ def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The benchmark with its group, its protocol and its folder."""
     check_group(config)
     check_protocol(config)
-    if not config.benchmark.name.startswith("invented") and config.data.root is None:
+    if not data_set(config.benchmark.name).generated and config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
         )
@@ -63,7 +62,7 @@ def check_device(device: str) -> None:
 
 def check_task(config: TaskTestConfig) -> None:
     """Keys of a task that depend on each other."""
-    task, known = config.task, TASKS[config.task.benchmark]
+    task, known = config.task, data_set(config.task.benchmark)
     if config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {task.benchmark} is read from a folder; give data.root=<folder>"
@@ -74,7 +73,7 @@ def check_task(config: TaskTestConfig) -> None:
         raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
-    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.task]
+    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
 
@@ -95,7 +94,7 @@ def check_value(key: Key, value: Any) -> None:
 
 def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The group must be a fold of the benchmark; testing also takes `all`."""
-    folds = FOLDS[config.benchmark.name]
+    folds = folds_of(config.benchmark.name)
     if isinstance(config, MetaTestConfig) and config.group == "all":
         return
     if not folds.classes:  # known when the data are opened
@@ -120,7 +119,7 @@ def check_number(group: int | str) -> None:
 def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
     """Protocols of images count pixels, those of videos measure J and F; and some things only videos have."""
     images = isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
-    of_images = config.benchmark.name in IMAGE_BENCHMARKS
+    of_images = data_set(config.benchmark.name).kind == "images"
     if images != of_images:
         valid = [name for name, protocol in PROTOCOLS.items() if isinstance(protocol, ImageProtocol) == of_images]
         raise ValueError(
@@ -179,16 +178,18 @@ def check_stage(config: StageConfig) -> None:
 
 def check_part(name: str, part: PartConfig) -> None:
     """A part that is used: where its data lie, and that its data set is one for its task."""
-    if part.root is None and not part.benchmark.startswith("invented"):
+    of_files = part.kind in ("detection", "still_vos")  # read from the files that are named, whatever their name
+    known = () if of_files else names("images" if part.kind == "fss" else part.kind)
+    generated = part.benchmark in known and data_set(part.benchmark).generated
+    if part.root is None and not generated:
         raise ValueError(
             f"parts.{name}.root is not set: give the folder of {part.benchmark}, or leave it out with "
             f"parts.{name}.ratio=0"
         )
-    if part.kind in ("detection", "still_vos"):
+    if of_files:
         if part.annotations is None or part.images is None:
             raise ValueError(f"parts.{name}: give annotations=<file in COCO's form> and images=<folder> under its root")
         return
-    known = IMAGE_BENCHMARKS if part.kind == "fss" else [k for k, task in TASKS.items() if task.task == part.kind]
     if part.benchmark not in known:
         raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
     if len(part.crop_range) != 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
@@ -11,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from fewshot._origin import config_folder
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
 from fewshot.systems.registry import find_system, systems
 
@@ -24,11 +24,6 @@ RUNS: dict[str, type[RunConfig]] = {
     "train_stage": StageConfig,
 }
 SCHEMA = "_schema"  # a system's option without a YAML file: its own defaults
-
-
-def config_folder() -> Path:
-    """The folder `experiments` that belongs to this installation, beside the package."""
-    return Path(__file__).resolve().parents[2] / "experiments"
 
 
 def register_schemas() -> None:

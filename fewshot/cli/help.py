@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fewshot.cli.composition import config_folder
+from fewshot._origin import config_folder
 from fewshot.cli.runs import RunConfig
 from fewshot.config.keys import Key, schema_keys, sections, tables
 from fewshot.systems.registry import systems
-
-if TYPE_CHECKING:
-    from fewshot.cli.program import Program
 
 WIDTH = 110
 COLUMN = 34  # where the meanings start
 
 
-def help_text(program: Program[Any], config: DictConfig, types: Mapping[str, type] | None = None) -> str:
+@dataclass(frozen=True)
+class Description:
+    """What `--help` tells of a command.
+
+    Attributes:
+        name: of the command, its module in `fewshot` and, for a run, its file `experiments/<name>.yaml`.
+        schema: dataclass of its keys. A `RunConfig` is composed by Hydra; others have just the keys that are typed.
+        about: what it does.
+        examples: (arguments, what they do).
+        words: key that takes words without `=`, a list; None: there are none.
+    """
+
+    name: str
+    schema: type
+    about: str
+    examples: tuple[tuple[str, str], ...]
+    words: str | None = field(default=None, kw_only=True)
+
+
+def help_text(program: Description, config: DictConfig, types: Mapping[str, type] | None = None) -> str:
     """The whole text.
 
     Args:

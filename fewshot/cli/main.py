@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from episodes.hints import did_you_mean
+from fewshot._origin import VERSION
+
 COMMANDS = {
     "meta_train": "meta-train on the training classes of a fold, then test on the held-out ones",
     "meta_test": "test trained weights on the held-out classes of a fold, or of all folds",
@@ -25,14 +28,10 @@ def main() -> None:
         print(usage())
         return
     if words[0] in ("-V", "--version", "version"):
-        from fewshot import __version__
-
-        print(f"fewshot {__version__}")
+        print(f"fewshot {VERSION}")
         return
     name = words[0].replace("-", "_")
     if name not in COMMANDS:
-        from episodes.hints import did_you_mean
-
         print(
             f"error: unknown command {words[0]!r}.{did_you_mean(name, COMMANDS)} `fewshot` lists them", file=sys.stderr
         )

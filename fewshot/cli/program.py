@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import MISSING, OmegaConf
@@ -14,7 +14,7 @@ from fewshot.cli.arguments import key_values, refuse_missing, refuse_unknown_key
 from fewshot.cli.checks import check, check_values
 from fewshot.cli.composition import composed, register_schemas, run_composed, system_of, with_named_system
 from fewshot.cli.errors import short_errors
-from fewshot.cli.help import help_text
+from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig
 from fewshot.config.keys import schema_keys, sections
@@ -39,26 +39,17 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Program(Generic[Config]):
+class Program(Description, Generic[Config]):
     """A command: `python -m fewshot.<name>`, or `fewshot <name>`.
 
     Attributes:
-        name: of the command, its module in `fewshot` and, for a run, its file `experiments/<name>.yaml`.
-        schema: dataclass of its keys. A `RunConfig` is composed by Hydra; others have just the keys that are typed.
-        about: what it does, for `--help`.
-        examples: (arguments, what they do).
-        run: the work.
-        words: key that takes words without `=`, a list; None: there are none.
+        run: the work; it is given the checked configuration and what was typed.
         quoted: keys whose values may hold braces, which Hydra wants in quotes.
     """
 
-    name: str
     schema: type[Config]
-    about: str
-    examples: tuple[tuple[str, str], ...]
     run: Callable[[Config, Command], Any]
-    words: str | None = None
-    quoted: tuple[str, ...] = ()
+    quoted: tuple[str, ...] = field(default=(), kw_only=True)
 
     def main(self) -> None:
         """Read the command line, check everything, run. User errors end the program with 1 and one line."""
@@ -99,14 +90,15 @@ class Program(Generic[Config]):
         """
         keys = {key.name: key for key in schema_keys(self.schema)}
         empty = OmegaConf.structured(self.schema)
-        lists = {name for name in keys if OmegaConf.is_list(empty[name])} if keys else set()
+        lists = {name for name in keys if OmegaConf.is_list(_value(empty, name))}
         given = key_values(arguments, keys, lists, self.words)
         for name, values in given.items():
             try:
-                empty[name] = values if name in lists else None if values[0] == "null" else values[0]
+                value = values if name in lists else None if values[0] == "null" else values[0]
+                OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
                 raise ValueError(f"{name}={values[0]}: {str(error).splitlines()[0]}") from error
-        refuse_missing((name for name in keys if OmegaConf.is_missing(empty, name)), given)
+        refuse_missing((name for name in keys if _value(empty, name) == MISSING), given)
         config: Any = OmegaConf.to_object(empty)
         check_values(config)
         return config
@@ -116,6 +108,14 @@ class Program(Generic[Config]):
         key, equals, value = argument.partition("=")
         plain = key in self.quoted and "{" in value and not value.startswith(("'", '"'))
         return f"{key}{equals}'{value}'" if plain else argument
+
+
+def _value(config: DictConfig, name: str) -> Any:
+    """The value of a dotted key, `MISSING` where it has none."""
+    *path, last = name.split(".")
+    for part in path:
+        config = config[part]
+    return MISSING if OmegaConf.is_missing(config, last) else config[last]
 
 
 def checked(config: DictConfig, command: Command = Command((), {})) -> Any:

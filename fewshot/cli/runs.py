@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from episodes.sources.tasks import TASKS
+from episodes.catalogue import data_set
 from episodes.transforms.input_rule import LONG_FRACTION, InputRule
 from fewshot.config.keys import key
 from fewshot.config.sections import (
@@ -174,7 +174,7 @@ class TaskTestConfig(RunConfig):
 
     def title(self, options: Mapping[str, str]) -> list[str]:
         """`<task>-<split>-<name of the weights, or the untrained system>`."""
-        split = self.task.split or TASKS[self.task.benchmark].splits[0]
+        split = self.task.split or data_set(self.task.benchmark).splits[0]
         weights = f"untrained-{self.system_name(options)}" if self.weights is None else Path(self.weights).stem
         return [options.get("task", self.task.benchmark), split, weights]
 

@@ -13,12 +13,11 @@ from typing import Optional
 from omegaconf import MISSING
 
 from benchmarks.protocols import PROTOCOLS
-from episodes.folds import FOLDS
-from episodes.sources.tasks import TASKS
+from episodes.catalogue import WITH_FOLDS, names
 from fewshot.config.keys import key
 
-BENCHMARKS = tuple(FOLDS)
-TASK_BENCHMARKS = tuple(TASKS)
+BENCHMARKS = names(*WITH_FOLDS)
+TASK_BENCHMARKS = names("vos", "rvos", "ris")
 
 
 @dataclass
@@ -41,8 +40,8 @@ class BenchmarkConfig:
     )
     test_size: int = key(360, "side at test time, in pixels: the short one, or as the protocol says", minimum=1)
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
-    world_seed: int = key(0, "seed of the generated world (invented ones only)")
-    world_videos: int = key(24, "videos per class of the generated world (invented ones only)", minimum=2)
+    world_seed: int = key(0, "seed of the generated world (synthetic worlds only)")
+    world_videos: int = key(24, "videos per class of the generated world (synthetic worlds only)", minimum=2)
     test_episodes: Optional[int] = key(
         None, "test episodes, drawn by the seed; null: as many as the protocol says, else all", minimum=1
     )
@@ -74,7 +73,7 @@ class BenchmarkConfig:
 class DataConfig:
     """Where the data lie and how they are loaded."""
 
-    root: Optional[str] = key(None, "folder of the data set; null: the invented world, generated into the cache")
+    root: Optional[str] = key(None, "folder of the data set; null: the synthetic world, generated into the cache")
     cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
     lists: Optional[str] = key(None, "folder of the field's image lists of the folds; null: the folds from the masks")
     workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)

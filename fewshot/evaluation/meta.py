@@ -6,9 +6,10 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from episodes.catalogue import folds_of
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
-from episodes.folds import FOLDS, Folds
+from episodes.folds import Folds
 from episodes.sampling.pools import NotFeasible
 from fewshot.cli.checks import check
 from fewshot.cli.program import Command
@@ -58,7 +59,7 @@ def meta_test(config: MetaTestConfig, command: Command) -> float:
 
 def every_group(config: MetaTestConfig) -> tuple[int, ...]:
     """The groups of the benchmark; those of a folder of one's own follow from its classes."""
-    return FOLDS[config.benchmark.name].groups or open_data(config).folds.groups
+    return folds_of(config.benchmark.name).groups or open_data(config).folds.groups
 
 
 def feasible_tests(
@@ -150,7 +151,7 @@ def trained_elsewhere(config: MetaTestConfig, group: int, folds: Folds) -> list[
     trained = None if config.weights is None else stored_run(filled(config.weights, group))
     if trained is None or trained.benchmark.name == folds.name:
         return []
-    theirs = FOLDS[trained.benchmark.name]
+    theirs = folds_of(trained.benchmark.name)
     note = f"group {group}: the weights were trained on {theirs.name} with group {trained.group} held out"
     if not theirs.classes:
         return [f"{note}; whether its training showed the tested classes is not known"]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.clip import Clip
-from episodes.collate import collate_clips
+from episodes.collation import collate_clips
 from episodes.episode import Episode
 from fewshot.systems.base import System
 

@@ -20,7 +20,8 @@ from fewshot.inference.model import Model, load
 from fewshot.inference.previews import Animation, label_overlay, still
 from fewshot.inference.segmenter import Result, Segmenter, Target
 from fewshot.inference.supports import Support
-from fewshot.media.reading import Media, open_media
+from fewshot.media.media import Media
+from fewshot.media.reading import open_media
 from fewshot.run.processes import choose_device
 
 RESULTS = "results.json"

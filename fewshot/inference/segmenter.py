@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from episodes.clip import Clip
-from episodes.collate import collate_clips
+from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
 from fewshot.inference.chunks import encode_supports, evaluating, masks_at, resize

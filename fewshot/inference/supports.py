@@ -11,7 +11,8 @@ from torch import Tensor
 
 from episodes.clip import Clip
 from fewshot.media.masks import Masks, MaskSource, read_masks
-from fewshot.media.reading import MediaSource, open_media, width_by_height
+from fewshot.media.media import width_by_height
+from fewshot.media.reading import MediaSource, open_media
 
 PAIRS = "support=[(image, mask), ...]"
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fewshot.media.reading import frame_files, open_picture, width_by_height
+from fewshot.media.media import width_by_height
+from fewshot.media.reading import frame_files, open_picture
 
 MaskSource = Union[str, Path, np.ndarray, Tensor, Image.Image]
 VOID = 255  # label of a palette image where nobody knows (PASCAL VOC, DAVIS)

@@ -9,82 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
+from fewshot.media.media import FRAMES_PER_SECOND, Media
+
 MediaSource = Union[str, Path, np.ndarray, Tensor, Image.Image, "Media"]
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv")
-FRAMES_PER_SECOND = 10.0  # of a preview, where the source does not say
 KINDS = (
     "an array (H, W, 3) or (T, H, W, 3) of uint8, a tensor (3, H, W) or (T, 3, H, W), a PIL image, or the path of an "
     "image, of a folder of frames or of a video"
 )
-
-
-@dataclass(frozen=True)
-class Media:
-    """An image or a video whose frames have not been read yet.
-
-    Attributes:
-        name: what messages call it.
-        size: `(height, width)` of its frames in pixels.
-        read: starts from the first frame and gives each as `(3, H, W)` uint8.
-        still: whether it is an image; a video of one frame is none.
-        length: number of frames; None where only reading to the end can tell.
-        frame_names: their names; empty where they have none.
-        frames_per_second: how fast it is meant to be seen.
-    """
-
-    name: str
-    size: tuple[int, int]
-    read: Callable[[], Iterator[Tensor]]
-    still: bool = False
-    length: int | None = None
-    frame_names: tuple[str, ...] = ()
-    frames_per_second: float = FRAMES_PER_SECOND
-
-    def chunks(self, count: int) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-        """Names and frames `(T, 3, H, W)` uint8 of every `count` consecutive frames; the last may be fewer.
-
-        Raises:
-            ValueError: a frame cannot be read, or has another size than the first; or `count` is none.
-        """
-        if count < 1:
-            raise ValueError(f"a chunk needs at least 1 frame, got {count}")
-        frames = enumerate(self._checked())
-        while some := list(islice(frames, count)):
-            yield tuple(self.frame_name(index) for index, _ in some), torch.stack([frame for _, frame in some])
-
-    def frames(self) -> Tensor:
-        """All frames, `(T, 3, H, W)` uint8. Raises ValueError as `chunks`."""
-        return torch.stack(list(self._checked()))
-
-    def frame_name(self, index: int) -> str:
-        """The name of a frame, its number in five digits where it has none."""
-        return self.frame_names[index] if self.frame_names else f"{index:05d}"
-
-    def _checked(self) -> Iterator[Tensor]:
-        for index, frame in enumerate(self.read()):
-            if tuple(frame.shape[-2:]) != self.size:
-                raise ValueError(
-                    f"{self.name}: frame {self.frame_name(index)} is {width_by_height(frame.shape[-2:])}, the first "
-                    f"is {width_by_height(self.size)} (width x height): all frames of a video have one size"
-                )
-            yield frame
-
-
-def width_by_height(size: Any) -> str:
-    """`(height, width)` as people write it: `640x480`."""
-    return f"{int(size[1])}x{int(size[0])}"
 
 
 def open_media(source: MediaSource, name: str = "the input") -> Media:

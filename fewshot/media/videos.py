@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot.media.reading import FRAMES_PER_SECOND, Media
+from fewshot.media.media import FRAMES_PER_SECOND, Media
 
 
 def open_video(path: Path) -> Media:

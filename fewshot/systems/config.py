@@ -35,11 +35,13 @@ class SystemConfig:
 
     def loaded(self) -> Any:
         """The same settings for a system whose weights are loaded: files that only bring weights are not named."""
-        return replace(self, **{name: None for name in self.places() if name == "backbone_weights"})
+        changes: dict[str, Any] = {name: None for name in self.places() if name == "backbone_weights"}
+        return replace(self, **changes)
 
     def without_places(self) -> Any:
         """The same settings without files and folders: what they bring is in the weights."""
-        return replace(self, **dict.fromkeys(self.places()))
+        changes: dict[str, Any] = dict.fromkeys(self.places())
+        return replace(self, **changes)
 
 
 @dataclass

@@ -10,14 +10,14 @@ from typing import Any
 
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.images import ImageEpisodes
-from episodes.sampling.mixture import Mixture, Part
+from episodes.sampling.mixture import Mixture, MixturePart
 from episodes.sampling.tasks import (
-    DetectedImages,
-    FollowedObjects,
-    ReferredImages,
-    ReferredVideos,
-    StillVideos,
+    DetectionEpisodes,
+    PseudoVideoEpisodes,
+    RISEpisodes,
+    RVOSEpisodes,
     TaskEpisodes,
+    VOSEpisodes,
 )
 from episodes.sources import ImageSource, open_source
 from episodes.sources.instances import InstanceSource
@@ -64,7 +64,7 @@ def train_stage(config: StageConfig, command: Command) -> None:
 
 def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
     """The endless episodes of all parts, batch by batch."""
-    parts = [Part(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
+    parts = [MixturePart(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
     total = sum(part.ratio for part in parts)
     for part in parts:
         kind = config.parts[part.name].kind
@@ -97,13 +97,13 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
         group = source.folds.groups[0]
         return ImageEpisodes(source, source.folds, group, "train", shots=1, seed=config.seed)
     kinds: dict[str, Callable[[TaskSource], TaskEpisodes]] = {
-        "ris": lambda source: ReferredImages(source, seed=config.seed),
-        "vos": lambda source: FollowedObjects(source, seed=config.seed),
-        "rvos": lambda source: ReferredVideos(
+        "ris": lambda source: RISEpisodes(source, seed=config.seed),
+        "vos": lambda source: VOSEpisodes(source, seed=config.seed),
+        "rvos": lambda source: RVOSEpisodes(
             source, seed=config.seed, batch=config.train.batch, mask_share=part.mask_share
         ),
-        "still_vos": lambda source: StillVideos(source, seed=config.seed),
-        "detection": lambda source: DetectedImages(source, seed=config.seed),
+        "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
+        "detection": lambda source: DetectionEpisodes(source, seed=config.seed),
     }
     return kinds[part.kind](source_of(part, num_classes))
 

@@ -7,10 +7,10 @@ import logging
 import pytest
 import torch
 
-from episodes.collate import collate
+from episodes.catalogue import folds_of
+from episodes.collation import collate
 from episodes.dataset import EpisodeDataset
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.freeze import main
 from episodes.sampling.cma_official import CMATrainEpisodes, cma_test_episodes
 from episodes.sampling.manifest import read_manifest
@@ -19,7 +19,7 @@ from episodes.sources import MiniRefSource, open_source
 from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.shared import require_shared
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 COUNTS = {"person": 7, "sedan": 4, "dog": 2, "motorbike": 2, "bird": 1, "camel": 1, "cow": 1, "horse": 1, "sheep": 1}
 
 

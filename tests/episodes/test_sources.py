@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.base import boxes_of
 from episodes.sources.files import ArrayCache
 from tests.episodes.tree import INNER, TinyVideo, write_frames, write_tree
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 TWO = TinyVideo(
     {1: "dog", 2: "train"}, [("The  Big\tDOG", 1), ("the train", 2), ("a dog", 1)], frames=3, hidden={(1, 2)}
 )
@@ -155,10 +155,10 @@ def test_cached_frames_are_the_same_and_not_shared(two) -> None:
     assert torch.equal(again.frames, two.read(spec).frames) and torch.equal(again.masks, two.read(spec).masks)
 
 
-def test_invented_world_opens_by_name(world) -> None:
+def test_synthetic_world_opens_by_name(world) -> None:
     assert world.problems() == []
     video = world.videos(1)[0]
     said = next(e for e in world.expressions(video) if e.class_id == 1)
     clip = world.read(ClipSpec(video, said.object_id, world.frames(video)[:2], said.text, said.id))
     assert clip.frames.shape[1] == 3 and clip.masks.any()
-    assert open_source("invented", world.root).fingerprint() == world.fingerprint()
+    assert open_source("synthetic", world.root).fingerprint() == world.fingerprint()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from episodes.clip import Clip
-from episodes.collate import box_fractions
+from episodes.collation import box_fractions
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
 from episodes.sampling.cma_official import (

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from episodes.collate import collate
+from episodes.collation import collate
 from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.checks import check
 from fewshot.cli.composition import composed, register_schemas

@@ -38,10 +38,10 @@ def cells(folder: Path) -> list[dict]:
 
 
 def test_rows_lie_in_both_files_and_columns_may_come_later(tmp_path):
-    with Tracker(tmp_path, {}, "disabled") as tracker:
-        tracker.log({"train/loss": 2.0}, 1)
-        tracker.log({"train/loss": 1.5, "note": "a, b"}, 2)
-        tracker.log({"val/J": 40.0}, 2)
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        log.log({"train/loss": 2.0}, 1)
+        log.log({"train/loss": 1.5, "note": "a, b"}, 2)
+        log.log({"val/J": 40.0}, 2)
     assert lines(tmp_path) == [
         {"step": 1, "train/loss": 2.0},
         {"step": 2, "train/loss": 1.5, "note": "a, b"},
@@ -68,33 +68,33 @@ def test_rewind_keeps_exactly_the_rows_up_to_the_step(tmp_path_factory, before, 
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_row_is_whole(tmp_path):
-    with Tracker(tmp_path, {}, "disabled") as tracker:
-        tracker.log({"loss": 1.0}, 1)
-        tracker.log({"loss": 0.5}, 2)
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        log.log({"loss": 1.0}, 1)
+        log.log({"loss": 0.5}, 2)
     whole = (tmp_path / "metrics.jsonl").read_text()
     (tmp_path / "metrics.jsonl").write_text(whole[:-9])
-    with Tracker(tmp_path, {}, "disabled") as tracker:
-        assert tracker.rows() == [{"step": 1, "loss": 1.0}]
-        tracker.rewind(1)
-        tracker.log({"loss": 0.5}, 2)
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        assert log.rows() == [{"step": 1, "loss": 1.0}]
+        log.rewind(1)
+        log.log({"loss": 0.5}, 2)
     assert (tmp_path / "metrics.jsonl").read_text() == whole
     assert [row["step"] for row in cells(tmp_path)] == ["1", "2"]
 
 
 def test_a_silent_process_writes_nothing(tmp_path):
-    with Tracker(tmp_path / "run", {}, "offline", writes=False) as tracker:
-        tracker.log({"loss": 1.0}, 1)
-        tracker.rewind(0)
-        tracker.summary({"J": 1.0})
-        tracker.table("t", ["a"], [["b"]])
-        assert tracker.rows() == []
+    with RunLogger(tmp_path / "run", {}, "offline", writes=False) as log:
+        log.log({"loss": 1.0}, 1)
+        log.rewind(0)
+        log.summary({"J": 1.0})
+        log.table("t", ["a"], [["b"]])
+        assert log.rows() == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_disabled_does_not_import_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from fewshot.run.logging import RunLogger\n"
-        f"with Tracker(Path({str(tmp_path)!r}), {{}}, 'disabled') as t: t.log({{'a': 1}}, 1); t.summary({{'a': 1}})\n"
+        f"with RunLogger(Path({str(tmp_path)!r}), {{}}, 'disabled') as t: t.log({{'a': 1}}, 1); t.summary({{'a': 1}})\n"
         "assert 'wandb' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
@@ -104,11 +104,11 @@ def test_offline_needs_no_account_and_says_nothing(tmp_path, capfd):
     picture = tmp_path / "picture.png"
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(picture)
     folder = tmp_path / "run"
-    with Tracker(folder, {"group": 1}, "auto", experiment="folds", tags=["tiny"]) as tracker:
-        assert tracker.mode == "offline"
-        tracker.log({"train/loss": 1.0}, 1)
-        tracker.table("episodes", ["class", "picture"], [["dax", picture]])
-        tracker.summary({"test/J": 55.0})
+    with RunLogger(folder, {"group": 1}, "auto", experiment="folds", tags=["tiny"]) as log:
+        assert log.mode == "offline"
+        log.log({"train/loss": 1.0}, 1)
+        log.table("episodes", ["class", "picture"], [["dax", picture]])
+        log.summary({"test/J": 55.0})
     assert tuple(capfd.readouterr()) == ("", "")
     recorded = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(recorded) == 1
@@ -124,9 +124,9 @@ def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, mon
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr("fewshot.run.logging.weights_and_biases.INIT_TIMEOUT", 1.0)
-    with Tracker(tmp_path, {}, "auto") as tracker:
-        tracker.log({"loss": 1.0}, 1)
-        assert tracker.mode == "offline"
+    with RunLogger(tmp_path, {}, "auto") as log:
+        log.log({"loss": 1.0}, 1)
+        assert log.mode == "offline"
     assert "recorded offline" in caplog.text
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
     assert lines(tmp_path) == [{"step": 1, "loss": 1.0}]
@@ -135,8 +135,8 @@ def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, mon
 def test_a_continued_run_keeps_its_id(tmp_path):
     ids = set()
     for step in (1, 2):
-        with Tracker(tmp_path, {}, "offline") as tracker:
-            tracker.log({"loss": 1.0}, step)
+        with RunLogger(tmp_path, {}, "offline") as log:
+            log.log({"loss": 1.0}, step)
         ids |= {path.stem for path in tmp_path.glob("wandb/offline-run-*/run-*.wandb")}
     assert len(ids) == 1
     assert [row["step"] for row in lines(tmp_path)] == [1, 2]
@@ -144,7 +144,7 @@ def test_a_continued_run_keeps_its_id(tmp_path):
 
 def test_a_sweep_agent_gives_the_id(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
-    Tracker(tmp_path, {}, "offline").close()
+    RunLogger(tmp_path, {}, "offline").close()
     assert list(tmp_path.glob("wandb/offline-run-*/run-fromagent.wandb"))
 
 

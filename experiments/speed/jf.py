@@ -1,4 +1,4 @@
-"""How long J and F take: `python -m benchmarks.speed.jf`
+"""Timings of J and F: `python -m experiments.speed.jf`
 
 In memory against two straightforward evaluators of the same definition, and from PNG files against decoding alone.
 All ratios come from one run, so that they hold on any machine.
@@ -13,27 +13,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.arguments import count, fail, parse
 from benchmarks.davis import Folders, evaluate
 from benchmarks.masks.png import read_labels, write_labels
 from benchmarks.metrics.jf import DAVIS_TOLERANCE, boundary_map, boundary_radius, j_and_f
 from benchmarks.tables import text_table
+from experiments.speed.options import options
 
 USAGE = """
-python -m benchmarks.speed.jf [key=value ...]
+python -m experiments.speed.jf [key=value ...]
 
-  frames      frames per sequence (default 40; in memory every fifth is measured)
+  frames      frames per sequence, at least 1 (default 40; in memory every fifth is measured)
   processes   processes of the last row (default 2)
 
-Real masks are taken from golden/vos below FEWSHOT_SHARED (default ../shared); without them masks are made up.
+Real masks are taken from golden/vos below FEWSHOT_SHARED (default ../shared); without them synthetic masks.
 """
-KEYS = {"frames": "40", "processes": "2"}
+DEFAULTS = {"frames": 40, "processes": 2}
 IN_MEMORY_STEP = 5  # the straightforward evaluators are slow
 SIZE = (480, 854)
 Pairs = dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]
@@ -80,7 +81,7 @@ def real_masks(frames: int) -> Pairs:
     return found
 
 
-def made_up_masks(frames: int) -> Pairs:
+def synthetic_masks(frames: int) -> Pairs:
     """Wobbly blobs that move, and the same blobs a little off."""
     pairs: Pairs = {}
     for sequence in range(4):
@@ -100,7 +101,7 @@ def _blob(centre: NDArray[np.float64], size: float, phases: NDArray[np.float64])
 
 
 def milliseconds(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    """Time of one call."""
+    """Time of one call, in ms."""
     start = clock()
     work()
     return 1000 * (clock() - start)
@@ -117,7 +118,7 @@ def in_memory(pairs: Pairs) -> list[list[str]]:
     for p, g in frames[:3]:  # also a warm-up
         assert all(np.allclose(j_and_f(p, g), method(p, g), rtol=0, atol=1e-12) for method in methods.values())
     medians = {
-        name: statistics.median(milliseconds(lambda m=method, p=p, g=g: m(p, g)) for p, g in frames)
+        name: statistics.median(milliseconds(partial(method, p, g)) for p, g in frames)
         for name, method in methods.items()
     }
     return [[name, f"{value:.2f}", f"{value / medians['ours']:.1f}"] for name, value in medians.items()]
@@ -136,7 +137,7 @@ def from_files(pairs: Pairs, processes: int) -> list[list[str]]:
         rows.append(["evaluation from files (CPU)", f"{whole:.2f}", f"{whole / decode:.2f}"])
         clock = time.perf_counter
         for number in (1, processes):
-            wall = milliseconds(lambda n=number: evaluate(folders, processes=n), clock) / frames
+            wall = milliseconds(partial(evaluate, folders, processes=number), clock) / frames
             name = "1 process" if number == 1 else f"{number} processes, start included"
             rows.append([f"evaluation, {name} (wall)", f"{wall:.2f}", f"{wall / decode:.2f}"])
     return rows
@@ -155,12 +156,8 @@ def _write(pairs: Pairs, results: Path, truth: Path) -> list[Path]:
 
 def main(argv: Sequence[str]) -> None:
     """The command line."""
-    _, values = parse(argv, KEYS, USAGE)
-    try:
-        frames, processes = count(values["frames"], "frames", least=2), count(values["processes"], "processes")
-    except ValueError as error:
-        fail(str(error))
-    pairs = real_masks(frames) or made_up_masks(frames)
+    frames, processes = options(argv, DEFAULTS, USAGE)
+    pairs = real_masks(frames) or synthetic_masks(frames)
     size = "x".join(str(side) for side in next(iter(pairs.values()))[0].shape[1:])
     print(f"{len(pairs)} sequences ({', '.join(pairs)}), {frames} frames each, {size}, one object\n")
     print(text_table(["in memory", "ms CPU per frame (median)", "ratio"], in_memory(pairs)), end="\n\n")

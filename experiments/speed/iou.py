@@ -1,4 +1,4 @@
-"""How long mIoU takes: `python -m benchmarks.speed.iou`
+"""Timings of mIoU: `python -m experiments.speed.iou`
 
 The pixel counts of a pair of masks against the straightforward versions of the official evaluators' habit, and the
 report of a whole test with its bootstrap against a loop that resamples episodes one bootstrap sample at a time. All
@@ -10,27 +10,28 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arguments import count, fail, parse
-from benchmarks.image_scores import ImageScore
 from benchmarks.metrics.iou import PairCounts, pair_counts
 from benchmarks.protocols import IMAGE_PROTOCOLS
 from benchmarks.scores.intervals import replicates
-from benchmarks.speed.jf import milliseconds
+from benchmarks.scores.scores import ImageScore
 from benchmarks.tables import text_table
+from experiments.speed.jf import milliseconds
+from experiments.speed.options import options
 
 USAGE = """
-python -m benchmarks.speed.iou [key=value ...]
+python -m experiments.speed.iou [key=value ...]
 
   size        side of the masks in pixels (default 473)
   pairs       pairs of masks that are counted (default 50)
   episodes    episodes of the test that is averaged (default 5000)
   bootstrap   bootstrap samples (default 2000; the loop is measured on every hundredth)
 """
-KEYS = {"size": "473", "pairs": "50", "episodes": "5000", "bootstrap": "2000"}
+DEFAULTS = {"size": 473, "pairs": 50, "episodes": 5000, "bootstrap": 2000}
 CLASSES = 20
 VOID = 255
 Mask = NDArray[np.bool_]
@@ -53,7 +54,7 @@ def confusion_counts(pred: Mask, truth: Mask, ignore: Mask) -> PairCounts:
     return PairCounts(a, d, a + b + c, b + c + d, a + b, c + d)
 
 
-def made_up_pairs(number: int, size: int) -> list[tuple[Mask, Mask, Mask]]:
+def synthetic_pairs(number: int, size: int) -> list[tuple[Mask, Mask, Mask]]:
     """Discs, discs a little off, and rings of pixels to ignore around the truth."""
     rng = np.random.default_rng(0)
     rows, columns = np.ogrid[:size, :size]
@@ -66,7 +67,7 @@ def made_up_pairs(number: int, size: int) -> list[tuple[Mask, Mask, Mask]]:
     return pairs
 
 
-def made_up_scores(episodes: int) -> list[ImageScore]:
+def synthetic_scores(episodes: int) -> list[ImageScore]:
     """Scores of a fold of 20 classes."""
     rng = np.random.default_rng(0)
     scores = []
@@ -82,12 +83,12 @@ def made_up_scores(episodes: int) -> list[ImageScore]:
 
 def counting(size: int, pairs: int) -> list[list[str]]:
     """Median CPU time per pair, and the ratio to ours."""
-    masks = made_up_pairs(pairs, size)
+    masks = synthetic_pairs(pairs, size)
     methods = {"ours": pair_counts, "confusion matrix (bincount)": confusion_counts, "histograms": histogram_counts}
     for three in masks[:3]:  # also a warm-up
         assert len({method(*three) for method in methods.values()}) == 1
     medians = {
-        name: statistics.median(milliseconds(lambda m=method, t=three: m(*t)) for three in masks)
+        name: statistics.median(milliseconds(partial(method, *three)) for three in masks)
         for name, method in methods.items()
     }
     return [[name, f"{value:.3f}", f"{value / medians['ours']:.1f}"] for name, value in medians.items()]
@@ -111,7 +112,7 @@ def looped_bootstrap(scores: Sequence[ImageScore], samples: int) -> list[float]:
 
 def averaging(episodes: int, bootstrap: int) -> list[list[str]]:
     """Time per bootstrap sample of a whole test, ours (all measures, sums included) and the loop (mIoU only)."""
-    scores, protocol = made_up_scores(episodes), IMAGE_PROTOCOLS["hsnet"]
+    scores, protocol = synthetic_scores(episodes), IMAGE_PROTOCOLS["hsnet"]
 
     def ours() -> NDArray[np.float64]:
         return replicates(protocol.sums(scores), bootstrap, np.random.default_rng(0))[:, 0]
@@ -127,11 +128,7 @@ def averaging(episodes: int, bootstrap: int) -> list[list[str]]:
 
 def main(argv: Sequence[str]) -> None:
     """The command line."""
-    _, values = parse(argv, KEYS, USAGE)
-    try:
-        size, pairs, episodes, bootstrap = (count(values[key], key, least=2) for key in KEYS)
-    except ValueError as error:
-        fail(str(error))
+    size, pairs, episodes, bootstrap = options(argv, DEFAULTS, USAGE, least=2)
     title = f"counts of a pair, {size}x{size}"
     print(text_table([title, "ms CPU (median)", "ratio"], counting(size, pairs)), end="\n\n")
     title = f"bootstrap of {episodes} episodes"

@@ -1,4 +1,4 @@
-"""The invented world: what makes few-shot learning necessary in it holds for every file that is written."""
+"""The synthetic world: what makes few-shot learning necessary in it holds for every file that is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
+from episodes.episode import EpisodeSpec
+from episodes.sampling.images import ImageEpisodes, image_test_episodes
+from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import open_source
 from episodes.sources.synthetic import CLASS_NAMES, FRAMES, SIZE, class_looks, ensure_world
 
@@ -68,7 +71,7 @@ def test_a_class_needs_a_support_and_a_query(tmp_path: Path) -> None:
 
 
 def test_a_held_out_class_is_never_seen_in_training(lists: tuple[dict, dict]) -> None:
-    folds = FOLDS["invented"]
+    folds = folds_of("synthetic")
     for group in folds.groups:
         held_out = {folds.classes[k - 1] for k in folds.test_classes(group)}
         for video, entry in lists[0].items():
@@ -101,7 +104,7 @@ def test_words_tell_twins_apart_and_nouns_alone_never_do(lists: tuple[dict, dict
 
 
 def test_files_are_read_by_the_source_of_the_real_data(world: Path) -> None:
-    source = open_source("invented", world)
+    source = open_source("synthetic", world)
     assert source.problems() == []
     video = source.videos(1)[0]
     assert len(source.frames(video)) == FRAMES
@@ -114,3 +117,24 @@ def test_masks_cover_what_was_painted(world: Path, lists: tuple[dict, dict]) -> 
         ids = set(np.unique(np.asarray(Image.open(folder / video / "00000.png")))) - {0}
         assert ids <= {int(k) for k in entry["objects"]}
         assert len(ids) >= 2, f"{video}: a thing is hidden in the first frame"
+
+
+def hash_of(specs: list[EpisodeSpec]) -> str:
+    """Hash of everything of the episodes but the name of the benchmark."""
+    rows = [{key: value for key, value in spec.to_json().items() if key != "benchmark"} for spec in specs]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_the_episodes_are_those_of_the_first_release(tmp_path: Path) -> None:
+    videos = open_source("synthetic", cache=tmp_path, world_seed=3, world_videos=2)
+    stills = open_source("synthetic_images", videos.root)
+    assert (videos.fingerprint()[:16], stills.fingerprint()[:16]) == ("fe55c1f128d4da61", "3b0cb7c052e7826d")
+    of_videos, of_stills = folds_of("synthetic"), folds_of("synthetic_images")
+    train = TrainEpisodes(videos, of_videos, 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
+    assert hash_of([train[i] for i in range(50)]) == "d82b1fb14e26cec5"
+    tests = test_episodes(videos, of_videos, 1, shots=1, seed=0, support_frames=2, limit=9)
+    assert hash_of(tests) == "0566f647d403b795"
+    train_stills = ImageEpisodes(stills, of_stills, 1, "train", shots=1, seed=0)
+    assert hash_of([train_stills[i] for i in range(50)]) == "0047a24932ff560c"
+    tests = image_test_episodes(stills, of_stills, 1, shots=1, seed=0, count=40, queries="uniform", limit=9)
+    assert hash_of(tests) == "47af3013e514bd3e"

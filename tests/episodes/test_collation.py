@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from episodes.clip import Clip
-from episodes.collate import collate, collate_clips
+from episodes.collation import collate, collate_clips
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 

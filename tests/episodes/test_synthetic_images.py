@@ -13,7 +13,7 @@ VIDEOS = 2  # of each class, see the fixture `world`
 
 @pytest.fixture(scope="module")
 def stills(world):
-    return open_source("invented_images", world.root)
+    return open_source("synthetic_images", world.root)
 
 
 def test_there_is_one_still_of_each_video(stills) -> None:
@@ -24,7 +24,7 @@ def test_there_is_one_still_of_each_video(stills) -> None:
 
 
 def test_the_mask_of_a_class_holds_all_of_its_things(stills) -> None:
-    videos = MiniRefSource(stills.root, open_source("invented", stills.root).folds)
+    videos = MiniRefSource(stills.root, open_source("synthetic", stills.root).folds)
     twins = 0
     for video in stills.files:
         frame = stills.files[video][0].stem
