@@ -41,7 +41,7 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
         place,
         "meta_train",
         *("benchmark=invented_images", "group=0", "name=stills", "benchmark.world_videos=4"),
-        *("train.steps=3", "train.batch=2", "train.warmup_portion=0.4", "benchmark.val_episodes=4", *SMALL),
+        *("train.steps=3", "train.batch=2", "train.prototype_fraction=0.4", "benchmark.val_episodes=4", *SMALL),
     )
     assert code == 0, err
     for said in ("training: 36 classes", "val mIoU", "protocol hsnet", "mIoU", "FB-IoU", "wrong_support mIoU / FB-IoU"):

@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.scores.scores import read_scores
 from episodes.folds import FOLDS
 from fewshot import meta_test
+from fewshot.cli.runs import MetaTrainConfig
+from fewshot.config.sections import BenchmarkConfig, TrainConfig
+from fewshot.systems.prototype.config import PrototypeConfig
+from tests.end_to_end.trained import write_trained
 from tests.episodes.tree import tiny_world, write_tree
-from tests.fewshot.test_loading import write_run
 
 pytestmark = pytest.mark.end_to_end
 
@@ -80,10 +82,10 @@ def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, t
 
 
 def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path, cache: Path) -> None:
-    write_run(tmp_path / "trained", group=2)
-    config = yaml.safe_load((tmp_path / "trained" / "config.yaml").read_text())
-    config["benchmark"]["world_videos"] = 2
-    (tmp_path / "trained" / "config.yaml").write_text(yaml.safe_dump(config))
+    system = PrototypeConfig(backbone="tiny", backbone_width=8)
+    benchmark = BenchmarkConfig(name="invented", test_size=48, test_chunk=3, support_frames=2, world_videos=2)
+    trained = MetaTrainConfig(group=2, system=system, benchmark=benchmark, train=TrainConfig(steps=1))
+    write_trained(tmp_path / "trained", trained)
     rest = ("logging=disabled", "test.pictures=0", "test.probes=[]")
     code, out, err = call("weights=trained", "group=2", "name=drawn", *rest)
     assert code == 0, err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,10 @@ from episodes.sources.tasks import TASKS
 from fewshot import task_test
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
-from fewshot.cli.runs import MetaTrainConfig
-from fewshot.config.sections import TaskConfig, TrainConfig
+from fewshot.config.sections import TaskConfig
 from fewshot.evaluation.tasks import answers
 from fewshot.run.signals import Interrupted
-from fewshot.systems.config import SystemConfig
-from fewshot.systems.registry import build_system
-from fewshot.weights.checkpoint import FORMAT, save_checkpoint
+from tests.end_to_end.trained import write_trained
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis, write_refcoco
@@ -184,17 +181,10 @@ def test_what_cannot_work_is_refused(call, tmp_path: Path, arguments: tuple[str,
 
 
 def test_the_weights_of_a_training_run_bring_their_system(call, tmp_path: Path) -> None:
-    root, run = write_davis(tmp_path / "DAVIS"), tmp_path / "trained"
-    system = OmegaConf.to_object(OmegaConf.merge(SystemConfig, OmegaConf.load(experiment("system/uniref_tiny.yaml"))))
-    system.hidden_dim = 32
-    config = MetaTrainConfig(system=system, train=TrainConfig(steps=1))
-    config.benchmark.name = "invented"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
-    weights = build_system(system).state_dict()
-    save_checkpoint(
-        run / "checkpoints" / "best.pt", {"format": FORMAT, "system": "uniref", "step": 1, "model": weights}
-    )
+    root = write_davis(tmp_path / "DAVIS")
+    register_schemas()
+    trained = checked(composed("meta_train", ["system=uniref_tiny", "system.hidden_dim=32", "train.steps=1"]))
+    run = write_trained(tmp_path / "trained", trained)
     rest = [argument for argument in TINY if not argument.startswith(("system", "untrained"))]
     code, out, err = call("task=davis17", f"data.root={root}", f"weights={run}", "pictures=0", *rest)
     assert code == 0, err
@@ -217,14 +207,15 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
     assert config.threshold == thresholds.get(path.stem)
-    assert config.use_memory == (path.stem != "ref_davis17") and not config.official
+    assert config.use_memory == (path.stem != "ref_davis17")
+    assert not config.resize_given_masks and not config.compare_logits
     assert OmegaConf.load(path).keys() <= {key.name for key in fields(TaskConfig)}
 
 
 def test_the_defaults_are_written_down() -> None:
     register_schemas()
     written, config = OmegaConf.load(experiment("task_test.yaml")), composed("task_test", [])
-    sections = {"task", "system", "tracking"}
+    sections = {"task", "system", "logging"}
     assert set(written) - {"defaults"} == set(config) - sections
 
 

@@ -30,8 +30,7 @@ OPTIONS = (
     "train.log_every=1",
     "train.val_every=4",
     "train.checkpoint_every=3",
-    "train.warmup=prototype",
-    "train.warmup_portion=0.25",
+    "train.prototype_fraction=0.25",
     "train.batch=1",
 )
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")

@@ -17,11 +17,13 @@ from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.checks import check
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import Command, checked
-from fewshot.cli.runs import StageConfig
+from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import KINDS, PartConfig
 from fewshot.inference.loading import stored_stage, stored_system
-from fewshot.systems.registry import make_system
-from fewshot.training.stages import dataset_of, mixture_of, named, train_stage
+from fewshot.run.folder import run_name
+from fewshot.systems.registry import make_system, spec_of
+from fewshot.systems.uniref.config import UniRefConfig
+from fewshot.training.stages import dataset_of, mixture_of, train_stage
 from fewshot.training.step import TrainingStep
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import start_from
@@ -30,8 +32,8 @@ from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos
 from tests.fewshot.evaluation.tasks.trees import write_ref_davis, write_refcoco
 
+TINY = ("system=uniref_tiny", "system.value_encoder=tiny", "optim.lr=1e-3", "train.batch=2", "device=cpu")
 STAGES = ("uniref_pretrain", "uniref_image", "uniref_image_fss", "uniref_video")
-SMALL = "sizes=[64]", "max_size=96", "crop_sizes=[]", "crop_range=[48,64]"
 
 
 @pytest.fixture(autouse=True)
@@ -83,9 +85,8 @@ def part(data: Path, kind: str) -> PartConfig:
 
 def configured(data: Path, kinds: Sequence[str], *overrides: str) -> StageConfig:
     """The image stage with a tiny system and parts of these kinds."""
-    typed = ["stage=uniref_image_fss", "system=uniref_tiny", "system.value_encoder=tiny", "logging=disabled"]
-    typed += ["optim.lr=1e-3", "train.batch=2", f"out={data / 'runs'}", "device=cpu", *overrides]
-    refuse_unknown_keys(typed, StageConfig)
+    typed = ["stage=uniref_image_fss", *TINY, "logging=disabled", f"out={data / 'runs'}", *overrides]
+    refuse_unknown_keys(typed, StageConfig, {"system": UniRefConfig})
     config = OmegaConf.to_object(composed("train_stage", typed))
     config.parts = {kind: part(data, kind) for kind in kinds}
     check(config)
@@ -134,7 +135,7 @@ def test_every_task_learns(data: Path, kind: str) -> None:
     """One batch, again and again: the loss falls."""
     config = configured(data, [kind], "system.mask_aux=true")
     system = make_system(config.system, 0).train()
-    dataset = dataset_of(config.parts[kind], config)
+    dataset = dataset_of(config.parts[kind], config, system.num_classes)
     batch = collate([dataset[0], dataset[1]], 32)
     step = TrainingStep(system, "fp32")
     optimizer = torch.optim.AdamW(system.parameter_groups(3e-3))
@@ -153,12 +154,12 @@ def test_every_task_learns(data: Path, kind: str) -> None:
 
 def test_masks_are_learnt_from_boxes(data: Path) -> None:
     config = configured(
-        data, ["detection"], "system.box_supervision=fixed", "system.num_classes=2", "system.num_queries=20"
+        data, ["detection"], "system.box_supervision=true", "system.num_classes=2", "system.num_queries=20"
     )
     config.parts["detection"].boxes_only, config.parts["detection"].one_class = True, False
     check(config)
     system = make_system(config.system, 0).train()
-    dataset = dataset_of(config.parts["detection"], config)
+    dataset = dataset_of(config.parts["detection"], config, system.num_classes)
     batch = collate([dataset[0], dataset[1]], 32)
     assert {label for x in batch.queries.instances for label in x.labels.tolist()} == {0, 1}
     step, totals = TrainingStep(system, "fp32"), []
@@ -177,7 +178,7 @@ def test_classes_of_the_data_must_have_their_scores(data: Path) -> None:
     config = configured(data, ["detection"])
     config.parts["detection"].one_class = False
     with pytest.raises(ValueError, match=r"has 2 classes and the system scores 1: give system\.num_classes=2"):
-        dataset_of(config.parts["detection"], config)
+        dataset_of(config.parts["detection"], config, num_classes=1)
 
 
 def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
@@ -198,7 +199,7 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     assert all(torch.equal(again[name], tensor) for name, tensor in last.items())
     following = configured(data, ["detection"], "system.num_classes=3", "system.value_encoder=none")
     system = make_system(following.system, 1)
-    report = start_from(system, folder)
+    report = start_from(system, folder, spec_of(following.system).plan)
     assert set(report.ignored.values()) == {"of another shape here", "this system has no such part"}
     assert all("score_head" in name for name in report.fresh) and report.used + len(report.ignored) == report.total
     assert torch.equal(
@@ -207,16 +208,17 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
 
 
 def test_a_file_that_does_not_fit_at_all_is_no_start(data: Path, tmp_path: Path) -> None:
-    system = make_system(configured(data, ["ris"]).system, 0)
+    config = configured(data, ["ris"])
+    system = make_system(config.system, 0)
     state = {"format": 1, "system": "uniref", "step": 1, "model": {"other": torch.zeros(1)}}
     torch.save(state, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match="has no tensor that fits this uniref"):
-        start_from(system, tmp_path / "odd.pt")
+        start_from(system, tmp_path / "odd.pt", spec_of(config.system).plan)
 
 
 def test_a_mixture_draws_its_parts_batch_by_batch(data: Path) -> None:
     config = configured(data, ["detection", "ris"], "train.batch=3")
-    datasets = {name: dataset_of(part, config) for name, part in config.parts.items() if part.ratio > 0}
+    datasets = {name: dataset_of(part, config, 1) for name, part in parts_in_use(config).items()}
     mixture = mixture_of(config, datasets)
     names = [mixture.part(i).name for i in range(60)]
     assert set(names) == {"detection", "ris"} and all(len(set(names[k : k + 3])) == 1 for k in range(0, 60, 3))
@@ -227,7 +229,7 @@ def test_a_mixture_draws_its_parts_batch_by_batch(data: Path) -> None:
 
 def test_the_name_of_a_run_says_what_it_is(data: Path) -> None:
     config = configured(data, ["ris"])
-    plain = named(config, Command(("stage=uniref_image", "out=x"), {"system": "uniref_tiny"}))
-    assert plain.name == "uniref_image_fss-uniref_tiny-s0"
-    other = named(config, Command(("stage=uniref_image", "optim.lr=1"), {"system": "uniref_tiny"}))
-    assert other.name is not None and other.name.startswith(f"{plain.name}-")
+    plain = run_name(config, Command(("stage=uniref_image", "out=x"), {"system": "uniref_tiny"}))
+    assert plain == "uniref_image_fss-uniref_tiny-s0"
+    other = run_name(config, Command(("stage=uniref_image", "optim.lr=1"), {"system": "uniref_tiny"}))
+    assert other.startswith(f"{plain}-")
