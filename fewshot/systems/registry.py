@@ -79,6 +79,8 @@ def as_spec(found: Any, place: str) -> SystemSpec:
             f"{place} is neither a SystemSpec nor a System with a class of settings: give the class an attribute "
             "`settings`, a dataclass derived from fewshot.systems.config.SystemConfig"
         )
+    if not getattr(found, "name", ""):
+        raise ValueError(f"{place} has no name: give the class an attribute `name`")
     rule = getattr(found, "input_rule", SystemSpec.input_rule)
     needs_training = getattr(found, "needs_training", True)
     return SystemSpec(

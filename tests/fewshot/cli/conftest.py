@@ -56,5 +56,3 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
         return code, out.out, out.err, list(CALLS)
 
     return run
-
-

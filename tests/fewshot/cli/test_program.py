@@ -9,6 +9,7 @@ from fewshot.cli.errors import is_user_error
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
 
+
 def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
     code, out, err, calls = call()
     assert (code, out, err) == (0, "", "")

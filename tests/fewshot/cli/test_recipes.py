@@ -87,18 +87,14 @@ def test_a_recipe_does_not_reach_into_the_next_configuration() -> None:
 def test_every_official_key_is_a_key_of_some_run() -> None:
     runs = {"meta_train": (), "task_test": ("task=davis17", "data.root=somewhere", "untrained=true")}
     for name, spec in systems().items():
-        known = {
-            key.name for run, typed in runs.items() for key in keys_of(configured(run, f"system={name}", *typed))
-        }
+        known = {key.name for run, typed in runs.items() for key in keys_of(configured(run, f"system={name}", *typed))}
         assert set(spec.official) <= known, name
 
 
 def test_a_system_without_released_code_has_no_official_recipe(call) -> None:
     code, _, err, calls = call("system=prototype", "recipe=official")
     assert (code, calls) == (1, [])
-    assert err == (
-        "error: recipe=official: system prototype has no released code to repeat; take recipe=corrected\n"
-    )
+    assert err == ("error: recipe=official: system prototype has no released code to repeat; take recipe=corrected\n")
 
 
 def test_an_unknown_recipe_is_refused(call) -> None:
