@@ -17,7 +17,7 @@ from torch import Tensor
 from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.episode import Episode
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 
 DEFAULT_CHUNK = 10  # frames of one forward pass at test time (CMA)
 # Query clips that share a forward pass hold at most this many pixels: ten frames of 360x640 go one by one.
@@ -38,19 +38,26 @@ def evaluating(system: System) -> Iterator[None]:
 
 
 def encode_supports(system: System, supports: Sequence[Clip], device: torch.device | str) -> Any:
-    """The state of one episode's supports (normalised frames, masks at their own resolution), none allowed."""
+    """Encode one episode's supports (normalised frames, masks at their own resolution); None for none."""
     if not supports:
-        return system.encode_reference(None, 0)
-    return system.encode_reference(collate_clips(supports, system.pad_multiple).to(device), len(supports))
+        return None
+    return system.encode_supports(collate_clips(supports, system.pad_multiple).to(device), len(supports))
+
+
+def asked(system: System, supports: Any, expressions: Sequence[str | None]) -> ReferenceState:
+    """The state of `E` queries of one episode: its encoded supports, and their words, encoded here."""
+    repeated = supports if supports is None or len(expressions) == 1 else supports.repeat(len(expressions))
+    return ReferenceState(len(expressions), repeated, system.encode_text(expressions))
 
 
 def segment_clips(
-    system: System, clips: Sequence[Clip], state: Any, *, chunk: int, device: torch.device | str
+    system: System, clips: Sequence[Clip], supports: Any, *, chunk: int, device: torch.device | str
 ) -> list[Tensor]:
     """Mask probabilities `(T, H, W)`, float32 on the CPU, of `E` query clips of one size and length.
 
     The clips are cut into chunks of `chunk` consecutive frames (the last may be shorter). Each chunk is segmented on
-    its own with the same `state` (that of one episode), and takes its own best candidate (CMA, as it is tested).
+    its own with the same references: the encoded `supports` of one episode, and its words, which are encoded once. Each
+    takes its own best candidate (CMA, as it is tested).
     """
     if chunk < 1:
         raise ValueError(f"a chunk needs at least 1 frame, got {chunk}")
@@ -59,16 +66,18 @@ def segment_clips(
     results: list[Tensor] = []
     for first in range(0, len(clips), at_once):
         some = clips[first : first + at_once]
-        repeated = None if state is None else state.repeat(len(some))
+        state = asked(system, supports, [clip.expression for clip in some])
         parts = [
-            _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], repeated, device)
+            _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], state, device)
             for start in range(0, total, chunk)
         ]
         results += [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
     return results
 
 
-def _segment_chunk(system: System, clips: Sequence[Clip], state: Any, device: torch.device | str) -> list[Tensor]:
+def _segment_chunk(
+    system: System, clips: Sequence[Clip], state: ReferenceState, device: torch.device | str
+) -> list[Tensor]:
     queries = collate_clips(clips, system.pad_multiple).to(device)
     prediction = system(queries, state)
     return [system.probabilities(prediction, queries, n).float().cpu() for n in range(len(clips))]
@@ -127,6 +136,6 @@ def segment_queries(system: System, episode: Episode, *, chunk: int = DEFAULT_CH
             )
     device = next(system.parameters()).device
     with evaluating(system):
-        state = encode_supports(system, episode.supports, device)
-        found = segment_clips(system, episode.queries, state, chunk=chunk, device=device)
+        supports = encode_supports(system, episode.supports, device)
+        found = segment_clips(system, episode.queries, supports, chunk=chunk, device=device)
     return [masks_at(p, clip.original_size or clip.size) for p, clip in zip(found, episode.queries, strict=True)]

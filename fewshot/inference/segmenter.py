@@ -18,10 +18,10 @@ from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
-from fewshot.inference.chunks import encode_supports, evaluating, masks_at, resize
+from fewshot.inference.chunks import asked, encode_supports, evaluating, masks_at, resize
 from fewshot.inference.supports import SupportList, read_supports
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 
 MOST_NAMES = 255  # ids of a label map
 Text = Union[str, Sequence[str], Mapping[str, str]]
@@ -161,7 +161,7 @@ class Segmenter:
         labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
         highest = torch.zeros(labels.shape)
         for k, (target, state) in enumerate(zip(self.targets, self.states, strict=True), 1):
-            found, score = self._find(replace(network_clip, expression=target.expression), state)
+            found, score = self._find(network_clip, state)
             seen = (score >= self.min_score)[:, None, None]
             probabilities = resize(found, clip.size)
             masks.append(masks_at(found, clip.size) & seen)
@@ -171,7 +171,7 @@ class Segmenter:
         things = tuple(target.name for target in self.targets)
         return Result(things, torch.stack(masks), torch.stack(scores), labels, names)
 
-    def _find(self, clip: Clip, state: Any) -> tuple[Tensor, Tensor]:
+    def _find(self, clip: Clip, state: ReferenceState) -> tuple[Tensor, Tensor]:
         """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
         with evaluating(self.system):
             queries = collate_clips([clip], self.system.pad_multiple).to(device_of(self.system))
@@ -186,8 +186,8 @@ def device_of(system: System) -> torch.device:
     return next(system.parameters()).device
 
 
-def encode_targets(system: System, targets: Sequence[Target], fit: ResizeTransform) -> list[Any]:
-    """The state of each target; targets that share supports (and the words on them) share it."""
+def encode_targets(system: System, targets: Sequence[Target], fit: ResizeTransform) -> list[ReferenceState]:
+    """The state of each target; targets that share supports (and the words on them) share what is known of these."""
     known: dict[Any, Any] = {}
     states = []
     with evaluating(system):
@@ -198,7 +198,7 @@ def encode_targets(system: System, targets: Sequence[Target], fit: ResizeTransfo
             key = tuple((id(clip.frames), clip.expression) for clip in clips)
             if key not in known:
                 known[key] = encode_supports(system, [fit(clip) for clip in clips], device_of(system))
-            states.append(known[key])
+            states.append(asked(system, known[key], [target.expression]))
     return states
 
 

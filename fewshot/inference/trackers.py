@@ -8,8 +8,8 @@ inference code. A tracker holds the numbers of the inference; what is known of o
         state, found = tracker.step(state, frame)
 
 Three frames make a prediction: the current one, the first in which the object was seen and the last before now.
-Both remembered frames are mask references, their tokens are put side by side. The same trackers serve every system with
-`encode_reference(supports, shots)`, whose states have `join(other)`, and `forward(queries, state)`.
+Both remembered frames are mask references, their tokens are put side by side. Words are encoded once for a video. The
+same trackers serve every system whose encoded supports have `join(other)`.
 
 Legend: n objects (or expressions) of a video, (H, W) unpadded network size, (Ho, Wo) original size.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 from episodes.batch import ClipBatch
 from fewshot.nn.mask_head import aligned_bilinear
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 
 Confidence = Callable[[Prediction], Tensor]
 
@@ -58,7 +58,7 @@ class FrameMasks:
 
 @dataclass(frozen=True)
 class Memory:
-    """An object in the first frame that showed it and in the last: two states of `encode_reference`."""
+    """An object in the first frame that showed it and in the last: two encoded supports."""
 
     first: Any
     last: Any
@@ -78,11 +78,14 @@ class VOSState:
 
 @dataclass(frozen=True)
 class RVOSState:
-    """What is known of a video: its original size, the expressions, and of each the memory, None before it is found."""
+    """What is known of a video: its original size, the expressions, the memory of each (None before it is found), and
+    the encoded words of each.
+    """
 
     size: tuple[int, int]
     expressions: tuple[str, ...]
     memories: tuple[Memory | None, ...]
+    words: tuple[Any, ...]
 
 
 def best_confidence(prediction: Prediction) -> Tensor:
@@ -133,12 +136,10 @@ class Tracker:
         self.system, self.threshold, self.aligned, self.logits = system, threshold, aligned, logits
         self.confidence = confidence
 
-    def find(
-        self, frame: ClipBatch, size: tuple[int, int], expression: str | None, memory: Memory | None
-    ) -> tuple[Tensor, float]:
+    def find(self, frame: ClipBatch, size: tuple[int, int], words: Any, memory: Memory | None) -> tuple[Tensor, float]:
         """Probabilities `(Ho, Wo)` of one object in a frame, zeros below the threshold; and its score."""
-        queries = replace(frame, expressions=(expression,))
-        prediction = self.system(queries, None if memory is None else memory.reference())
+        state = ReferenceState(1, None if memory is None else memory.reference(), words)
+        prediction = self.system(frame, state)
         score = float(self.confidence(prediction)[0, 0])
         if self.threshold is not None and not score > self.threshold:
             return torch.zeros(size, device=frame.frames.device), score
@@ -156,7 +157,7 @@ class Tracker:
 
     def remembered(self, frame: ClipBatch, mask: Tensor) -> Any:
         """The frame with the mask `(h, w)` bool of an object, at any size, as a reference."""
-        return self.system.encode_reference(replace(frame, masks=(mask[None],), expressions=(None,)), 1)
+        return self.system.encode_supports(replace(frame, masks=(mask[None],), expressions=(None,)), 1)
 
     @staticmethod
     def check(frame: ClipBatch) -> None:
@@ -261,7 +262,8 @@ class RVOSTracker(Tracker):
         """
         if not expressions or isinstance(expressions, str):
             raise ValueError(f"a video needs a list of expressions to look for, got {expressions!r}")
-        return RVOSState(size, tuple(expressions), (None,) * len(expressions))
+        words = tuple(self.system.encode_text((text,)) for text in expressions)
+        return RVOSState(size, tuple(expressions), (None,) * len(expressions), words)
 
     def step(self, state: RVOSState, frame: ClipBatch) -> tuple[RVOSState, FrameMasks]:
         """Look for every expression in the next frame (one clip of one frame, on the device of the system).
@@ -269,8 +271,8 @@ class RVOSTracker(Tracker):
         Raises ValueError if `frame` is not one frame.
         """
         self.check(frame)
-        pairs = zip(state.expressions, state.memories, strict=True)
-        maps, scores = zip(*(self.find(frame, state.size, text, memory) for text, memory in pairs), strict=True)
+        pairs = zip(state.words, state.memories, strict=True)
+        maps, scores = zip(*(self.find(frame, state.size, words, memory) for words, memory in pairs), strict=True)
         probabilities = torch.stack(maps)
         masks = owned(probabilities) if self.exclusive else probabilities > 0.5
         found = FrameMasks(tuple(range(1, len(maps) + 1)), probabilities, masks, scores)

@@ -6,17 +6,40 @@ Legend: B episodes, K shots, E expressions per episode, T frames, Q candidate ma
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
+from episodes.transforms.input_rule import InputRule
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.config import SystemConfig
+
+Supports = TypeVar("Supports")
+
+
+@dataclass(frozen=True)
+class ReferenceState:
+    """What is remembered of the references of `N` queries.
+
+    Attributes:
+        count: `N`.
+        supports: as `System.encode_supports` gives it, for `N` queries; None without supports.
+        words: as `System.encode_text` gives it; None without words.
+    """
+
+    count: int
+    supports: Any = None
+    words: Any = None
+
+    def check(self, clips: int) -> None:
+        """Raise ValueError unless there is a reference for each of `clips` query clips."""
+        if clips != self.count:
+            raise ValueError(f"{clips} query clips for {self.count} references: encode a reference for each query")
 
 
 class System(nn.Module):
@@ -34,7 +57,8 @@ class System(nn.Module):
             test holds a system to it).
         num_classes: classes that its scores tell apart; 1: the one that is referred to.
         text_is_frozen, text_dropout: of its text encoder `text`, if it has one: see `train`.
-        settings: dataclass of its settings, for a system that is named by its class (`system.name=package.module:X`).
+        settings, needs_training, input_rule: as of `SystemSpec`, for a system that is named by its class
+            (`system.name=package.module:X`).
     """
 
     name: str = ""
@@ -46,24 +70,50 @@ class System(nn.Module):
     text_is_frozen: bool = False
     text_dropout: bool = False
     settings: ClassVar[type[SystemConfig]] = SystemConfig
+    needs_training: ClassVar[bool] = True
+    input_rule: ClassVar[InputRule] = InputRule()
 
     @classmethod
     def from_settings(cls, settings: SystemConfig) -> System:
         """A system from its settings: every key but the name is an argument of the constructor."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(settings) if entry.name != "name"})
 
-    @abstractmethod
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> Any:
-        """Encode `(B * shots)` support clips once; the state serves any number of query clips.
+    def encode_reference(self, references: References) -> ReferenceState:
+        """Encode the references of `N` queries once, words included; the state serves any number of their frames.
 
-        `supports` is None (and `shots` 0) where the reference is an expression alone. Returns None in that case, else
-        a frozen dataclass with a method `repeat(expressions: int)` that repeats each episode's state for its
-        `E` query clips (B states become B * E, episode-major).
+        Raises:
+            ValueError: a reference that the system cannot take.
+        """
+        supports = None
+        if references.supports is not None:
+            supports = self.encode_supports(references.supports, references.shots)
+            if references.queries_per_episode > 1:
+                supports = supports.repeat(references.queries_per_episode)
+        return ReferenceState(len(references), supports, self.encode_text(references.expressions))
+
+    @abstractmethod
+    def encode_supports(self, supports: ClipBatch, shots: int) -> Any:
+        """Encode `(B * shots)` support clips once.
+
+        Returns:
+            A frozen dataclass with a method `repeat(expressions: int)` that repeats each episode's state for its `E`
+            queries: B states become B * E, episode-major.
+
+        Raises:
+            ValueError: the system as it is built takes no supports, or a support has no mask.
         """
 
+    def encode_text(self, expressions: Sequence[str | None]) -> Any | None:
+        """Encode `N` expressions once; None where there is nothing to read, or the system reads no words."""
+        return None
+
     @abstractmethod
-    def forward(self, queries: ClipBatch, state: Any) -> Prediction:
-        """Segment `N` query clips, `N` equal to the number of references in `state`."""
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        """Segment the frames of `N` query clips by the `N` references of `state`; their words are in the state.
+
+        Raises:
+            ValueError: another number of references than of clips.
+        """
 
     @abstractmethod
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
@@ -122,8 +172,8 @@ class System(nn.Module):
         return full[:, :height, :width].sigmoid()
 
 
-def require_supports(supports: ClipBatch | None, system: str) -> ClipBatch:
-    """The supports, for a system that cannot do without.
+def require_supports(supports: Supports | None, system: str) -> Supports:
+    """Supports, or the state of supports, for a system that cannot do without.
 
     Raises:
         ValueError: there are none.

@@ -79,16 +79,16 @@ def as_spec(found: Any, place: str) -> SystemSpec:
             f"{place} is neither a SystemSpec nor a System with a class of settings: give the class an attribute "
             "`settings`, a dataclass derived from fewshot.systems.config.SystemConfig"
         )
+    if not getattr(found, "name", ""):
+        raise ValueError(f"{place} has no name: give the class an attribute `name`")
     system = cast("type[System]", found)
-    rule = getattr(system, "input_rule", SystemSpec.input_rule)
-    needs_training = getattr(system, "needs_training", True)
     return SystemSpec(
         system.name,
         settings,
         system.from_settings,
         needs=system.needs,
-        needs_training=needs_training,
-        input_rule=rule,
+        needs_training=system.needs_training,
+        input_rule=system.input_rule,
     )
 
 

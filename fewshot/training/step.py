@@ -60,12 +60,8 @@ class TrainingStep(nn.Module):
         return torch.autocast(kind, self.dtype, enabled=self.dtype is not torch.float32)
 
     def _own(self, batch: EpisodeBatch, num_frames: float) -> Losses:
-        expressions = len(batch.queries) // len(batch)
         with self._autocast(batch):
-            state = self.system.encode_reference(batch.supports, batch.shots)
-            if expressions > 1 and state is not None:
-                state = state.repeat(expressions)
-            prediction = self.system(batch.queries, state)
+            prediction = self.system(batch.queries, self.system.encode_reference(batch.references))
         return self.system.losses(in_float32(prediction), batch.queries, num_frames)
 
 

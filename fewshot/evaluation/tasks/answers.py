@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.masks.png import write_mask
 from benchmarks.masks.submission import result_folder, write_results
+from episodes.batch import References
 from episodes.sources.base import Source, normalise
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RISItem, RVOSItem, VOSItem
@@ -128,8 +128,8 @@ class RISAnswerer(Answerer):
         return [self._answer(item, frame) for item in _all(unit, RISItem)]
 
     def _answer(self, item: RISItem, frame: Frame) -> Row:
-        queries = replace(frame.batch, expressions=(normalise(item.text),))
-        result = image_results(self.system, self.system(queries, None), queries, [frame.size])[0]
+        state = self.system.encode_reference(References(expressions=(normalise(item.text),)))
+        result = image_results(self.system, self.system(frame.batch, state), frame.batch, [frame.size])[0]
         mask = (result.mask & result.found).cpu()
         truth = self.source.read_masks(item.image, (IMAGE,), item.object_id)[0]
         inter, union = int((mask & truth).sum()), int((mask | truth).sum())

@@ -33,7 +33,7 @@ from fewshot.nn.projection import LevelProjection
 from fewshot.nn.proposals import score_head
 from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
-from fewshot.systems.base import System, learning_groups, require_supports
+from fewshot.systems.base import ReferenceState, System, learning_groups, require_supports
 from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4
@@ -142,9 +142,8 @@ class CMA(System):
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> CMAState:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> CMAState:
         """Fused support levels and masks of `(B * K)` support clips; only frames that have an effect are encoded."""
-        supports = require_supports(supports, self.name)
         frames, masks = frames_that_count(supports, self.variant, self.support_frames)
         levels = self.fused_levels(self.encode_frames(frames)[1:], self.encode_text(supports.expressions), support=True)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
@@ -155,12 +154,13 @@ class CMA(System):
             tuple(tuple(extents[i : i + shots]) for i in firsts),
         )
 
-    def forward(self, queries: ClipBatch, state: CMAState) -> Prediction:
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`."""
+        state.check(len(queries))
+        words, supports = state.words, require_supports(state.supports, self.name)
         maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (N*T, C_i, h_i, w_i)
-        words = self.encode_text(queries.expressions)
         fused = self.fused_levels(maps[1:], words)  # strides 8 to 64: (N, T, C, h, w)
-        related = self.apply_affinity(fused, state)
+        related = self.apply_affinity(fused, supports)
         paddings = [resize_padding(queries.padding, _size(x)) for x in (maps[0], *fused)]  # (N, h, w)
         positions = [sine_2d(p, fused[0].shape[2]) for p in paddings]  # (N, C, h, w)
         t = queries.frames.shape[1]
@@ -210,10 +210,6 @@ class CMA(System):
 
     def apply_affinity(self, levels: Sequence[Tensor], state: CMAState) -> list[Tensor]:
         """Query levels `(N, T, C, h, w)` related to the supports, level by level with the same weights."""
-        if len(state) != levels[0].shape[0]:
-            raise ValueError(
-                f"{levels[0].shape[0]} query clips for {len(state)} references: repeat the state for each expression"
-            )
         return [self.affinity(x, at_query_grid(state, index, _size(x))) for index, x in enumerate(levels)]
 
     def predict(self, states: Tensor, boxes: Tensor, features: Tensor, sizes: Tensor, clips: int) -> list[Prediction]:

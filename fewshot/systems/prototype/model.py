@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.losses.masks import clip_mask_loss
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.base import System, require_supports
+from fewshot.systems.base import ReferenceState, System, require_supports
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,23 @@ class Prototype(System):
         maps = self.backbone(rearrange(frames, "n t c h w -> (n t) c h w"))
         return [rearrange(maps[k], "(n t) c h w -> n t c h w", n=frames.shape[0]) for k in self.levels]
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> PrototypeState:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> PrototypeState:
         """Pool each of the `(B * K)` support clips, then average over the `K` shots of an episode (PANet, eq. 1)."""
-        supports = require_supports(supports, self.name)
         pairs = []
         for level in self.features(supports.frames):
             pair = prototypes(level, mask_weights(supports, (level.shape[-2], level.shape[-1])))
             pairs.append(rearrange(pair, "(b k) s c -> b k s c", k=shots).mean(1))
         return PrototypeState(tuple(pairs))
 
-    def forward(self, queries: ClipBatch, state: PrototypeState) -> Prediction:
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Cosine logits `(N, T, 1, h, w)`, averaged over the levels at the finest one's resolution."""
+        state.check(len(queries))
+        supports: PrototypeState = require_supports(state.supports, self.name)
         levels = self.features(queries.frames)
         size = levels[0].shape[-2:]
         logits = [
             F.interpolate(prototype_logits(level, pair, self.scale), size, mode="bilinear", align_corners=False)
-            for level, pair in zip(levels, state.pairs, strict=True)
+            for level, pair in zip(levels, supports.pairs, strict=True)
         ]
         masks = torch.stack(logits).mean(0)[:, :, None]
         return Prediction(masks=masks, stride=4 * 2 ** self.levels[0])
@@ -87,5 +88,5 @@ class Prototype(System):
     ) -> Losses:
         """The prototype loss is what this system learns by anyway."""
         supports = require_supports(supports, self.name)
-        state = self.encode_reference(supports, shots).repeat(len(queries) * shots // len(supports))
+        state = self.encode_reference(References(supports, shots, queries.expressions))
         return self.losses(self(queries, state), queries, num_frames)

@@ -35,12 +35,12 @@ from fewshot.nn.proposals import ProposalQueries, score_head
 from fewshot.nn.small_fpn import SmallFPN
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import FusionReference, UniFusion
-from fewshot.systems.base import System, learning_groups
+from fewshot.systems.base import ReferenceState, System, learning_groups
 from fewshot.systems.uniref.detection import Detection, best_queries
 from fewshot.systems.uniref.fusing import all_or_none, encode_words, fuse_level
 from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.start import reference_warmup, start_as_readout
-from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
+from fewshot.systems.uniref.state import UniRefState, mask_reference
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks, similarity_of
 
@@ -178,16 +178,14 @@ class UniRef(System):
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> UniRefState | None:
-        """Keys and values of `(B * K)` support clips at every level; None where there are no supports.
+    def encode_supports(self, supports: ClipBatch, shots: int) -> UniRefState:
+        """Keys and values of `(B * K)` support clips at every level.
 
         All frames of the `K` clips of an episode become one sequence of tokens.
 
         Raises:
-            ValueError: there are supports and no value encoder, or a support has no mask.
+            ValueError: there is no value encoder, or a support has no mask.
         """
-        if supports is None:
-            return None
         if self.value_encoder is None:
             raise ValueError(
                 "this UniRef was built without a value encoder (value_encoder=None) and takes no supports: give it "
@@ -201,22 +199,22 @@ class UniRef(System):
         levels = (mask_reference(*level, episodes) for level in zip(keys, values, paddings, strict=True))
         return UniRefState(tuple(levels), images=len(masks) // episodes)
 
-    def forward(self, queries: ClipBatch, state: UniRefState | None) -> Detection:
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Detection:
         """Find the object of each of `N` query clips, by its expression, by its reference in `state`, or by both.
 
         With neither, objects are detected without a reference, as in pretraining.
 
         Raises:
-            ValueError: some clips have an expression and others have not, there is one and no text encoder, there are
-                more query clips than references, or the frames are too small for the number of queries.
+            ValueError: another number of references than of clips, or frames that are too small for the number of
+                queries.
         """
-        check_references(state, len(queries))
+        state.check(len(queries))
         t = queries.frames.shape[1]
         maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (n, C_i, h_i, w_i)
         levels = self.project(maps)  # strides 8 to 64: (n, C, h, w)
         paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
         positions = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
-        fused = self.fuse(levels, self.encode_text(queries.expressions), state, len(queries))
+        fused = self.fuse(levels, state.words, state.supports, len(queries))
         decoded = self.transformer(fused, frames_of(paddings, t), frames_of(positions, t), None)
         features = self.pixel_decoder(maps[0], decoded.memory[:3])
         return self.detection(decoded, features, queries)

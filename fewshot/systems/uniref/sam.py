@@ -10,6 +10,7 @@ g = side / 16 cells, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,9 @@ from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.sam import SAM
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.nn.unifusion import UniFusion
-from fewshot.systems.base import System, learning_groups
+from fewshot.systems.base import ReferenceState, System, learning_groups
 from fewshot.systems.uniref.fusing import encode_words, fuse_level
-from fewshot.systems.uniref.state import UniRefState, check_references, mask_reference
+from fewshot.systems.uniref.state import UniRefState, mask_reference
 
 MASK_WEIGHT, DICE_WEIGHT = 2.0, 0.5
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
@@ -125,16 +126,14 @@ class UniRefSAM(System):
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> UniRefState | None:
-        """Keys and values of `(B * K)` support clips, with one level; None where there are no supports.
+    def encode_supports(self, supports: ClipBatch, shots: int) -> UniRefState:
+        """Keys and values of `(B * K)` support clips, with one level.
 
         All frames of the `K` clips of an episode become one sequence of tokens.
 
         Raises:
-            ValueError: there are supports and no value encoder, a support has no mask, or the frames are too large.
+            ValueError: there is no value encoder, a support has no mask, or the frames are too large.
         """
-        if supports is None:
-            return None
         if self.value_encoder is None:
             raise ValueError(
                 "this UniRefSAM was built without a value encoder (value_encoder=None) and takes no supports: give it "
@@ -149,26 +148,26 @@ class UniRefSAM(System):
         level = mask_reference(keys, values, reference_padding(sizes, keys.shape[-1]), episodes)
         return UniRefState((level,), images=len(images) // episodes)
 
-    def forward(self, queries: ClipBatch, state: UniRefState | None) -> SAMPrediction:
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> SAMPrediction:
         """Segment the object of each of `N` query clips, by its expression, by its reference in `state`, or by both.
 
         With both, the words prompt the decoder.
 
         Raises:
-            ValueError: a clip has no reference, some clips have an expression and others have not, there is one and no
-                text encoder, there are more query clips than references, or the frames are too large.
+            ValueError: a clip has no reference, another number of references than of clips, or frames that are too
+                large.
         """
-        check_references(state, len(queries))
-        words = self.encode_text(queries.expressions)
+        state.check(len(queries))
+        words, supports = state.words, state.supports
         if words is not None:
             sentence = words.sentence
-        elif state is not None:
-            sentence = state.levels[0].embed
+        elif supports is not None:
+            sentence = supports.levels[0].embed
         else:
             raise ValueError("UniRefSAM segments what is referred to: give the clips expressions, supports, or both")
         t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
         features = self.encode_frames(self.sam.padded(queries.frames.flatten(0, 1)))
-        fused = self.fuse(features, words, state, len(queries))
+        fused = self.fuse(features, words, supports, len(queries))
         prompts = repeat(sentence, "n c -> (n t) c", t=t)
         low, quality = self.sam.decode(fused, prompts)
         masks = self.enlarged(low)[:, :height, :width].unflatten(0, (-1, t))[:, :, None]
@@ -212,7 +211,7 @@ class UniRefSAM(System):
         with torch.no_grad():
             return self.sam.encode(images)
 
-    def encode_text(self, expressions: tuple[str | None, ...]) -> Words | None:
+    def encode_text(self, expressions: Sequence[str | None]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
         return encode_words(expressions, self.text, self.text_projection, "UniRefSAM")
 

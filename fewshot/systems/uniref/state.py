@@ -81,13 +81,3 @@ def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, episodes: int)
         rearrange(padding, "(b f) h w -> b (f h w)", b=episodes),
         rearrange(means, "(b f) c -> b f c", b=episodes).mean(1),
     )
-
-
-def check_references(state: UniRefState | None, clips: int) -> None:
-    """Check that there is a reference for each of `clips` query clips, or none at all.
-
-    Raises:
-        ValueError: there are more, or fewer.
-    """
-    if state is not None and len(state) != clips:
-        raise ValueError(f"{clips} query clips for {len(state)} references: repeat the state for each expression")

@@ -9,26 +9,31 @@ import pytest
 import yaml
 
 from fewshot.cli.program import Command
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.config.sections import BenchmarkConfig, TrainConfig
-from fewshot.run.folder import git_commit, joined, open_folder, run_name
-from fewshot.systems.config import SystemConfig
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
+from fewshot.config.sections import BenchmarkConfig, TaskConfig, TrainConfig
+from fewshot.run.folder import changes, flat, git_commit, open_folder, refuse_changes, run_name
+from fewshot.systems.cma.config import CMAConfig
+from fewshot.systems.uniref.config import UniRefConfig
 
 OPTIONS = {"system": "cma_tiny", "benchmark": "invented"}
 
 
 def config(**values) -> MetaTrainConfig:
     return MetaTrainConfig(
-        system=SystemConfig(name="cma"),
+        system=CMAConfig(),
         benchmark=BenchmarkConfig(name="invented"),
         train=TrainConfig(steps=3),
         **values,
     )
 
 
+def task_config(**values) -> TaskTestConfig:
+    return TaskTestConfig(system=UniRefConfig(), task=TaskConfig(benchmark="davis17"), **values)
+
+
 def test_the_name_says_what_runs():
     assert run_name(config(group=2, shots=5, seed=7), Command((), OPTIONS)) == "cma_tiny-invented-cma-5shot-g2-s7"
-    tested = MetaTestConfig(group="all", system=SystemConfig("cma"), benchmark=BenchmarkConfig("invented"))
+    tested = MetaTestConfig(group="all", system=CMAConfig(), benchmark=BenchmarkConfig("invented"))
     assert run_name(tested, Command((), OPTIONS)) == "test-cma_tiny-invented-cma-1shot-gall-s0"
 
 
@@ -37,9 +42,7 @@ def test_other_overrides_change_the_name_and_incidental_ones_do_not():
         return run_name(config(), Command(overrides, OPTIONS))
 
     plain = name()
-    assert (
-        name("device=cpu", "threads=1", "out=x", "resume=true", "tracking=disabled", "tracking.mode=offline") == plain
-    )
+    assert name("device=cpu", "threads=1", "out=x", "resume=true", "logging=disabled", "logging.mode=offline") == plain
     assert name("group=1", "shots=1", "seed=0", "system=cma_tiny", "protocol=cma", "data.workers=2") == plain
     assert name("optim.lr=1").startswith(plain + "-")
     assert name("optim.lr=1") != name("optim.lr=2")
@@ -47,10 +50,49 @@ def test_other_overrides_change_the_name_and_incidental_ones_do_not():
     assert name("data.root=/a") != plain and name("recipe=official") != plain
 
 
-def test_programs_name_further_keys_that_their_names_show():
-    assert joined(["a", "b"], ["task=davis17", "+limit=3", "threads=1"], ["task", "limit"]) == "a-b"
-    one, other = (joined(["a"], [override], ["task"]) for override in ("task.long=3", "task.long=4"))
-    assert one != other and all(len(name) == len("a-123456") and name.startswith("a-") for name in (one, other))
+def test_every_kind_of_run_has_a_name_of_its_own_and_hides_what_it_shows():
+    task = task_config(weights="runs/one/best.pt")
+    assert run_name(task, Command(("task=davis17", "+limit=3", "threads=1"), {})) == "davis17-val-best"
+    one, other = (run_name(task, Command((override,), {})) for override in ("task.long=3", "task.long=4"))
+    assert one != other and all(len(name) == len("davis17-val-best-123456") for name in (one, other))
+    untrained = task_config(untrained=True)
+    assert run_name(untrained, Command((), {"system": "uniref_tiny"})) == "davis17-val-untrained-uniref_tiny"
+    stage = StageConfig(stage="uniref_image", system=UniRefConfig(), seed=2)
+    assert run_name(stage, Command(("stage=uniref_image", "workers=3"), {})) == "uniref_image-uniref-s2"
+    own = config(name=None)
+    own.system.name = "package.module:Blobs"
+    assert run_name(own, Command((), {})).startswith("package.module.Blobs-invented-")
+
+
+def test_runs_of_one_set_up_are_one_experiment_whatever_their_fold_and_seed():
+    names = {config(group=g, seed=g).experiment(OPTIONS) for g in (1, 2, 3, 4)}
+    assert names == {"cma_tiny-invented-1shot"}
+    assert config(shots=5).experiment({}) == "cma-invented-5shot"
+    assert task_config(untrained=True).experiment({}) == "uniref-davis17"
+    stage = StageConfig(stage="uniref_image", system=UniRefConfig())
+    assert stage.experiment({"system": "uniref_tiny"}) == "uniref_tiny-uniref_image"
+
+
+def test_a_run_goes_on_as_it_was_started(tmp_path):
+    command, first = Command((), {}), {"out": str(tmp_path), "name": "x", "untrained": True}
+    open_folder(task_config(**first), command)
+    assert [name for name, *_ in changes(tmp_path / "x", task_config(**first, limit=2, seed=1))] == ["seed", "limit"]
+    assert changes(tmp_path / "nowhere", task_config(**first)) == []
+    for free in ({}, {"limit": 2, "pictures": 0, "zip": True, "processes": 2}, {"device": "cpu", "threads": 1}):
+        refuse_changes(task_config(**first, resume=True, **free), command)
+    refuse_changes(task_config(**first, seed=1), command)  # no continuation: the folder itself is refused
+    with pytest.raises(
+        ValueError, match=r"x was started with other settings: seed=1 \(was 0\). Give another name=<name>"
+    ):
+        refuse_changes(task_config(**first, resume=True, seed=1), command)
+    longer = task_config(**first, resume=True)
+    longer.task.long = 7
+    with pytest.raises(ValueError, match=r"task.long=7 \(was 1333\)"):
+        refuse_changes(longer, command)
+
+
+def test_nested_keys_become_dotted():
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}
 
 
 def test_the_folder_holds_what_ran(tmp_path):
