@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.compare import Comparison, compare_reports
-from fewshot.cli.program import short_errors
 from fewshot.cli.words import asks_for_help, filled, whole_number
 
 USAGE = """
@@ -50,6 +49,8 @@ def main() -> None:
     if asks_for_help(words):
         print(USAGE.strip())
         return
+    from fewshot.cli.program import short_errors  # not at the top: the help needs nothing of it
+
     with short_errors():
         print(run(words).table())
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.davis import Folders, evaluate, evaluate_referring, read_sequence_list, referring_table, table
-from fewshot.cli.program import short_errors
 from fewshot.cli.words import asks_for_help, filled, flag, whole_number
 
 USAGE = """
@@ -55,6 +54,8 @@ def main() -> None:
     if asks_for_help(words):
         print(USAGE.strip())
         return
+    from fewshot.cli.program import short_errors  # not at the top: worker processes import this module too
+
     with short_errors():
         print(run(words))
 

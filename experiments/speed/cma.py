@@ -18,7 +18,7 @@ from episodes.batch import ClipBatch
 from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
-from fewshot.systems.cma import CMA
+from fewshot.systems.cma.model import CMA
 
 USAGE = """
 python -m experiments.speed.cma [key=value ...]

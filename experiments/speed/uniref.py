@@ -20,7 +20,7 @@ from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import UniRef
+from fewshot.systems.uniref.model import UniRef
 
 USAGE = """
 python -m experiments.speed.uniref [key=value ...]

@@ -8,7 +8,7 @@ from episodes.cli import key_values, refuse_missing
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Whether one of the words is `--help` or `-h`."""
+    """True if one of the words is `--help` or `-h`."""
     return bool({"-h", "--help"} & set(words))
 
 
