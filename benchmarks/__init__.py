@@ -1,1 +1,1 @@
-"""What is measured: official metrics, named protocols, reports, comparisons and mask files."""
+"""Measures of segmentation: metrics, named protocols, reports, comparisons and mask files. A library: no commands."""

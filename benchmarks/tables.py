@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def percent(value: float | tuple[float, float] | None) -> str:
-    """`0.5312` -> `53.1`, an interval -> `50.1..56.2`, None -> `-`."""
+    """Text of a number in percent: `0.5312` -> `53.1`, an interval -> `50.1..56.2`, None -> `-`."""
     if value is None:
         return "-"
     if isinstance(value, tuple):

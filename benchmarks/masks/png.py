@@ -30,7 +30,7 @@ def read_labels(path: Path | str) -> Labels:
 
 
 def read_sequence(folder: Path | str, names: Sequence[str]) -> Labels:
-    """`<folder>/<name>.png` of all names, one size: `(T, H, W)` uint8.
+    """Label maps `<folder>/<name>.png` of all names, one size: `(T, H, W)` uint8.
 
     Raises:
         ValueError: a file is missing, broken or of another size than the first.

@@ -24,12 +24,12 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every file in a zip: the same files
 
 @dataclass(frozen=True)
 class ResultLayout:
-    """How a benchmark wants its results.
+    """Layout of the results that a benchmark asks for.
 
     Attributes:
         folder: folder of one item's PNGs, with `{video}`, `{expression_id}` and `{annotator}` of the item.
         palette: palette PNGs whose values are object ids; else greyscale PNGs of 0 and 255.
-        source: where the layout is told.
+        source: who describes the layout.
     """
 
     folder: str
@@ -96,7 +96,7 @@ def answered_frames(item: VOSItem | RVOSItem) -> tuple[str, ...]:
 def check_submission(
     benchmark: str, folder: Path | str, items: Iterable[VOSItem | RVOSItem], *, read: bool = False
 ) -> list[str]:
-    """What is wrong with results before they are scored or sent, one sentence each; empty: all is there.
+    """Faults of results before they are scored or sent, one sentence each; empty: nothing is wrong.
 
     Names missing folders and frames, and files that belong to no item. With `read` every PNG is opened: those that
     are broken, of several sizes in one folder, or hold values that are no object of the item are named too.

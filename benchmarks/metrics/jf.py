@@ -44,7 +44,7 @@ def boundary_f(pred: NDArray, gt: NDArray, void: NDArray | None = None, bound_th
 def j_and_f(
     pred: NDArray, gt: NDArray, void: NDArray | None = None, bound_th: float = DAVIS_TOLERANCE
 ) -> tuple[float, float]:
-    """`(jaccard, boundary_f)` of two `(H, W)` masks with one crop for both."""
+    """Region overlap and boundary match, `(jaccard, boundary_f)`, of two `(H, W)` masks with one crop for both."""
     pred, gt = _checked(pred, gt, void)
     radius = boundary_radius(pred.shape, bound_th)
     box = _joint_box(pred, gt)

@@ -25,7 +25,7 @@ class Totals(NamedTuple):
 
 
 def ratio(part: ArrayLike, whole: ArrayLike, epsilon: float = 0.0) -> Floats:
-    """`part / whole` element by element; 0 where `whole` is 0 (empty in prediction and truth).
+    """Quotient `part / whole`, element by element; 0 where `whole` is 0 (both masks empty).
 
     Args:
         epsilon: added to `whole` where it is not 0.

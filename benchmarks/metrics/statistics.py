@@ -15,7 +15,7 @@ RECALL_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Statistics:
-    """`mean` and `recall` in 0..1, `decay` in -1..1; NaN where no frame was scored."""
+    """Statistics of one object: `mean` and `recall` in 0..1, `decay` in -1..1; NaN where no frame was scored."""
 
     mean: float
     recall: float

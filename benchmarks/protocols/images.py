@@ -55,7 +55,7 @@ AVERAGING_TEXTS = {
 
 @dataclass(frozen=True)
 class EpisodeRule:
-    """How the query images of a test come about, and how many episodes (None: each entry of the list once)."""
+    """Choice of the query images of a test, and the number of episodes (None: each entry of the list once)."""
 
     queries: Queries
     count: int | None
@@ -63,7 +63,7 @@ class EpisodeRule:
     def told(self, tested: int | None = None, frozen: str | None = None) -> str:
         """The rule in words; `tested` is the number of episodes where it is not the official one.
 
-        `frozen` is the file of episodes that were not drawn for this test: how, the file knows.
+        `frozen` is the file of episodes that were not drawn for this test; the file says how they were.
         """
         official = "once through" if self.count is None else f"{self.count} episodes per fold and seed"
         if frozen is not None:
@@ -78,7 +78,7 @@ class EpisodeRule:
 
 @dataclass(frozen=True)
 class ImageProtocol(BaseProtocol):
-    """How mIoU and FB-IoU of a fold come about.
+    """Rules by which mIoU and FB-IoU of a fold are computed.
 
     Attributes:
         rules: `EpisodeRule` by name of benchmark; '' is for every other benchmark.
@@ -112,7 +112,7 @@ class ImageProtocol(BaseProtocol):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Where mIoU is a ratio of sums: the mean of the IoUs of the episodes, another statistic."""
+        """The mean of the IoUs of the episodes, another statistic, for protocols whose mIoU is a ratio of sums."""
         return (EPISODE_IOU,) if self.averaging == "classes" else ()
 
     @property
@@ -169,7 +169,7 @@ class ImageProtocol(BaseProtocol):
         }
 
     def _ignored(self, benchmark: str) -> str:
-        """What happens to unknown pixels, or that the benchmark has none to leave out."""
+        """Treatment of unknown pixels, or the remark that the benchmark has none to leave out."""
         none = self.ignore == "left out" and benchmark not in WITH_UNKNOWN
         return NOTHING_UNKNOWN if none else IGNORE_TEXTS[self.ignore]
 

@@ -25,7 +25,7 @@ PRETRAINING_CAVEAT = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What a card tells of the test beside the protocol itself; see `BaseProtocol.card`."""
+    """Facts about a test that its card tells beside the protocol itself; see `BaseProtocol.card`."""
 
     benchmark: str
     size: str | None
@@ -37,7 +37,7 @@ class Setting:
     frozen: str | None = None
 
     def supports_line(self, usual: str) -> str:
-        """How many supports an episode has, and how they were chosen."""
+        """Number of supports of an episode, and the way in which they were chosen."""
         return (f"{self.shots} per episode, " if self.shots is not None else "") + (self.supports or usual)
 
     def seeds_line(self) -> str:
@@ -47,7 +47,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class BaseProtocol(ABC):
-    """How the numbers of a fold come about. Every number in a report belongs to one protocol.
+    """Rules by which the numbers of a fold are computed. Every number in a report belongs to one protocol.
 
     Attributes:
         name: key in `PROTOCOLS`.
@@ -56,7 +56,7 @@ class BaseProtocol(ABC):
         measures: names of the headline numbers.
         extras: names of further numbers, shown beside them and named as what they are.
         unit: what a bootstrap resamples, in words.
-        lists_classes: whether a report prints the classes one by one.
+        lists_classes: true: a report prints the classes one by one.
         note: printed below the table of the folds, '' for nothing.
     """
 
@@ -89,7 +89,7 @@ class BaseProtocol(ABC):
 
     @abstractmethod
     def sums(self, scores: Sequence[Any]) -> Sums:
-        """What every average of the scores of one fold and probe (at least one score) is made of."""
+        """Sums that every average of the scores of one fold and probe (at least one score) is made of."""
 
     @abstractmethod
     def per_class(self, scores: Sequence[Any]) -> dict[str, float]:
@@ -97,7 +97,7 @@ class BaseProtocol(ABC):
 
     @abstractmethod
     def serves(self, other: BaseProtocol) -> bool:
-        """Whether scores that were made for this protocol also give the numbers of `other`."""
+        """True if scores that were made for this protocol also give the numbers of `other`."""
 
     @abstractmethod
     def card_lines(self, setting: Setting) -> Mapping[str, str]:

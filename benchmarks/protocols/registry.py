@@ -62,7 +62,7 @@ PROTOCOLS = ProtocolRegistry({**VIDEO_PROTOCOLS, **IMAGE_PROTOCOLS})
 
 
 def get_protocol(name: str) -> AnyProtocol:
-    """`PROTOCOLS[name]`; an unknown name raises ValueError with the valid ones and the closest."""
+    """Protocol of a name; an unknown name raises ValueError with the valid ones and the closest."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     from episodes.cli import did_you_mean  # not needed for a name that is known

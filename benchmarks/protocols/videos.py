@@ -25,7 +25,7 @@ FRAMES = "all annotated frames of the query video, first and last included, no v
 
 @dataclass(frozen=True)
 class Protocol(BaseProtocol):
-    """How J and F of a fold come about.
+    """Rules by which J and F of a fold are computed.
 
     Attributes:
         resolution: `network` (size of the resized frames) or `original` (size on disk).

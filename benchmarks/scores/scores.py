@@ -56,12 +56,12 @@ class QueryScore:
 
     @property
     def key(self) -> tuple[int, int, str, int, int, str, str]:
-        """What identifies the query, see `KEY`."""
+        """Identity of the query, see `KEY`."""
         return self.seed, self.group, self.probe, self.episode, self.class_id, self.video, self.expression_id
 
     @property
     def unit(self) -> str:
-        """What is resampled in a bootstrap: the query video."""
+        """The query video, which a bootstrap resamples."""
         return self.video
 
 
@@ -102,12 +102,12 @@ class ImageScore:
 
     @property
     def key(self) -> tuple[int, int, str, int, int, str]:
-        """What identifies the query, see `KEY`."""
+        """Identity of the query, see `KEY`."""
         return self.seed, self.group, self.probe, self.episode, self.class_id, self.image
 
     @property
     def unit(self) -> str:
-        """What is resampled in a bootstrap: the query image."""
+        """The query image, which a bootstrap resamples."""
         return self.image
 
     @property

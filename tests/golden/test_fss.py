@@ -116,7 +116,7 @@ def test_pfenet(case: Path) -> None:
 
 
 def pfenet_log(score: FssScore) -> list[str]:
-    """What the program prints; it numbers the classes of a fold from the second on, and the first last."""
+    """Lines that the program prints; it numbers the classes of a fold from the second on, and the first last."""
     means = f"{score.fb_iou:.4f}/{score.mean_accuracy:.4f}/{score.accuracy:.4f}"
     lines = [f"meanIoU---Val result: mIoU {score.miou:.4f}.", f"FBIoU---Val result: mIoU/mAcc/allAcc {means}."]
     foreground = [pair[1] for pair in score.classes.values()]
