@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from episodes.catalogue import WITH_FOLDS, folds_of, names
+from episodes.catalogue import WITH_FOLDS, names
 from episodes.cli import key_values, refuse_missing
-from episodes.episode import EpisodeSpec
-from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
-from episodes.sampling.lists import read_lists
-from episodes.sampling.manifest import write_manifest
-from episodes.sampling.videos import TrainEpisodes, test_episodes
-from episodes.sources import ImageSource, Source, open_source
+from episodes.sampling.freeze import Drawing, freeze
+from episodes.sampling.images import QUERIES
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,7 @@ KEYS = (
     Key("out", str, None, "the file to write", required=True),
 )
 
-VIDEO_DEFAULTS = {"group": 1, "query_frames": None, "support_frames": None}
-IMAGE_DEFAULTS = {"group": 0, "queries": "list", "min_area": 0, "drop_novel": False, "data.lists": None}
-PATHS = ("out", "data.root", "data.cache", "data.lists")  # not written down: they say nothing about the episodes
+DRAWING = tuple(field.name for field in fields(Drawing) if field.name != "lists")
 
 EXAMPLES = """Examples:
   python -m episodes.freeze group=1 out=episodes/group1.jsonl
@@ -78,18 +72,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     for name, (text,) in given.items():
         values[name] = _typed(keys[name], text)
     refuse_missing((key.name for key in KEYS if key.required), given)
-    if values["benchmark"] in names("images"):
-        return _fill(values, IMAGE_DEFAULTS, VIDEO_DEFAULTS, "videos")
-    frames = 2 if values["benchmark"] == "synthetic" else 5
-    return _fill(values, {key: default or frames for key, default in VIDEO_DEFAULTS.items()}, IMAGE_DEFAULTS, "images")
-
-
-def _fill(values: dict[str, Any], defaults: dict[str, Any], others: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Defaults of one kind of benchmark. Raises ValueError for a key that only the other kind has."""
-    for name in others:
-        if name not in defaults and values[name] is not None:
-            raise ValueError(f"{name} is for benchmarks of {kind}, and {values['benchmark']} is not one: leave it out")
-    return {name: defaults.get(name) if value is None else value for name, value in values.items()}
+    return values
 
 
 def _typed(key: Key, text: str) -> Any:
@@ -97,40 +80,6 @@ def _typed(key: Key, text: str) -> Any:
         return {"true": True, "false": False}[text.lower()] if key.kind is bool else key.kind(text)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{key.name} must be of type {key.kind.__name__}, got {text!r}") from error
-
-
-def draw(source: Source, values: dict[str, Any]) -> list[EpisodeSpec]:
-    """The episodes that the arguments ask for. Raises ValueError."""
-    if isinstance(source, ImageSource):
-        return _draw_images(source, values)
-    folds = folds_of(values["benchmark"])
-    common = {"shots": values["shots"], "seed": values["seed"], "support_frames": values["support_frames"]}
-    if values["split"] == "test":
-        return test_episodes(source, folds, values["group"], **common, limit=values["count"])
-    endless = TrainEpisodes(
-        source, folds, values["group"], values["split"], **common, query_frames=values["query_frames"]
-    )
-    return [endless[i] for i in range(_count(values))]
-
-
-def _draw_images(source: ImageSource, values: dict[str, Any]) -> list[EpisodeSpec]:
-    group, split, count = values["group"], values["split"], values["count"]
-    common = {key: values[key] for key in ("shots", "seed", "min_area")}
-    listed = "test" if split == "test" else "train"
-    path = values["data.lists"]
-    lists = None if path is None else read_lists(path, source.name, group, listed, source)
-    if split == "test":
-        queries = values["queries"]
-        return image_test_episodes(source, source.folds, group, **common, count=count, queries=queries, images=lists)
-    number, drop_novel = _count(values), values["drop_novel"]
-    endless = ImageEpisodes(source, source.folds, group, split, **common, drop_novel=drop_novel, lists=lists)
-    return [endless[i] for i in range(number)]
-
-
-def _count(values: dict[str, Any]) -> int:
-    if values["count"] is None or values["count"] < 1:
-        raise ValueError(f"split={values['split']} is endless: say how many episodes with count=…, at least 1")
-    return int(values["count"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,21 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         values = parse(words)
-        source = open_source(
-            values["benchmark"],
-            values["data.root"],
-            values["data.cache"],
-            values["world_seed"],
-            values["world_videos"],
-            lists=values["data.lists"],
-        )
-        specs = draw(source, values)
-        recorded = {k: v for k, v in values.items() if k not in PATHS}
-        write_manifest(values["out"], specs, source, recorded)
+        drawing = Drawing(lists=values["data.lists"], **{key: values[key] for key in DRAWING})
+        opening = {"root": values["data.root"], "cache": values["data.cache"]}
+        world = {key: values[key] for key in ("world_seed", "world_videos")}
+        specs = freeze(values["out"], values["benchmark"], drawing, **opening, **world)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{len(specs)} episodes of {source.name}, group {values['group']}, split {values['split']}: {values['out']}")
+    first = specs[0]
+    print(f"{len(specs)} episodes of {first.benchmark}, group {first.group}, split {first.split}: {values['out']}")
     return 0
 
 
