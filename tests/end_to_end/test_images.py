@@ -40,7 +40,7 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
     code, out, err = call(
         place,
         "meta_train",
-        *("benchmark=invented_images", "group=0", "name=stills", "benchmark.world_videos=4"),
+        *("benchmark=synthetic_images", "group=0", "name=stills", "benchmark.world_videos=4"),
         *("train.steps=3", "train.batch=2", "train.prototype_fraction=0.4", "benchmark.val_episodes=4", *SMALL),
     )
     assert code == 0, err
@@ -67,7 +67,7 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
 
 def test_every_group_of_stills(place: Path) -> None:
     small = ("benchmark.world_videos=4", "test.probes=[]", "name=groups", *SMALL)
-    code, out, err = call(place, "meta_test", "system=prototype", "benchmark=invented_images", "group=all", *small)
+    code, out, err = call(place, "meta_test", "system=prototype", "benchmark=synthetic_images", "group=all", *small)
     assert code == 0, err
     assert {fold["group"] for fold in results(place / "runs" / "groups")["folds"]} == {0, 1, 2, 3, None}
 
@@ -111,9 +111,9 @@ def test_real_images_with_the_lists_of_the_field(place: Path) -> None:
     ("arguments", "said"),
     [
         (("system=cma_tiny", "benchmark=pascal5i", "data.root=."), "system.name=cma needs an expression"),
-        (("system=prototype", "benchmark=invented_images", "protocol=cma"), "valid are hsnet, pfenet, bam, uniref"),
-        (("system=prototype", "benchmark=invented", "protocol=hsnet"), "valid are cma, cma_per_class, davis"),
-        (("system=prototype", "benchmark=invented_images", "group=4"), "has the groups 0, 1, 2, 3, all"),
+        (("system=prototype", "benchmark=synthetic_images", "protocol=cma"), "valid are hsnet, pfenet, bam, uniref"),
+        (("system=prototype", "benchmark=synthetic", "protocol=hsnet"), "valid are cma, cma_per_class, davis"),
+        (("system=prototype", "benchmark=synthetic_images", "group=4"), "has the groups 0, 1, 2, 3, all"),
         (("system=prototype", "benchmark=pascal5i", "group=0"), "data.root is not set"),
         (("system=prototype", "benchmark=pascal5i", "group=0", "data.root=nowhere"), "nowhere"),
     ],

@@ -26,7 +26,7 @@ SMALL = ("benchmark.world_videos=2", "benchmark.test_episodes=4", "logging=disab
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the invented world is generated once for all tests of this file."""
+    """Where the synthetic world is generated once for all tests of this file."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -83,7 +83,7 @@ def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, t
 
 def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path, cache: Path) -> None:
     system = PrototypeConfig(backbone="tiny", backbone_width=8)
-    benchmark = BenchmarkConfig(name="invented", test_size=48, test_chunk=3, support_frames=2, world_videos=2)
+    benchmark = BenchmarkConfig(name="synthetic", test_size=48, test_chunk=3, support_frames=2, world_videos=2)
     trained = MetaTrainConfig(group=2, system=system, benchmark=benchmark, train=TrainConfig(steps=1))
     write_trained(tmp_path / "trained", trained)
     rest = ("logging=disabled", "test.pictures=0", "test.probes=[]")

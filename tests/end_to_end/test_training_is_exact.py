@@ -1,4 +1,4 @@
-"""A small CMA on the invented world: killed and continued, and in two processes, it learns the same weights."""
+"""A small CMA on the synthetic world: killed and continued, and in two processes, it learns the same weights."""
 
 from __future__ import annotations
 
