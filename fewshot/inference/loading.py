@@ -95,6 +95,8 @@ def _read_run(file: Path) -> MetaTrainConfig | StageConfig:
     stored = OmegaConf.load(file)
     schema = OmegaConf.structured(StageConfig if "stage" in stored else MetaTrainConfig)
     name = OmegaConf.select(stored, "system.name")
+    if name is None:
+        raise ValueError("it names no system (system.name)")
     schema.system = OmegaConf.structured(find_system(name).config(name=name))
     run: Any = OmegaConf.to_object(OmegaConf.merge(schema, stored))
     return run
