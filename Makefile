@@ -36,8 +36,8 @@ format: $(VENV)/.test
 	$(RUN) -m ruff format .
 
 speed: $(VENV)/.train  ## timings, as ratios within one run
-	$(RUN) -m benchmarks.speed.jf
-	$(RUN) -m benchmarks.speed.iou
+	$(RUN) -m experiments.speed.jf
+	$(RUN) -m experiments.speed.iou
 	$(RUN) -m experiments.speed.cma
 	$(RUN) -m experiments.speed.uniref
 

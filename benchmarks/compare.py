@@ -1,4 +1,4 @@
-"""Paired comparison of two runs on the same episodes: `python -m benchmarks.compare a.json b.json`
+"""Paired comparison of two runs on the same episodes.
 
 Both runs are resampled together (the same query videos, or images, in each bootstrap sample), so that what makes one
 hard for both cancels, and the interval is about the difference.
@@ -6,31 +6,18 @@ hard for both cancels, and the interval is about the difference.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arguments import count, fail, parse
 from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol
 from benchmarks.scores.estimates import fold_numbers, mean_numbers
 from benchmarks.scores.intervals import percentile_interval
 from benchmarks.scores.scores import Score, read_protocol, read_scores
 from benchmarks.tables import group_name, percent, text_table
-
-USAGE = """
-python -m benchmarks.compare A B [key=value ...]
-
-  A, B        the JSON or CSV reports of two runs that tested the same episodes (the same manifest, or the same
-              benchmark, groups, shots and seeds)
-  protocol    default: the one that the reports name, else cma (videos) or hsnet (images)
-  probe       compare a probe instead of the real numbers (default: empty)
-  bootstrap   number of bootstrap samples (default 2000)
-  seed        of the bootstrap (default 0)
-"""
-KEYS = {"protocol": "", "probe": "", "bootstrap": "2000", "seed": "0"}
 
 
 @dataclass(frozen=True)
@@ -104,11 +91,30 @@ def compare(
     return Comparison(tuple(differences), len(keys), len(of_a) - len(keys), len(of_b) - len(keys))
 
 
+def compare_reports(
+    a: Path | str, b: Path | str, protocol: str = "", probe: str = "", bootstrap: int = 2000, random_seed: int = 0
+) -> Comparison:
+    """Compare the runs of two files: JSON reports, or CSV files of scores.
+
+    Args:
+        protocol: of both runs; '' is the one that the reports name, else that of `compare`.
+
+    Raises:
+        ValueError: a file is missing or no report, the reports name two protocols, a run that was counted by another
+            protocol, and what `compare` raises.
+    """
+    of_a, of_b = read_scores(a), read_scores(b)
+    protocol = protocol or _common_protocol((a, b))
+    if protocol:
+        _refuse_other((a, b), protocol)
+    return compare(of_a, of_b, protocol, probe, bootstrap, random_seed)
+
+
 def _differences(
     pairs: Sequence[tuple[Score, Score]], protocol: BaseProtocol, bootstrap: int, random_seed: int
 ) -> list[Difference]:
     """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the group and its units."""
-    groups: list[int | None] = sorted({score.group for score, _ in pairs})
+    groups = sorted({score.group for score, _ in pairs})
     sides = []
     for side in (0, 1):
         of_group = [[pair[side] for pair in pairs if pair[side].group == group] for group in groups]
@@ -131,7 +137,7 @@ def _p_value(draws: NDArray[np.float64]) -> float:
     return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
 
 
-def _common_protocol(files: Sequence[str]) -> str:
+def _common_protocol(files: Sequence[Path | str]) -> str:
     """The protocol that the reports name, '' if none does."""
     named = {name for name in map(read_protocol, files) if name}
     if len(named) > 1:
@@ -139,7 +145,7 @@ def _common_protocol(files: Sequence[str]) -> str:
     return named.pop() if named else ""
 
 
-def _refuse_other(files: Sequence[str], protocol: str) -> None:
+def _refuse_other(files: Sequence[Path | str], protocol: str) -> None:
     """Raises ValueError for a report whose scores were not made for `protocol` (pixels of images are counted once)."""
     for file in files:
         named = read_protocol(file)
@@ -148,23 +154,3 @@ def _refuse_other(files: Sequence[str], protocol: str) -> None:
                 f"the scores of {file} were counted by protocol {named} and cannot give the numbers of {protocol}: "
                 f"test that run again with protocol={protocol}"
             )
-
-
-def main(argv: Sequence[str]) -> None:
-    """The command line."""
-    files, values = parse(argv, KEYS, USAGE)
-    if len(files) != 2:
-        fail(f"two reports are needed, got {len(files)}", USAGE)
-    try:
-        a, b = (read_scores(path) for path in files)
-        numbers = count(values["bootstrap"], "bootstrap"), count(values["seed"], "seed", least=0)
-        protocol = values["protocol"] or _common_protocol(files)
-        if protocol:
-            _refuse_other(files, protocol)
-        print(compare(a, b, protocol, values["probe"], *numbers).table())
-    except ValueError as error:
-        fail(str(error))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

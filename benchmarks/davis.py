@@ -1,9 +1,8 @@
-"""Score a folder of result PNGs with the DAVIS protocols: `python -m benchmarks.davis results=... annotations=...`"""
+"""Evaluation of a folder of result PNGs with the DAVIS protocols."""
 
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,33 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arguments import count, fail, flag, parse
 from benchmarks.masks.png import Labels, read_sequence
 from benchmarks.metrics.davis import DavisAccumulator, SequenceScore, score_semi_supervised, score_unsupervised
 from benchmarks.tables import text_table
-
-USAGE = """
-python -m benchmarks.davis results=FOLDER annotations=FOLDER [key=value ...]
-
-  results         folder with one folder of PNGs per sequence; the value of a pixel is the object id
-  annotations     the same for the truth (for instance DAVIS/Annotations/480p)
-  task            semi-supervised (default), unsupervised (annotations from DAVIS/Annotations_unsupervised), or
-                  referring (Ref-DAVIS17: the mean of anno_0 to anno_3 in results, each scored as unsupervised)
-  sequences       text file with one sequence name per line (default: every folder of the annotations)
-  binary          true: a pixel above 0 is object 1, in truth and result (DAVIS 2016) (default false)
-  processes       sequences scored at a time (default 1)
-  official_decay  true: frame numbers in 8 bits, as in the official program, for sequences above 255 frames
-"""
-KEYS = {
-    "results": None,
-    "annotations": None,
-    "task": "semi-supervised",
-    "sequences": "",
-    "binary": "false",
-    "processes": "1",
-    "official_decay": "false",
-}
-
 
 ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
 TASKS = ("semi-supervised", "unsupervised")
@@ -46,7 +21,16 @@ TASKS = ("semi-supervised", "unsupervised")
 
 @dataclass(frozen=True)
 class Folders:
-    """Where results and truth of each sequence lie, and how they are read and scored."""
+    """Results and truth of each sequence on disk, and the way in which they are read and scored.
+
+    Attributes:
+        results, annotations: folders with one folder of PNGs per sequence.
+        task: `semi-supervised` or `unsupervised`.
+        binary: every pixel above 0 is object 1.
+
+    Raises:
+        ValueError: an unknown task, or a folder that is not there.
+    """
 
     results: Path
     annotations: Path
@@ -87,6 +71,15 @@ class Folders:
             )
         result[scored] = found
         return (np.minimum(truth, 1), np.minimum(result, 1)) if self.binary else (truth, result)
+
+
+def read_sequence_list(path: Path | str) -> list[str]:
+    """Names of sequences, one per line of a text file. Raises ValueError if there is no such file, or it is empty."""
+    path = Path(path)
+    names = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    if not names:
+        raise ValueError(f"{path} is not a file of sequence names: give a text file with one name per line")
+    return names
 
 
 def score_sequence(folders: Folders, sequence: str) -> SequenceScore:
@@ -133,7 +126,7 @@ def evaluate_referring(
 
 
 def mean_of_runs(runs: Iterable[DavisAccumulator], wrapped_ids: bool = False) -> dict[str, float]:
-    """The plain mean over runs of each column of the official table, in 0..1 (Ref-DAVIS17's number)."""
+    """The plain mean over runs of each column of the toolkit's table, in 0..1 (Ref-DAVIS17's number)."""
     rows = [run.compute(wrapped_ids) for run in runs]
     if not rows:
         raise ValueError("no run was given: there is nothing to average")
@@ -149,37 +142,8 @@ def referring_table(runs: Mapping[str, DavisAccumulator], wrapped_ids: bool = Fa
 
 
 def table(accumulator: DavisAccumulator, wrapped_ids: bool = False) -> str:
-    """The official global row and the row of each object, as fractions with three decimals."""
+    """The global row of the DAVIS toolkit and the row of each object, as fractions with three decimals."""
     columns = accumulator.compute(wrapped_ids)
     rows = [[name, f"{j:.3f}", f"{f:.3f}"] for name, (j, f) in accumulator.rows().items()]
     first = [f"{value:.3f}" for value in columns.values()]
     return "\n\n".join([text_table(list(columns), [first]), text_table(["Sequence", "J-Mean", "F-Mean"], rows)])
-
-
-def _scored(values: Mapping[str, str]) -> str:
-    """The table that the command line asks for."""
-    binary, wrapped = (flag(values[key], key) for key in ("binary", "official_decay"))
-    results, annotations = Path(values["results"]), Path(values["annotations"])
-    sequences = Path(values["sequences"]).read_text().split() if values["sequences"] else None
-    processes = count(values["processes"], "processes")
-    if values["task"] != "referring":
-        folders = Folders(results, annotations, values["task"], binary)
-        return table(evaluate(folders, sequences, processes), wrapped)
-    if binary:
-        raise ValueError("binary=true is for DAVIS 2016; the results of task=referring hold object ids")
-    return referring_table(evaluate_referring(results, annotations, sequences, processes), wrapped)
-
-
-def main(argv: Sequence[str]) -> None:
-    """The command line."""
-    plain, values = parse(argv, KEYS, USAGE)
-    if plain:
-        fail(f"{plain[0]!r} is not a key=value pair", USAGE)
-    try:
-        print(_scored(values))
-    except (ValueError, OSError) as error:
-        fail(str(error))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

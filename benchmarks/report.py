@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.image_scores import ImageScore
 from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol, protocols_served
 from benchmarks.scores.estimates import Estimate, FoldReport, build_folds
-from benchmarks.scores.scores import QueryScore, Score, scores_to_json, write_scores
+from benchmarks.scores.scores import ImageScore, QueryScore, Score, scores_to_json, write_scores
 from benchmarks.tables import group_name, measure_key, percent, text_table
 
 __all__ = ["Estimate", "FoldReport", "ImageScore", "QueryScore", "Report"]

@@ -1,4 +1,4 @@
-"""`ClipBatch` and `EpisodeBatch`: what the models are given. Frames are padded, masks keep their own size."""
+"""`ClipBatch`, `References` and `EpisodeBatch`: input of the models. Frames are padded, masks keep their own size."""
 
 from __future__ import annotations
 
@@ -60,6 +60,50 @@ class ClipBatch:
 
 
 @dataclass(frozen=True)
+class References:
+    """References of `B` episodes with `E` queries each: masked supports, expressions, or both.
+
+    The tasks differ in nothing else: few-shot image segmentation has supports, referring segmentation expressions,
+    few-shot referring video segmentation both, and mask-guided segmentation a support from the video itself.
+
+    Attributes:
+        supports: `(B * shots)` clips with masks, episode-major; None where the task has none.
+        shots: support clips of an episode; 0 without supports.
+        expressions: `(B * E)` texts, one for each query clip, episode-major; None for a query without one.
+
+    Raises:
+        ValueError: numbers that do not fit together, or an expression without words.
+    """
+
+    supports: ClipBatch | None = None
+    shots: int = 0
+    expressions: tuple[str | None, ...] = (None,)
+
+    def __post_init__(self) -> None:
+        clips = 0 if self.supports is None else len(self.supports)
+        if (self.supports is None) != (self.shots == 0) or (self.shots and clips % self.shots):
+            raise ValueError(f"{clips} support clips cannot be the supports of episodes with {self.shots} shots")
+        if self.shots and len(self.expressions) % (clips // self.shots):
+            raise ValueError(f"{len(self.expressions)} queries cannot be shared by {clips // self.shots} episodes")
+        for text in self.expressions:
+            if text is not None and not text.strip():
+                raise ValueError("an expression is empty: give words, or None for no expression")
+
+    def __len__(self) -> int:
+        """Number of queries, `B * E`."""
+        return len(self.expressions)
+
+    @property
+    def queries_per_episode(self) -> int:
+        """`E`: how many queries the supports of an episode serve; 1 without supports."""
+        return 1 if self.supports is None else len(self) * self.shots // len(self.supports)
+
+    def to(self, device: torch.device | str) -> References:
+        """The same references with every tensor on `device`."""
+        return self if self.supports is None else replace(self, supports=self.supports.to(device))
+
+
+@dataclass(frozen=True)
 class EpisodeBatch:
     """`B` episodes: supports `(B * shots)` clips (episode-major), queries `(B * expressions)` clips (episode-major).
 
@@ -73,6 +117,11 @@ class EpisodeBatch:
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    @property
+    def references(self) -> References:
+        """The references of the queries: the supports, and the expression of each."""
+        return References(self.supports, self.shots, self.queries.expressions)
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same batch on `device`."""

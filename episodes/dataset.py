@@ -1,10 +1,11 @@
-"""`EpisodeDataset` loads episodes that are given by name."""
+"""`EpisodeDataset`: loaded episodes by index, for torch's `DataLoader`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sized
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 import torch
 from torchvision.transforms.v2.functional import adjust_hue
@@ -25,7 +26,9 @@ class Specs(Protocol):
 
 
 class EpisodeDataset:
-    """`dataset[i]` reads and transforms episode `i` of `specs`. It is the same whenever and wherever it is read.
+    """Map-style data set of torch: `dataset[i]` reads and transforms episode `i` of `specs`.
+
+    An episode is the same whenever and in whichever process it is read. Join several with `episodes.collation`.
 
     Args:
         source: where the clips are read.
@@ -36,6 +39,10 @@ class EpisodeDataset:
         hue: largest turn of the hue of a whole episode, 0 to 0.5 of the wheel. Supports and queries turn together:
             what belongs together still does, but a class has no colour of its own that could be learnt by heart.
         one_draw: supports are transformed with the draw of the query, since they are frames of its video.
+        length: the first so many episodes; None: all of them. A `DataLoader` needs it where `specs` is endless.
+
+    Raises:
+        ValueError: a hue out of range, or a length below 1 or beyond the end of `specs`.
     """
 
     def __init__(
@@ -47,18 +54,33 @@ class EpisodeDataset:
         seed: int,
         hue: float = 0.0,
         one_draw: bool = False,
+        length: int | None = None,
     ) -> None:
         if not 0 <= hue <= 0.5:
             raise ValueError(f"hue must lie in 0 to 0.5 of the colour wheel, got {hue}")
+        if length is not None and length < 1:
+            raise ValueError(f"length must be at least 1 episode, got {length}")
+        if length is not None and isinstance(specs, (list, tuple)) and length > len(specs):
+            raise ValueError(f"length is {length}, but the list has {len(specs)} episodes")
         self.source, self.specs, self.transform = source, specs, transform
-        self.seed, self.hue, self.one_draw = seed, hue, one_draw
+        self.seed, self.hue, self.one_draw, self.length = seed, hue, one_draw, length
 
     def __len__(self) -> int:
-        """Number of episodes. Raises TypeError when they are endless."""
-        return len(self.specs)  # type: ignore[arg-type]
+        """Number of episodes. Raises TypeError when they are endless and no length was given."""
+        if self.length is not None:
+            return self.length
+        if not isinstance(self.specs, Sized):
+            raise TypeError(f"{type(self.specs).__name__} is endless: give EpisodeDataset a length")
+        return len(self.specs)
 
-    def __getitem__(self, index: int) -> Episode:
-        return self.load(self.specs[index])
+    def __getitem__(self, index: SupportsIndex) -> Episode:
+        """Episode `index`; negative indices count from the end where there is one. Raises IndexError beyond it."""
+        i = operator.index(index)
+        if self.length is not None:
+            if not -self.length <= i < self.length:
+                raise IndexError(f"there are {self.length} episodes, so none with index {i}")
+            i %= self.length
+        return self.load(self.specs[i])
 
     def load(self, spec: EpisodeSpec) -> Episode:
         """Read and transform one episode.

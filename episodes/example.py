@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from episodes.catalogue import folds_of
 from episodes.dataset import EpisodeDataset
 from episodes.episode import Episode
-from episodes.folds import FOLDS
 from episodes.sampling.videos import test_episodes
 from episodes.sources import open_source
 from episodes.sources.synthetic import SIZE
 from episodes.transforms.clips import TestTransform
 
-SUPPORT_FRAMES = 2  # as in experiments/benchmark/invented.yaml
+SUPPORT_FRAMES = 2  # as in experiments/benchmark/synthetic.yaml
 
 
 def example_episode(
     group: int = 1, index: int = 0, *, shots: int = 1, seed: int = 0, videos: int = 24, cache: Path | str | None = None
 ) -> Episode:
-    """A test episode of the invented world: `shots` supports of a held-out class, and every query of one video.
+    """A test episode of the synthetic world: `shots` supports of a held-out class, and every query of one video.
 
     Args:
         group: the fold, 1 to 4; its classes are held out of training.
@@ -31,8 +31,8 @@ def example_episode(
     Raises:
         ValueError: no such group or index, or more shots than there are videos.
     """
-    source = open_source("invented", cache=cache, world_videos=videos)
-    folds = FOLDS["invented"]
+    source = open_source("synthetic", cache=cache, world_videos=videos)
+    folds = folds_of("synthetic")
     specs = test_episodes(source, folds, group, shots=shots, seed=seed, support_frames=SUPPORT_FRAMES)
     if not 0 <= index < len(specs):
         raise ValueError(f"group {group} has the test episodes 0 to {len(specs) - 1}, not {index}")

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from episodes.class_names import COCO, VOC
-from episodes.sources.synthetic import CLASS_NAMES
-
-MINI_REF_YTVOS = tuple(
-    """hat plant hand horse raccoon squirrel bus boat crocodile penguin motorbike truck hedgehog lion earless_seal
-    whale elephant mouse snail camel shark giraffe tiger frog cat dolphin cow dog bear zebra airplane leopard fox
-    turtle deer train sedan sheep fish bird rabbit duck snake monkey parrot lizard giant_panda person""".split()
-)
-
+from typing import Any
 
 LAYOUTS = ("interleaved", "contiguous")
 
@@ -89,40 +80,19 @@ class Folds:
             raise ValueError(f"benchmark {self.name} has no group {group!r}; valid groups: {valid}")
 
 
-# Domain shift of RePRI (Boudiaf et al., CVPR 2021): a model of group f of COCO-20i is tested on the classes of
-# PASCAL VOC whose counterpart in COCO is held out in that group.
-COCO_TO_PASCAL = (
-    ("aeroplane", "boat", "chair", "diningtable", "dog", "person"),
-    ("bicycle", "bus", "horse", "sofa"),
-    ("bird", "car", "pottedplant", "sheep", "train", "tvmonitor"),
-    ("bottle", "cat", "cow", "motorbike"),
-)
 IMAGE_GROUPS = (0, 1, 2, 3)
 FEW_CLASSES = 8  # a folder with fewer classes has one group for each of them
 
-FOLDS: dict[str, Folds] = {
-    folds.name: folds
-    for folds in (
-        Folds("invented", CLASS_NAMES),
-        Folds("mini_ref_ytvos", MINI_REF_YTVOS),
-        Folds("mini_ref_sailvos", ("dog", "car", "person"), test_only=True),
-        Folds("pascal5i", VOC, IMAGE_GROUPS, layout="contiguous"),
-        Folds("coco20i", COCO, IMAGE_GROUPS),
-        Folds("coco20i_contiguous", COCO, IMAGE_GROUPS, layout="contiguous"),
-        Folds(
-            "coco2pascal",
-            VOC,
-            IMAGE_GROUPS,
-            test_only=True,
-            held_out=tuple(tuple(VOC.index(name) + 1 for name in names) for names in COCO_TO_PASCAL),
-        ),
-        Folds("invented_images", CLASS_NAMES, IMAGE_GROUPS),
-        Folds("fss1000", (), (0,)),
-        Folds("fss1000_val", (), (0,)),
-        Folds("folder", (), ()),
-    )
-}
-IMAGE_BENCHMARKS = tuple(name for name in FOLDS if name not in ("invented", "mini_ref_ytvos", "mini_ref_sailvos"))
+
+def __getattr__(name: str) -> Any:
+    """`FOLDS` and `IMAGE_BENCHMARKS`, which the catalogue holds."""
+    from episodes import catalogue
+
+    if name == "FOLDS":
+        return {row.name: row.folds for row in catalogue.rows("videos", "images")}
+    if name == "IMAGE_BENCHMARKS":
+        return catalogue.names("images")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def fss_folds(name: str, train: Sequence[str], val: Sequence[str], test: Sequence[str]) -> Folds:

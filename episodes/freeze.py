@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from episodes.catalogue import WITH_FOLDS, folds_of, names
 from episodes.cli import key_values, refuse_missing
 from episodes.episode import EpisodeSpec
-from episodes.folds import FOLDS, IMAGE_BENCHMARKS
 from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import read_lists
 from episodes.sampling.manifest import write_manifest
@@ -29,22 +29,22 @@ class Key:
 
 
 KEYS = (
-    Key("benchmark", str, "invented", f"data set: {', '.join(FOLDS)}"),
+    Key("benchmark", str, "synthetic", f"data set: {', '.join(names(*WITH_FOLDS))}"),
     Key("group", int, None, "the fold; default the first: 1, or 0 of the image benchmarks"),
     Key("split", str, "test", "test (held-out classes), train, or val (videos of training classes set apart)"),
     Key("shots", int, 1, "support videos or images per episode"),
     Key("seed", int, 0, "of all draws"),
     Key("count", int, None, "number of episodes; needed for train and val; test: all queries of the fold if not given"),
-    Key("query_frames", int, None, "frames of a train or val query clip; default 5, invented 2; test: all frames"),
-    Key("support_frames", int, None, "frames of a support clip; default 5, invented 2"),
+    Key("query_frames", int, None, "frames of a train or val query clip; default 5, synthetic 2; test: all frames"),
+    Key("support_frames", int, None, "frames of a support clip; default 5, synthetic 2"),
     Key("queries", str, None, f"images, test: which queries, {', '.join(QUERIES)} (see the sampler); default list"),
     Key("min_area", int, None, "images: pixels of a class from which on an image shows it; default 0: any"),
     Key("drop_novel", bool, None, "images, train and val: leave out images that show a held-out class; default false"),
     Key("data.lists", str, None, "images: folder of the field's list files; default: what the data set itself says"),
-    Key("data.root", str, None, "folder of the data set; not needed for the invented ones"),
+    Key("data.root", str, None, "folder of the data set; not needed for the synthetic ones"),
     Key("data.cache", str, None, "where generated files are written; default $FEWSHOT_CACHE or ~/.cache/fewshot"),
-    Key("world_seed", int, 0, "seed of the invented world"),
-    Key("world_videos", int, 24, "videos per class of the invented world"),
+    Key("world_seed", int, 0, "seed of the synthetic world"),
+    Key("world_videos", int, 24, "videos per class of the synthetic world"),
     Key("out", str, None, "the file to write", required=True),
 )
 
@@ -78,9 +78,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     for name, (text,) in given.items():
         values[name] = _typed(keys[name], text)
     refuse_missing((key.name for key in KEYS if key.required), given)
-    if values["benchmark"] in IMAGE_BENCHMARKS:
+    if values["benchmark"] in names("images"):
         return _fill(values, IMAGE_DEFAULTS, VIDEO_DEFAULTS, "videos")
-    frames = 2 if values["benchmark"] == "invented" else 5
+    frames = 2 if values["benchmark"] == "synthetic" else 5
     return _fill(values, {key: default or frames for key, default in VIDEO_DEFAULTS.items()}, IMAGE_DEFAULTS, "images")
 
 
@@ -103,7 +103,7 @@ def draw(source: Source, values: dict[str, Any]) -> list[EpisodeSpec]:
     """The episodes that the arguments ask for. Raises ValueError."""
     if isinstance(source, ImageSource):
         return _draw_images(source, values)
-    folds = FOLDS[values["benchmark"]]
+    folds = folds_of(values["benchmark"])
     common = {"shots": values["shots"], "seed": values["seed"], "support_frames": values["support_frames"]}
     if values["split"] == "test":
         return test_episodes(source, folds, values["group"], **common, limit=values["count"])

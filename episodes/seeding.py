@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(*keys: str | int) -> int:
@@ -17,6 +20,8 @@ def derive(*keys: str | int) -> int:
 
 def generator(*keys: str | int) -> torch.Generator:
     """A CPU torch generator seeded by `derive(*keys)`."""
+    import torch  # here, since a configuration derives seeds without waiting for torch
+
     return torch.Generator().manual_seed(derive(*keys))
 
 

@@ -1,4 +1,4 @@
-"""python -m fewshot.meta_train group=1: the command line of `fewshot.training.meta`."""
+"""`python -m fewshot.meta_train group=1`: meta-train on the training classes of a fold, test on the held-out ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ def run(config: MetaTrainConfig, command: Command) -> float:
 
 
 PROGRAM = Program(
-    module="fewshot.meta_train",
-    config_name="meta_train",
+    name="meta_train",
     schema=MetaTrainConfig,
     about=(
         "Meta-train a few-shot or referring segmenter on the training classes of a fold, then test it on the held-out "
-        "classes with its sanity probes. With nothing given: a small CMA on the embedded invented world, on a CPU."
+        "classes with its sanity probes. With nothing given: a small CMA on the synthetic world, on a CPU."
     ),
     examples=(
-        ("group=1", "the embedded default: fold 1 of the invented world, nothing downloaded"),
+        ("group=1", "the embedded default: fold 1 of the synthetic world, nothing downloaded"),
         ("-m group=1,2,3,4 seed=1", "the four folds, one after the other"),
         (
             "group=1 benchmark=mini_ref_ytvos data.root=<folder> system=cma system.text_weights=<folder> "
@@ -34,10 +33,7 @@ PROGRAM = Program(
 )
 
 
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""python -m fewshot.train_stage stage=uniref_image: the command line of `fewshot.training.stages`."""
+"""`python -m fewshot.train_stage stage=<name>`: train a system on a mixture of tasks and data sets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ def run(config: StageConfig, command: Command) -> None:
 
 
 PROGRAM = Program(
-    module="fewshot.train_stage",
-    config_name="train_stage",
+    name="train_stage",
     schema=StageConfig,
     about=(
         "Train a system on a mixture of tasks and data sets, each batch of one of them: the stages of UniRef++. Data "
@@ -35,10 +34,7 @@ PROGRAM = Program(
 )
 
 
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
+main = PROGRAM.main
 
 if __name__ == "__main__":
     main()

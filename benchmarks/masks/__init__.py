@@ -1,0 +1,1 @@
+"""Masks as PNG files, and results in the layouts of servers and toolkits."""

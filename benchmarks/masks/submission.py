@@ -104,12 +104,13 @@ def check_submission(
     Raises:
         ValueError: as `result_folder`.
     """
-    folder, expected = Path(folder), {}
+    folder = Path(folder)
+    expected: dict[Path, list[VOSItem | RVOSItem]] = {}
     for item in items:
         expected.setdefault(result_folder(benchmark, folder, item), []).append(item)
     if not folder.is_dir():
         return [f"folder {folder} is missing: write the results first"]
-    found = []
+    found: list[str] = []
     for target, group in expected.items():
         found += _missing(target, answered_frames(group[0]))
         if read and target.is_dir():
@@ -205,7 +206,7 @@ def _missing(folder: Path, frames: Sequence[str]) -> Iterator[str]:
 
 
 def _unfit(folder: Path, values: frozenset[int]) -> Iterator[str]:
-    shapes = {}
+    shapes: dict[tuple[int, ...], Path] = {}
     for path in sorted(folder.glob("*.png")):
         try:
             labels = read_labels(path)

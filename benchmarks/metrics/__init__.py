@@ -1,4 +1,4 @@
-"""Official metric definitions: a pure function per definition and a small accumulator per protocol."""
+"""Metrics as the field defines them: a pure function per definition and a small accumulator per evaluator."""
 
 from __future__ import annotations
 

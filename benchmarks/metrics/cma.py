@@ -2,7 +2,8 @@
 
 Li et al., "Learning Cross-Modal Affinity for Referring Video Object Segmentation Targeting Limited Samples", ICCV
 2023. Its test registers one class for everything, so all frames of a fold are pooled: `CmaAccumulator([1])`. Its
-training-time evaluation (and DANet, CVPR 2021, from which it descends) uses the real class list.
+training-time evaluation (and DANet, CVPR 2021, from which it descends) uses the real class list. The accumulator is for
+an evaluation loop of your own; the reports (protocols `cma` and `cma_per_class`) average with the same `mean_ratio`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.jf import CMA_TOLERANCE, j_and_f
+from benchmarks.metrics.ratios import Totals, mean_ratio, ratio
 
 MASK_THRESHOLD = 0.5
 
@@ -71,15 +73,21 @@ class CmaAccumulator:
             self._voxels[class_id] = (common + other._voxels[class_id][0], union + other._voxels[class_id][1])
 
     def compute(self) -> CmaScore:
-        """Averages so far. Sums are exact (fsum), so that any split over processes gives the same bits."""
-        classes = {class_id: self._class_score(class_id) for class_id in sorted(self._frames)}
-        j, f, voxel_iou = (math.fsum(row[k] for row in classes.values()) / len(classes) for k in range(3))
+        """Averages so far. Sums of frames are exact (fsum): any split over processes gives the same bits."""
+        totals = {class_id: self._totals(class_id) for class_id in sorted(self._frames)}
+        j, f, voxel_iou = mean_ratio(totals.values()).tolist()
+        classes = {
+            class_id: (*ratio(of_class.part, of_class.whole).tolist(), len(self._frames[class_id]))
+            for class_id, of_class in totals.items()
+        }
         return CmaScore(j, f, voxel_iou, classes)
 
-    def _class_score(self, class_id: int) -> tuple[float, float, float, int]:
+    def _totals(self, class_id: int) -> Totals:
+        """Sums of J, F and common voxels over frames, frames and voxels of the union."""
         frames, (common, union) = self._frames[class_id], self._voxels[class_id]
-        j, f = (math.fsum(pair[k] for pair in frames) / max(len(frames), 1) for k in range(2))
-        return j, f, common / max(union, 1), len(frames)
+        j, f = (math.fsum(pair[k] for pair in frames) for k in range(2))
+        # 1: a class without frames counts, as 0
+        return Totals(np.array([j, f, common]), np.array([len(frames), len(frames), union]), 1)
 
 
 def _binary(masks: NDArray) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Pixel counts of a pair of binary masks, and the ratios that few-shot segmentation makes of them.
+"""Pixel counts of a pair of binary masks, and the areas of pairs of boxes.
 
 All counts are exact integers. Pixels to ignore are left out of prediction and truth alike, which is what the official
 evaluators do when they give such pixels a value of their own in both (Min et al., "Hypercorrelation Squeeze for
@@ -42,19 +42,15 @@ def pair_counts(pred: NDArray, truth: NDArray, ignore: NDArray | None = None) ->
     pred, truth, total = pred.astype(bool, copy=False), truth.astype(bool, copy=False), truth.size
     if ignore is not None:
         known = ~np.asarray(ignore).astype(bool, copy=False)
-        pred, truth, total = pred & known, truth & known, np.count_nonzero(known)
-    return _from_foreground(*(np.count_nonzero(mask) for mask in (pred & truth, pred, truth)), total)
+        pred, truth, total = pred & known, truth & known, int(np.count_nonzero(known))
+    common, of_pred, of_truth = (int(np.count_nonzero(mask)) for mask in (pred & truth, pred, truth))
+    return _from_foreground(common, of_pred, of_truth, total)
 
 
 def _from_foreground(common: int, pred: int, truth: int, total: int) -> PairCounts:
     """Background counts follow from those of the foreground: what is not in the union is background in both."""
     union = pred + truth - common
     return PairCounts(total - union, common, total - common, union, total - truth, truth)
-
-
-def ratio(part: float, whole: float) -> float:
-    """`part / whole`; 0 if `whole` is 0 (a class that was never drawn, or is empty in prediction and truth)."""
-    return part / whole if whole else 0.0
 
 
 def box_iou(a: NDArray, b: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

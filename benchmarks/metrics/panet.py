@@ -2,7 +2,8 @@
 
 Wang et al., "PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment", ICCV 2019. An episode has N ways;
 its maps hold 0 for background and 1..N for the ways. A way adds to its class only if it is in the truth of the
-episode: where it is not, its false positives are not counted either.
+episode: where it is not, its false positives are not counted either. The protocols of this package have one way, and
+their reports do not use it: it is for N-way episodes of your own.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class PanetAccumulator:
         if self.labels != other.labels:
             raise ValueError("accumulators of other classes cannot be merged")
         for run, sums in other._runs.items():
-            self._runs[run] = self._runs.get(run, 0) + sums
+            self._runs[run] = self._runs.get(run, np.zeros_like(sums)) + sums
 
     def compute(self) -> PanetScore:
         """IoU of each run, in the order of the run numbers."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from benchmarks.metrics.ratios import Floats, ratio
 
 Variant = Literal["lavt", "referformer", "uniref"]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 EPSILON = np.float32(1e-6)
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def sample_ious(inter: ArrayLike, union: ArrayLike, variant: Variant) -> Floats:
     if variant == "referformer":
         inter, union = (np.asarray(area, np.float32) for area in (inter, union))
         return ((inter + EPSILON) / (union + EPSILON)).astype(np.float64)
-    inter, union = (np.asarray(area, np.float64) for area in (inter, union))
-    return np.divide(inter, union, out=np.zeros_like(union), where=union > 0)
+    return ratio(inter, union)
 
 
 def precision_at(ious: ArrayLike, variant: Variant, thresholds: Sequence[float] = THRESHOLDS) -> dict[float, float]:
@@ -55,11 +55,11 @@ def precision_at(ious: ArrayLike, variant: Variant, thresholds: Sequence[float] 
 
 
 def best_candidate(scores: Sequence[float]) -> int:
-    """Which of the scored candidates of a sample is the answer: the highest score, the last of equals."""
-    scores = np.asarray(scores)
-    if scores.ndim != 1 or scores.size == 0:
-        raise ValueError(f"scores must be (candidates,) with at least one, got shape {scores.shape}")
-    return int(scores.size - 1 - np.argmax(scores[::-1]))
+    """Index of the candidate that answers for a sample: the one with the highest score, the last of equals."""
+    values = np.asarray(scores)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"scores must be (candidates,) with at least one, got shape {values.shape}")
+    return int(values.size - 1 - np.argmax(values[::-1]))
 
 
 class RisAccumulator:

@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from benchmarks.image_scores import ImageScore
+from benchmarks.metrics.fss import fb_iou, image_ious, miou
+from benchmarks.metrics.ratios import Floats, Totals, mean_ratio
 from benchmarks.protocols.protocol import NOT_STATED, BaseProtocol, Setting
-from benchmarks.scores.sums import Ratios, Sums, Units
+from benchmarks.scores.scores import ImageScore
+from benchmarks.scores.sums import Sums, Units, UnitTotals
 
 Queries = Literal["list", "uniform", "each", "first"]
 EPISODE_IOU = "mean episode IoU"
@@ -123,19 +125,17 @@ class ImageProtocol(BaseProtocol):
         return self.rules.get(benchmark, self.rules[""])
 
     def sums(self, scores: Sequence[ImageScore]) -> Sums:
-        """Pixel counts per query image: foreground within its class, and all classes pooled."""
+        """Pixel counts per query image, added up within its class (or all together), and the IoUs of the images."""
         units = Units.of(scores)
-        inter, union = (units.add_up(scores, _counts(scores, name)) for name in ("inter", "union"))
+        inter, union = (_counts(scores, name) for name in ("inter", "union"))
         number = units.add_up(scores, np.ones((len(scores), 1)))
-        iou = units.add_up(scores, np.array([[score.iou if score.union_fg else self.empty] for score in scores]))
+        iou = units.add_up(scores, image_ious(inter[:, 1], union[:, 1], self.empty)[:, None])
         seen, pooled = number[..., 0], units.pooled()
-        both = Ratios(inter, union, seen, pooled)
-        per_image = Ratios(iou, number, seen, pooled)
-        if self.averaging == "images":
-            return Sums((per_image, both), np.array([[1, 0], [0, 0.5], [0, 0.5]]), pooled)
-        per_class = Ratios(inter[..., 1:], union[..., 1:], seen, units.by_class())
-        mix = np.array([[1, 0, 0], [0, 0.5, 0], [0, 0.5, 0], [0, 0, 1]])
-        return Sums((per_class, both, per_image), mix, units.by_class())
+        images = UnitTotals(iou, number, seen, pooled)
+        by_class = self.averaging == "classes"
+        strata = units.by_class() if by_class else pooled
+        counts = UnitTotals(units.add_up(scores, inter), units.add_up(scores, union), seen, strata)
+        return Sums((counts, images), _measures_of_classes if by_class else _measures_of_images, strata)
 
     def per_class(self, scores: Sequence[ImageScore]) -> dict[str, float]:
         """Foreground IoU (mean over seeds, as averaged by this protocol) and the numbers of queries and images."""
@@ -177,6 +177,16 @@ class ImageProtocol(BaseProtocol):
         """The seeds, and the official ones where they are others."""
         official = "" if tuple(setting.seeds) == self.seeds else f" (official: {', '.join(map(str, self.seeds))})"
         return setting.seeds_line() + (official if setting.seeds else "")
+
+
+def _measures_of_classes(classes: Sequence[Totals], images: Sequence[Totals]) -> tuple[Floats, Floats, Floats]:
+    """mIoU as a ratio of sums per class, FB-IoU, and the mean IoU of the episodes."""
+    return miou(classes), fb_iou(classes), mean_ratio(images)[..., 0]
+
+
+def _measures_of_images(counts: Sequence[Totals], images: Sequence[Totals]) -> tuple[Floats, Floats]:
+    """mIoU as the mean IoU of the query images, and FB-IoU."""
+    return mean_ratio(images)[..., 0], fb_iou(counts)
 
 
 def _counts(scores: Sequence[ImageScore], what: str) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmarks.metrics.jf import CMA_TOLERANCE, DAVIS_TOLERANCE
+from benchmarks.metrics.ratios import Floats, Totals, mean_ratio
 from benchmarks.protocols.protocol import BaseProtocol, Setting
 from benchmarks.scores.scores import QueryScore
-from benchmarks.scores.sums import Ratios, Sums, Units
+from benchmarks.scores.sums import Sums, Units, UnitTotals
 
 Reducer = Literal["frames", "classes", "queries"]
 AVERAGING_TEXTS = {
@@ -60,8 +61,8 @@ class Protocol(BaseProtocol):
         values = np.array([[getattr(score, name) for name in self.scores] for score in scores])
         strata = units.by_class() if self.reducer == "classes" else units.pooled()
         whole = units.add_up(scores, weight)
-        ratios = Ratios(units.add_up(scores, weight * values), whole, whole[..., 0], strata)
-        return Sums((ratios,), np.array([[1, 0, 0.5], [0, 1, 0.5]]), strata)
+        frames = UnitTotals(units.add_up(scores, weight * values), whole, whole[..., 0], strata)
+        return Sums((frames,), _measures, strata)
 
     def per_class(self, scores: Sequence[QueryScore]) -> dict[str, float]:
         """J and F (at the resolution of this protocol, frames pooled) and the numbers of queries and frames."""
@@ -86,6 +87,12 @@ class Protocol(BaseProtocol):
             "frames": self.frames,
             "averaging": AVERAGING_TEXTS[self.reducer],
         }
+
+
+def _measures(strata: Sequence[Totals]) -> tuple[Floats, Floats, Floats]:
+    """J, F and their mean: ratios of weighted sums to weights, averaged over the strata."""
+    found = mean_ratio(strata)
+    return found[..., 0], found[..., 1], found.mean(-1)
 
 
 def _network(name: str, source: str, reducer: Reducer) -> Protocol:

@@ -1,0 +1,1 @@
+"""Scores per query, their sums and averages, and the intervals of these."""

@@ -1,4 +1,4 @@
-"""`QueryScore`: J and F of one query of one episode; and the CSV and JSON forms of all kinds of scores."""
+"""Scores of one query of one episode, `QueryScore` (a clip) and `ImageScore`, and their CSV and JSON forms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
-
-from benchmarks.image_scores import ImageScore
 
 _TYPES = {"int": int, "float": float, "str": str}
 
@@ -65,6 +63,57 @@ class QueryScore:
     def unit(self) -> str:
         """What is resampled in a bootstrap: the query video."""
         return self.video
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """The query image of one episode: counts at the resolution of the protocol, pixels to ignore left out.
+
+    Attributes:
+        seed: seed of the support draw.
+        group: fold.
+        probe: '' for the real number, else the sanity probe (`no_support`, `wrong_support`, ...).
+        episode: index of the episode.
+        class_id, class_name: the class the supports show.
+        image: name of the query image.
+        inter_bg, inter_fg: pixels that are background (foreground) in both prediction and truth.
+        union_bg, union_fg: pixels that are background (foreground) in prediction or truth.
+    """
+
+    KEY: ClassVar[str] = "seed, group, probe, episode, class, image"
+    seed: int
+    group: int
+    probe: str
+    episode: int
+    class_id: int
+    class_name: str
+    image: str
+    inter_bg: int
+    inter_fg: int
+    union_bg: int
+    union_fg: int
+
+    def __post_init__(self) -> None:
+        wrong_bg, wrong_fg = self.union_bg - self.inter_bg, self.union_fg - self.inter_fg
+        # A wrong pixel is background in one mask and foreground in the other: it is in both unions.
+        if min(self.inter_bg, self.inter_fg, wrong_bg) < 0 or wrong_bg != wrong_fg:
+            counts = f"intersections {self.inter_bg}, {self.inter_fg}, unions {self.union_bg}, {self.union_fg}"
+            raise ValueError(f"episode {self.episode}, image {self.image!r}: impossible pixel counts, {counts}")
+
+    @property
+    def key(self) -> tuple[int, int, str, int, int, str]:
+        """What identifies the query, see `KEY`."""
+        return self.seed, self.group, self.probe, self.episode, self.class_id, self.image
+
+    @property
+    def unit(self) -> str:
+        """What is resampled in a bootstrap: the query image."""
+        return self.image
+
+    @property
+    def frames(self) -> int:
+        """An image is one frame."""
+        return 1
 
 
 Score = QueryScore | ImageScore
@@ -143,5 +192,8 @@ def _file(path: Path | str) -> Path:
 
 def _content(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one if it holds something else."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file ({error}): give the report that meta_test wrote") from error
     return content if isinstance(content, dict) else {}

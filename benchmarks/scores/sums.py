@@ -1,8 +1,8 @@
-"""Sums of scores per resampling unit, from which every average of a fold, and its bootstrap, follows."""
+"""Sums of scores per resampling unit: the metrics make every average of a fold, and its bootstrap, from them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from benchmarks.metrics.ratios import Floats, Totals
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def _positions(keys: Sequence[Hashable]) -> dict[Any, int]:
 
 
 @dataclass(frozen=True)
-class Ratios:
-    """Ratios of sums: taken within each stratum, then averaged over the strata.
+class UnitTotals:
+    """Numerators and denominators of a fold, unit by unit, which are added up within each stratum.
 
     Attributes:
-        part, whole: `(seeds, units, columns)` numerators and denominators (or one for all columns). 0 / 0 is 0.
-        scores: `(seeds, units)` how many scores a unit has. A stratum of which a seed has no score is left out.
+        part, whole: `(seeds, units, columns)` numerators and denominators (or one for all columns).
+        scores: `(seeds, units)` how many scores a unit has (or their weight).
         strata: the units of each stratum; each unit belongs to one.
     """
 
@@ -69,21 +69,12 @@ class Ratios:
     scores: Floats
     strata: tuple[slice, ...]
 
-    def averages(self, counts: Floats) -> Floats:
-        """Values per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, columns)`.
-
-        NaN for a seed without any counted score.
-        """
-        shape = len(counts), self.part.shape[0], self.part.shape[2]
-        total, present = np.zeros(shape), np.zeros((*shape[:2], 1))
+    def drawn(self, counts: Floats) -> list[Totals]:
+        """Sums of each stratum when unit u is counted `counts[n, u]` times: arrays `(n, seeds, columns)`."""
         sums = np.concatenate([self.part, self.whole, self.scores[..., None]], axis=-1)  # one product for all three
-        limits = [shape[2], shape[2] + self.whole.shape[2]]
-        for units in self.strata:
-            drawn = np.tensordot(counts[:, units], sums[:, units], (1, 1))
-            part, whole, seen = np.split(drawn, limits, axis=-1)  # (n, seeds, columns) each, 1 column for `seen`
-            total += np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
-            present += seen > 0
-        return np.divide(total, present, out=np.full(shape, np.nan), where=present > 0)
+        limits = [self.part.shape[2], self.part.shape[2] + self.whole.shape[2]]
+        products = (np.tensordot(counts[:, units], sums[:, units], (1, 1)) for units in self.strata)
+        return [Totals(*np.split(product, limits, axis=-1)) for product in products]
 
 
 @dataclass(frozen=True)
@@ -91,13 +82,13 @@ class Sums:
     """Everything that the measures of a protocol need of one fold.
 
     Attributes:
-        parts: their columns, one after the other, are mixed into the measures.
-        mix: `(columns, measures)`.
+        parts: what is added up.
+        measures: makes the measures, `(n, seeds)` each, from the strata of each of the parts.
         strata: units that are resampled among themselves.
     """
 
-    parts: tuple[Ratios, ...]
-    mix: Floats
+    parts: tuple[UnitTotals, ...]
+    measures: Callable[..., Sequence[Floats]]
     strata: tuple[slice, ...]
 
     @property
@@ -106,5 +97,8 @@ class Sums:
         return self.parts[0].part.shape[1]
 
     def averages(self, counts: Floats) -> Floats:
-        """Measures per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, measures)`."""
-        return np.concatenate([part.averages(counts) for part in self.parts], axis=-1) @ self.mix
+        """Measures per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, measures)`.
+
+        NaN for a seed without any counted score.
+        """
+        return np.stack(self.measures(*(part.drawn(counts) for part in self.parts)), axis=-1)

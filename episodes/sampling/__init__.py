@@ -1,0 +1,1 @@
+"""Draws of episodes, each a pure function of its index, and frozen lists of them."""

@@ -1,7 +1,7 @@
-"""Episodes as the official CMA code draws them, with its quirks (`recipe=official`), from Python's `random`.
+"""Episodes as CMA's released code draws them, with its quirks, from Python's `random`.
 
 A video belongs to the class of its last expression's object, so an object may be of another class; the episodes come
-class by class, 100 in a row. Use with `MiniRefSource(..., official=True)`, which also clips boxes as that code does.
+class by class, 100 in a row. Use with `MiniRefSource(..., class_of_last_expression=True, exchange_box_limits=True)`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from episodes.sources.base import Source, normalise
 PER_CLASS = 100  # consecutive episodes of one class
 
 
-class OfficialTrainEpisodes:
-    """Training episodes in the official order: class `i // 100`, unshuffled, one support video.
+class CMATrainEpisodes:
+    """Training episodes in the released code's order: class `i // 100`, unshuffled, one support video.
 
-    The official code draws from one global generator; here each episode has its own, derived from (seed, i).
+    The released code draws from one global generator; here each episode has its own, derived from (seed, i).
 
     Args:
-        source: the data set, opened with `official=True`.
+        source: the data set, opened with `class_of_last_expression=True`.
         folds: its folds.
         group: the fold.
         seed: of all draws.
         query_frames: frames of the query clip.
         support_frames: frames of the support clip.
 
-    The official code cannot draw from a class with fewer than two videos; the next class that has them takes its place.
+    The released code cannot draw from a class with fewer than two videos; the next class that has them takes its place.
 
     Raises ValueError when no class has two videos.
     """
@@ -51,7 +51,7 @@ class OfficialTrainEpisodes:
         self.query_frames, self.support_frames = query_frames, support_frames
         self.pools = {c: source.videos(c) for c in folds.train_classes(group)}
         self.classes = folds.train_classes(group)
-        self.usable = feasible(self.pools, 1, folds, f"official training episodes of group {group}")
+        self.usable = feasible(self.pools, 1, folds, f"CMA's training episodes of group {group}")
         check(source, (v for c in self.usable for v in self.pools[c]))
 
     def __len__(self) -> int:
@@ -61,16 +61,16 @@ class OfficialTrainEpisodes:
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
-        return self.draw(index, random.Random(derive("official", self.source.name, self.group, self.seed, index)))
+        return self.draw(index, random.Random(derive("official", self.source.draws_as, self.group, self.seed, index)))
 
     def draw(self, index: int, draws: random.Random) -> EpisodeSpec:
-        """Episode `index`, drawn from `draws` in the official order: query, support, then each clip."""
+        """Episode `index`, drawn from `draws` in the released code's order: query, support, then each clip."""
         wanted = self.classes[index % len(self) // PER_CLASS]
         class_id = next((c for c in self.usable if c >= wanted), self.usable[0])
         pool = self.pools[class_id]
         query = draws.choice(pool)
         support = draws.choice([v for v in pool if v != query])
-        clip = draw_official(self.source, query, draws, self.query_frames)
+        clip = draw_cma_clip(self.source, query, draws, self.query_frames)
         return EpisodeSpec(
             benchmark=self.source.name,
             group=self.group,
@@ -79,26 +79,26 @@ class OfficialTrainEpisodes:
             index=index,
             class_id=class_id,
             class_name=self.folds.class_name(class_id),
-            supports=(draw_official(self.source, support, draws, self.support_frames),),
+            supports=(draw_cma_clip(self.source, support, draws, self.support_frames),),
             queries=(clip,),
         )
 
 
-def official_test_episodes(
+def cma_test_episodes(
     source: Source, folds: Folds, group: int, *, seed: int, support_frames: int = 5
 ) -> list[EpisodeSpec]:
-    """Official test episodes: one support per class, and every expression of every other video of the class.
+    """Test episodes: one support per class, and every expression of every other video of the class.
 
-    The expressions of a video that refer to objects of other classes are asked for too, as in the official code.
+    The expressions of a video that refer to objects of other classes are asked for too, as in the released code.
     """
     draws = random.Random(seed)
     pools = {c: source.videos(c) for c in folds.test_classes(group)}
-    classes = feasible(pools, 1, folds, f"official test episodes of group {group}")
+    classes = feasible(pools, 1, folds, f"CMA's test episodes of group {group}")
     check(source, (v for c in classes for v in pools[c]))
-    chosen = draw_official_supports({c: pools[c] for c in classes}, draws)
+    chosen = draw_cma_supports({c: pools[c] for c in classes}, draws)
     specs: list[EpisodeSpec] = []
     for class_id, support in chosen.items():
-        clip = draw_official(source, support, draws, support_frames)
+        clip = draw_cma_clip(source, support, draws, support_frames)
         for video in (v for v in pools[class_id] if v != support):
             queries = tuple(
                 ClipSpec(video, e.object_id, source.frames(video), normalise(e.text), e.id)
@@ -109,13 +109,13 @@ def official_test_episodes(
     return specs
 
 
-def draw_official_supports(pools: dict[int, Sequence[str]], draws: random.Random) -> dict[int, str]:
-    """One support video per class; the pools are sorted first, which the official code forgot (its sets are not)."""
+def draw_cma_supports(pools: dict[int, Sequence[str]], draws: random.Random) -> dict[int, str]:
+    """One support video per class; the pools are sorted first, which the released code forgot (its sets are not)."""
     return {class_id: draws.sample(sorted(pool), 1)[0] for class_id, pool in pools.items()}
 
 
-def draw_official(source: Source, video: str, draws: random.Random, count: int) -> ClipSpec:
-    """A clip in the official order of draws: an object by an expression, an expression of the object, the frames."""
+def draw_cma_clip(source: Source, video: str, draws: random.Random, count: int) -> ClipSpec:
+    """A clip, drawn in the released code's order: an object by an expression, an expression of the object, frames."""
     said = source.expressions(video)
     object_id = draws.choice(said).object_id
     expression = draws.choice([e for e in said if e.object_id == object_id])

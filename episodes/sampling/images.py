@@ -63,7 +63,7 @@ class ImageEpisodes:
         everything = image_pools(source, classes, "train", min_area, lists)
         if drop_novel:
             everything = without_classes(source, everything, folds.test_classes(group))
-        held = held_apart(source.name, everything, shots)
+        held = held_apart(source.draws_as, everything, shots)
         self.pools = {
             c: tuple(x for x in images if (x in held) == (split == "val")) for c, images in everything.items()
         }
@@ -73,7 +73,7 @@ class ImageEpisodes:
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
-        keys = (self.source.name, self.group, self.split, self.seed)
+        keys = (self.source.draws_as, self.group, self.split, self.seed)
         turn, place = divmod(index, len(self.classes))
         class_id = self.classes[rng("classes", *keys, turn).permutation(len(self.classes))[place]]
         pool = self.pools[class_id]
@@ -132,12 +132,12 @@ def image_test_episodes(
     pools = {c: pools[c] for c in classes}
     check_images(source, (x for pool in pools.values() for x in pool))
     number, most = _numbers(sum(map(len, pools.values())), queries, count, limit)
-    drawn = list(_pairs(source.name, group, seed, pools, queries, number))
+    drawn = list(_pairs(source.draws_as, group, seed, pools, queries, number))
     bare = [_episode(source, folds, group, "test", seed, index, pair, ()) for index, (_, pair) in enumerate(drawn)]
     specs = []
     for spec in bare if most is None or most >= len(bare) else spread(bare, most, seed):
         turn, pair = drawn[spec.index]
-        others = _supports(source.name, group, seed, turn, pair, pools[pair[0]], queries)
+        others = _supports(source.draws_as, group, seed, turn, pair, pools[pair[0]], queries)
         specs.append(_episode(source, folds, group, "test", seed, spec.index, pair, others[:shots]))
     return specs
 

@@ -7,7 +7,7 @@ Four forms are recognised by their files, in the folder itself or where the repo
 - BAM (Lang et al., CVPR 2022): `val/sub_class_file_list_<k>.txt`, a table of class id -> (image, mask) paths, or names;
 - PFENet (Tian et al., TPAMI 2020): `val.txt`, lines `image mask`; an image counts for a class from 2048 pixels on.
 
-The class lists of FSS-1000 (`trn.txt`, `val.txt`, `test.txt`, or the official `fss_test_set.txt`) name no images.
+The class lists of FSS-1000 name no images; `episodes.sources.fss1000` reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from episodes.folds import FOLDS, Folds
+from episodes.catalogue import folds_of
+from episodes.folds import Folds
 from episodes.sources.images import ImageSource
 from episodes.sources.plain_pickle import load_plain
 
@@ -77,11 +78,11 @@ def read_lists(
     if split not in ("train", "test"):
         raise ValueError(f"split of a list must be 'train' or 'test', got {split!r}")
     base, form = find_lists(Path(path).expanduser(), LISTED[benchmark])
-    folds = FOLDS[benchmark]
+    folds = folds_of(benchmark)
     wanted = folds.train_classes(group) if split == "train" else folds.test_classes(group)
     if form is None:
         return _from_masks(base, split, wanted, source)
-    homes = FOLDS["pascal5i"] if benchmark == "coco2pascal" else folds
+    homes = folds_of("pascal5i") if benchmark == "coco2pascal" else folds
     numbers = {_home(homes, c) for c in wanted} if split == "test" or form.per_fold else {group}
     members: dict[int, set[str]] = {c: set() for c in wanted}
     for number in sorted(numbers):
@@ -199,56 +200,3 @@ FORMS_OF_FOLDS = (
     Form("hsnet coco", "fold{}.pkl", _hsnet_pickle, HSNET, per_fold=False),
     Form("bam", "sub_class_file_list_{}.txt", _bam_text, {"train": "train", "test": "val"}, per_fold=False),
 )
-
-
-@dataclass(frozen=True)
-class FSSClasses:
-    """Class names of the splits of FSS-1000 in file order. `val` is empty with the official list of test classes."""
-
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-def read_fss_classes(path: Path | str, present: Sequence[str] = ()) -> FSSClasses:
-    """The class lists of FSS-1000 in a folder (`trn.txt`, `val.txt`, `test.txt`) or the file `fss_test_set.txt`.
-
-    Args:
-        path: the folder, or the official file, or a folder above (`fss`, `data/splits/fss`, `lists/fss`).
-        present: the classes on disk, of which those that the official list of test classes does not name train.
-
-    Raises FileNotFoundError that names what was looked for, ValueError for a class in two lists.
-    """
-    path = Path(path).expanduser()
-    if path.is_file():
-        return _official_fss(path, present)
-    for place in (*PLACES, "lists-filtered/{}"):
-        base = path / place.format("fss")
-        if (base / "trn.txt").is_file() or (base / "test.txt").is_file():
-            return _checked(path, *(_classes(base / f"{name}.txt") for name in ("trn", "val", "test")))
-        if (base / "fss_test_set.txt").is_file():
-            return _official_fss(base / "fss_test_set.txt", present)
-    raise FileNotFoundError(
-        f"no class lists of FSS-1000 under {path}: expected trn.txt, val.txt and test.txt (one class name a line), or "
-        f"fss_test_set.txt, there or in fss/; give their folder as data.lists"
-    )
-
-
-def _official_fss(path: Path, present: Sequence[str]) -> FSSClasses:
-    test = _classes(path)
-    return _checked(path, tuple(sorted(set(present) - set(test))), (), test)
-
-
-def _classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line. A missing list is an empty one: a part of the data set may have a part of the lists."""
-    if not path.is_file():
-        return ()
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-
-
-def _checked(path: Path, train: tuple[str, ...], val: tuple[str, ...], test: tuple[str, ...]) -> FSSClasses:
-    names = [*train, *val, *test]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the lists of FSS-1000 under {path} name classes twice: {', '.join(twice[:5])}")
-    return FSSClasses(train, val, test)

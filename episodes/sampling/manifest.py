@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,20 @@ def read_header(path: Path | str) -> dict[str, Any]:
 def read_manifest(path: Path | str, source: Source) -> list[EpisodeSpec]:
     """The episodes of a manifest, after checking that file and data set are what they were when it was written.
 
+    A manifest that names a renamed benchmark as its first release did is read as one of the benchmark of today.
+
     Raises FileNotFoundError, or ValueError that says what differs.
     """
     path = Path(path)
     header, lines = _read(path)
-    if header["benchmark"] != source.name:
+    if header["benchmark"] not in (source.name, source.draws_as):
         raise ValueError(f"manifest {path} is for benchmark {header['benchmark']!r}, the data set is {source.name!r}")
     count = lines.count("\n")
     if count != header["count"]:
         raise ValueError(f"manifest {path} has {count} episodes, not {header['count']} as its header says: it was cut")
     if _hash(lines) != header["sha256"]:
         raise ValueError(f"manifest {path}: the episodes do not match the hash in its header: the file was edited")
-    specs = [EpisodeSpec.from_json(json.loads(line)) for line in lines.splitlines()]
+    specs = [replace(EpisodeSpec.from_json(json.loads(line)), benchmark=source.name) for line in lines.splitlines()]
     if header["fingerprint"] != source.fingerprint():
         raise ValueError(
             f"manifest {path} was made from another version of {source.name} than {source.root} "

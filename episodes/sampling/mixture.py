@@ -21,7 +21,7 @@ class Episodes(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """A task on a data set and its share.
 
     Attributes:
@@ -49,7 +49,7 @@ class Mixture:
     Raises ValueError for no parts, or a ratio or batch that is not positive.
     """
 
-    def __init__(self, parts: Sequence[Part], *, batch: int, seed: int) -> None:
+    def __init__(self, parts: Sequence[MixturePart], *, batch: int, seed: int) -> None:
         bad = [f"{part.name}: {part.ratio:g}" for part in parts if not part.ratio > 0]
         if not parts or bad:
             raise ValueError(f"a mixture needs parts with ratios above 0, got {', '.join(bad) or 'no part'}")
@@ -58,7 +58,7 @@ class Mixture:
         self.parts, self.batch, self.seed = tuple(parts), batch, seed
         self._limits = list(accumulate(part.ratio for part in parts))
 
-    def part(self, index: int) -> Part:
+    def part(self, index: int) -> MixturePart:
         """The part that episode `index` comes from."""
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from episodes.catalogue import draws_as
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
 from episodes.seeding import derive
@@ -30,7 +31,7 @@ def held_apart(name: str, pools: Pools, shots: int) -> frozenset[str]:
     them. No seed enters.
 
     Args:
-        name: of the benchmark.
+        name: the word from which the benchmark's draws are derived.
         pools: class id -> its training videos.
         shots: supports of an episode.
     """
@@ -83,10 +84,12 @@ def spread(specs: Sequence[EpisodeSpec], limit: int, seed: int) -> list[EpisodeS
     """`limit` of the episodes, class after class in turn; a smaller limit gives a subset of a larger one."""
     rank: dict[int, int] = {}
     keyed = []
-    for spec in sorted(specs, key=lambda s: derive("limit", s.benchmark, seed, s.class_id, s.queries[0].video)):
+    for spec in sorted(
+        specs, key=lambda s: derive("limit", draws_as(s.benchmark), seed, s.class_id, s.queries[0].video)
+    ):
         turn = rank.get(spec.class_id, 0)
         rank[spec.class_id] = turn + 1
-        keyed.append((turn, derive("limit", spec.benchmark, seed, turn, spec.class_id), spec))
+        keyed.append((turn, derive("limit", draws_as(spec.benchmark), seed, turn, spec.class_id), spec))
     chosen = sorted(keyed, key=lambda k: k[:2])[:limit]
     return sorted((spec for *_, spec in chosen), key=lambda s: s.index)
 

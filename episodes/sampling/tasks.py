@@ -25,14 +25,20 @@ Pair = tuple[ClipSpec | None, ClipSpec]  # support (None: there is none) and que
 
 
 class TaskEpisodes(ABC):
-    """`episodes[i]` for every `i >= 0`: one query, and a support or none.
+    """Endless episodes with one query and a support or none: `episodes[i]` for every `i >= 0`.
 
     Args:
         source: the data set.
         seed: of all draws.
 
+    Attributes:
+        draws_as: the word from which the draws of the task are derived. It outlives the name of the class, so that the
+            episodes stay; empty: the name of the class.
+
     Raises ValueError for a data set without any video or image.
     """
+
+    draws_as = ""
 
     def __init__(self, source: TaskSource, *, seed: int) -> None:
         self.source, self.seed, self.names = source, seed, source.names()
@@ -46,7 +52,7 @@ class TaskEpisodes(ABC):
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
-        key = (type(self).__name__, self.source.name, self.source.split, self.seed, index)
+        key = (self.draws_as or type(self).__name__, self.source.draws_as, self.source.split, self.seed, index)
         support, query = self.draw(index, rng(*key))
         return EpisodeSpec(
             benchmark=self.source.name,
@@ -85,8 +91,10 @@ class TaskEpisodes(ABC):
         )
 
 
-class ReferredImages(TaskEpisodes):
+class RISEpisodes(TaskEpisodes):
     """Referring image segmentation: an image and one of its expressions, no support."""
+
+    draws_as = "ReferredImages"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         image = self.name(generator)
@@ -95,15 +103,17 @@ class ReferredImages(TaskEpisodes):
         return None, clip(image, about, self.source.frames(image)[:1], words=True)
 
 
-class FollowedObjects(TaskEpisodes):
+class VOSEpisodes(TaskEpisodes):
     """Mask-guided video segmentation: the support is an earlier frame with its mask, the query a later frame."""
+
+    draws_as = "FollowedObjects"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         video, about, first, second = self.pair_of_frames(generator)
         return clip(video, about, [first]), clip(video, about, [second])
 
 
-class ReferredVideos(TaskEpisodes):
+class RVOSEpisodes(TaskEpisodes):
     """Referring video segmentation: a frame and an expression, in a share of the batches also an earlier, masked frame.
 
     Args:
@@ -111,6 +121,8 @@ class ReferredVideos(TaskEpisodes):
             `(k + 1) * batch - 1`.
         mask_share: share of the batches with a support.
     """
+
+    draws_as = "ReferredVideos"
 
     def __init__(self, source: TaskSource, *, seed: int, batch: int = 1, mask_share: float = 0.6) -> None:
         super().__init__(source, seed=seed)
@@ -121,12 +133,14 @@ class ReferredVideos(TaskEpisodes):
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         video, about, first, second = self.pair_of_frames(generator)
         place = index % AGAIN // self.batch
-        shown = rng("with mask", self.source.name, self.seed, place).random() < self.mask_share
+        shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_share
         return clip(video, about, [first]) if shown else None, clip(video, about, [second], words=True)
 
 
-class StillVideos(TaskEpisodes):
+class PseudoVideoEpisodes(TaskEpisodes):
     """Mask-guided segmentation on still images: support and query are one image, which augmentation tells apart."""
+
+    draws_as = "StillVideos"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         image = self.name(generator)
@@ -135,8 +149,10 @@ class StillVideos(TaskEpisodes):
         return same, same
 
 
-class DetectedImages(TaskEpisodes):
+class DetectionEpisodes(TaskEpisodes):
     """Detection: an image and all of its objects, no reference."""
+
+    draws_as = "DetectedImages"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         image = self.name(generator)

@@ -74,7 +74,7 @@ class TrainEpisodes:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
         name, n = self.source.name, len(self.classes)
-        keys = (name, self.group, self.split, self.shots, self.seed)
+        keys = (self.source.draws_as, self.group, self.split, self.shots, self.seed)
         turn, place = divmod(index, n)
         class_id = self.classes[rng("classes", *keys, turn).permutation(n)[place]]
         draw = rng("episode", *keys, index)
@@ -148,7 +148,7 @@ def _class_test(
     source: Source, folds: Folds, group: int, class_id: int, shots: int, seed: int, support_frames: int, first: int
 ) -> list[EpisodeSpec]:
     pool = source.videos(class_id)
-    keys = (source.name, seed, class_id)
+    keys = (source.draws_as, seed, class_id)
     order = rng("test", *keys).permutation(len(pool))
     videos = [pool[k] for k in order[:shots]]
     supports = tuple(draw_support(source, v, class_id, rng("test", *keys, v), support_frames) for v in videos)
@@ -177,7 +177,7 @@ def training_videos(source: Source, folds: Folds, group: int) -> dict[int, tuple
 
 def validation_videos(source: Source, folds: Folds, group: int, shots: int) -> frozenset[str]:
     """Videos of the training classes that are set apart for validation, see `held_apart`."""
-    return held_apart(source.name, training_videos(source, folds, group), shots)
+    return held_apart(source.draws_as, training_videos(source, folds, group), shots)
 
 
 def check(source: Source, videos: Iterable[str]) -> None:

@@ -1,16 +1,17 @@
-"""One reader per layout on disk, and the invented world. `open_source` opens a benchmark by name."""
+"""One reader per layout on disk, and the synthetic world. `open_source` opens a benchmark by name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from episodes.catalogue import WITH_FOLDS, Opening, data_set
 from episodes.sources.base import Expression, Source
 from episodes.sources.images import ImageSource
 from episodes.sources.mini_ref import MiniRefSource
 
 __all__ = ["Expression", "ImageSource", "MiniRefSource", "Source", "open_source"]
 
-INVENTED_CACHE = 512 << 20  # the whole default world fits: it is decoded once
+GENERATED_CACHE = 512 << 20  # the whole default world fits: it is decoded once
 
 
 def open_source(
@@ -21,66 +22,40 @@ def open_source(
     world_videos: int = 24,
     *,
     cache_frames: int | None = None,
-    official: bool = False,
+    class_of_last_expression: bool = False,
+    exchange_box_limits: bool = False,
     lists: Path | str | None = None,
 ) -> Source:
-    """Open the data set of `benchmark`.
+    """Open a data set of few-shot segmentation.
 
     Args:
-        benchmark: a key of `episodes.folds.FOLDS`.
-        root: folder of the data set; None is allowed for the invented worlds only, which are then generated.
+        benchmark: a data set of the catalogue, of the kind `videos` or `images`.
+        root: folder of the data set; None is allowed for generated ones only.
         cache: folder for generated data; None is the default of `cache_folder`.
-        world_seed: seed of the invented world.
-        world_videos: videos per class of the invented world.
-        cache_frames: bytes of decoded frames kept in memory; None keeps 512 MB of the invented world, else nothing.
-        official: read as the official CMA code does, see `MiniRefSource`.
+        world_seed: seed of the generated world.
+        world_videos: videos per class of the generated world.
+        cache_frames: bytes of decoded frames kept in memory; None keeps 512 MB of a generated world, else nothing.
+        class_of_last_expression: a fault of CMA's released code, see `MiniRefSource`; benchmarks of videos only.
+        exchange_box_limits: another one, see `MiniRefSource`; benchmarks of videos only.
         lists: folder or file with the class lists of FSS-1000; None looks for them beside the images.
 
-    Raises ValueError for an unknown benchmark or a missing root, FileNotFoundError for a folder without the data set.
+    Raises:
+        ValueError: an unknown benchmark, a missing root, or a switch that the benchmark does not have.
+        FileNotFoundError: a folder without the data set.
     """
-    from episodes.folds import FOLDS  # here, since the folds name the classes of the invented world
-
-    if benchmark not in FOLDS:
-        raise ValueError(f"unknown benchmark {benchmark!r}; there are: {', '.join(FOLDS)}")
-    invented = benchmark in ("invented", "invented_images")
-    if invented and root is None:
-        from episodes.sources.synthetic import ensure_world
-
-        root = ensure_world(None if cache is None else Path(cache), world_seed, world_videos)
-    if root is None:
-        raise ValueError(f"benchmark {benchmark} needs data.root, the folder that holds the data set")
+    row = data_set(benchmark, *WITH_FOLDS)
+    if row.kind != "videos" and (class_of_last_expression or exchange_box_limits):
+        raise ValueError(f"class_of_last_expression and exchange_box_limits are for videos, {benchmark} has images")
     if cache_frames is None:
-        cache_frames = INVENTED_CACHE if invented else 0
-    if benchmark in ("invented", "mini_ref_ytvos", "mini_ref_sailvos"):
-        return MiniRefSource(
-            root,
-            FOLDS[benchmark],
-            cache_frames=cache_frames,
-            merge_objects=benchmark == "mini_ref_sailvos",
-            official=official,
-        )
-    return _open_images(benchmark, root, cache, cache_frames, lists)
-
-
-def _open_images(
-    benchmark: str, root: Path | str, cache: Path | str | None, cache_frames: int, lists: Path | str | None
-) -> ImageSource:
-    from episodes.folds import FOLDS
-    from episodes.sources.coco import COCOSource
-    from episodes.sources.folder import FolderSource
-    from episodes.sources.fss1000 import FSS1000Source
-    from episodes.sources.synthetic_images import InventedImageSource
-    from episodes.sources.voc import VOCSource
-
-    if benchmark == "folder":
-        return FolderSource(root, cache=cache, cache_frames=cache_frames)
-    if benchmark in ("fss1000", "fss1000_val"):
-        return FSS1000Source(root, benchmark, lists=lists, cache=cache, cache_frames=cache_frames)
-    layouts: dict[str, type[VOCSource | COCOSource | InventedImageSource]] = {
-        "pascal5i": VOCSource,
-        "coco2pascal": VOCSource,
-        "coco20i": COCOSource,
-        "coco20i_contiguous": COCOSource,
-        "invented_images": InventedImageSource,
-    }
-    return layouts[benchmark](root, FOLDS[benchmark], cache=cache, cache_frames=cache_frames)
+        cache_frames = GENERATED_CACHE if row.generated else 0
+    opening = Opening(
+        root,
+        cache,
+        cache_frames,
+        lists=lists,
+        world_seed=world_seed,
+        world_videos=world_videos,
+        class_of_last_expression=class_of_last_expression,
+        exchange_box_limits=exchange_box_limits,
+    )
+    return row.open(opening)

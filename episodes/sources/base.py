@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from episodes.catalogue import draws_as
 from episodes.clip import Clip
 from episodes.episode import ClipSpec
 
@@ -34,6 +35,11 @@ class Source(ABC):
 
     name: str
     root: Path
+
+    @property
+    def draws_as(self) -> str:
+        """The word from which random draws are derived, see `episodes.catalogue.DataSet`."""
+        return draws_as(self.name)
 
     @abstractmethod
     def videos(self, class_id: int) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ FORMAT = 1  # raise it when the same annotations give other masks
 
 
 @dataclass(frozen=True)
-class Part:
+class COCOPart:
     """A part of COCO: its annotation file and its folder of images; `name` is `train2014`, `val2017` or the like."""
 
     name: str
@@ -38,7 +38,7 @@ class Part:
     images: Path
 
 
-def find_parts(root: Path) -> tuple[list[Part], list[str]]:
+def find_parts(root: Path) -> tuple[list[COCOPart], list[str]]:
     """The parts under `root` and what is left out, as sentences.
 
     Looks for `instances_<part>.json` in `annotations/` or `root`, and for the images in `<part>/` or `images/<part>/`.
@@ -52,7 +52,7 @@ def find_parts(root: Path) -> tuple[list[Part], list[str]]:
         if images is None:
             left_out.append(f"{file} is not used: its images were expected in {root / name}")
         else:
-            parts.append(Part(name, file, images))
+            parts.append(COCOPart(name, file, images))
     if not parts:
         raise FileNotFoundError(
             f"no COCO under data.root={root}: expected annotations/instances_val2014.json and the images in val2014/ "
@@ -86,11 +86,11 @@ class COCOSource(ImageSource):
     ) -> None:
         super().__init__(root, folds, cache=cache, cache_frames=cache_frames)
         self.parts, self.left_out = find_parts(self.root)
-        self._part_of: dict[str, Part] = {}
-        self._missing: dict[Part, list[str]] = {}
+        self._part_of: dict[str, COCOPart] = {}
+        self._missing: dict[COCOPart, list[str]] = {}
 
     @cached_property
-    def annotations(self) -> dict[Part, Any]:
+    def annotations(self) -> dict[COCOPart, Any]:
         """The pycocotools index of each part."""
         return {part: _load(part.annotations) for part in self.parts}
 
@@ -153,7 +153,7 @@ class COCOSource(ImageSource):
             for image_id, entry in coco.imgs.items()
         }
 
-    def _classes(self, part: Part) -> dict[int, int]:
+    def _classes(self, part: COCOPart) -> dict[int, int]:
         """Category id -> class id. Raises ValueError for categories that are not COCO's."""
         pairs = {k: self.folds.class_id(c["name"]) for k, c in self.annotations[part].cats.items()}
         odd = [self.annotations[part].cats[k]["name"] for k, class_id in pairs.items() if class_id is None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,10 @@ class ArrayCache:
         self.limit = limit
         self.used = 0
         self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of the content: in another process the cache starts empty."""
+        return {"limit": self.limit, "used": 0, "_arrays": OrderedDict()}
 
     def get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         """The array of `path`, from memory or from `read(path)`."""
@@ -87,6 +92,18 @@ def read_grey(path: Path, *, palette: bool = False) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
     return _decode(path, "mask", grey)
+
+
+def missing_files(folder: Path, what: str, names: Sequence[str]) -> list[str]:
+    """One sentence that names the files of `names` that `folder` lacks; none where it has them all."""
+    if not folder.is_dir():
+        return [f"folder {folder} is missing: restore it, or remove the video from the lists"]
+    there = {path.name for path in folder.iterdir()}
+    absent = [name for name in names if name not in there]
+    if not absent:
+        return []
+    shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+    return [f"{what} {shown} missing in {folder}: restore the file, or remove it from the lists"]
 
 
 def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from episodes.folds import folder_folds
 from episodes.sources.areas import MaskCounts
 from episodes.sources.files import read_grey
 from episodes.sources.images import ImageSource
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +99,11 @@ class FolderSource(ImageSource):
         lonely = [*self.pairs.without_mask, *self.pairs.without_image]
         if lonely:
             log.warning("%d images or masks in %s have no partner and are left out: %s", len(lonely), root, lonely[0])
+
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening) -> FolderSource:
+        """Reader of the catalogue."""
+        return cls(opening.folder, cache=opening.cache, cache_frames=opening.cache_frames)
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
         return dict(sorted(self.pairs.files.items()))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from episodes.folds import fss_folds
-from episodes.sampling.lists import FSSClasses, read_fss_classes
 from episodes.sources.files import read_grey
 from episodes.sources.images import ImageSource
 
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
+
 PLACES = (".", "FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
+LIST_PLACES = (".", "fss", "data/splits/fss", "splits/fss", "lists/fss", "data/splits/lists/fss", "lists-filtered/fss")
 OBJECT = 1  # the label of the object in every mask
 THRESHOLD = 128  # grey level of a mask from which on a pixel is the object
 
@@ -31,7 +37,7 @@ def find_fss(root: Path) -> Path:
 class FSS1000Source(ImageSource):
     """Images `<class>/<number>` whose mask is the object from grey level 128 on (masks may be RGBA of all levels).
 
-    The classes and their splits are those of the list files, see `episodes.sampling.lists.read_fss_classes`.
+    The classes and their splits are those of the list files, see `read_fss_classes`.
 
     Args:
         root: the folder of the class folders, or one above.
@@ -58,6 +64,13 @@ class FSS1000Source(ImageSource):
         found = find_classes(self.base, self.present, lists)
         super().__init__(
             root, fss_folds(name, found.train, found.val, found.test), cache=cache, cache_frames=cache_frames
+        )
+
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening) -> FSS1000Source:
+        """Reader of the catalogue."""
+        return cls(
+            opening.folder, row.name, lists=opening.lists, cache=opening.cache, cache_frames=opening.cache_frames
         )
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
@@ -101,3 +114,56 @@ def find_classes(base: Path, present: tuple[str, ...], lists: Path | str | None)
         except FileNotFoundError:
             continue  # the next place is tried, and the last one raises
     return read_fss_classes(places[-1], present)
+
+
+@dataclass(frozen=True)
+class FSSClasses:
+    """Class names of the splits of FSS-1000 in file order. `val` is empty with the official list of test classes."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def read_fss_classes(path: Path | str, present: Sequence[str] = ()) -> FSSClasses:
+    """The class lists of FSS-1000 in a folder (`trn.txt`, `val.txt`, `test.txt`) or the file `fss_test_set.txt`.
+
+    Args:
+        path: the folder, or the official file, or a folder above (`fss`, `data/splits/fss`, `lists/fss`).
+        present: the classes on disk, of which those that the official list of test classes does not name train.
+
+    Raises FileNotFoundError that names what was looked for, ValueError for a class in two lists.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return _official_classes(path, present)
+    for place in LIST_PLACES:
+        base = path / place
+        if (base / "trn.txt").is_file() or (base / "test.txt").is_file():
+            return _checked(path, *(_classes(base / f"{name}.txt") for name in ("trn", "val", "test")))
+        if (base / "fss_test_set.txt").is_file():
+            return _official_classes(base / "fss_test_set.txt", present)
+    raise FileNotFoundError(
+        f"no class lists of FSS-1000 under {path}: expected trn.txt, val.txt and test.txt (one class name a line), or "
+        f"fss_test_set.txt, there or in fss/; give their folder as data.lists"
+    )
+
+
+def _official_classes(path: Path, present: Sequence[str]) -> FSSClasses:
+    test = _classes(path)
+    return _checked(path, tuple(sorted(set(present) - set(test))), (), test)
+
+
+def _classes(path: Path) -> tuple[str, ...]:
+    """Class names, one a line. A missing list is an empty one: a part of the data set may have a part of the lists."""
+    if not path.is_file():
+        return ()
+    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def _checked(path: Path, train: tuple[str, ...], val: tuple[str, ...], test: tuple[str, ...]) -> FSSClasses:
+    names = [*train, *val, *test]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the lists of FSS-1000 under {path} name classes twice: {', '.join(twice[:5])}")
+    return FSSClasses(train, val, test)

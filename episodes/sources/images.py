@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,13 @@ from episodes.sources.base import Expression, Source
 from episodes.sources.files import ArrayCache, header_error, read_image
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 FRAME = "0"
 SPLITS = ("train", "test")
 IGNORE = 255
+SHOWN = 20  # problems of one kind before they are counted only
 
 
 class ImageSource(Source):
@@ -55,6 +57,12 @@ class ImageSource(Source):
         self._arrays = ArrayCache(cache_frames)
         self._last: tuple[str, np.ndarray] | None = None
         self._errors: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening) -> ImageSource:
+        """Reader of the catalogue, for layouts that are told their folds."""
+        assert row.folds is not None  # the catalogue checks it
+        return cls(opening.folder, row.folds, cache=opening.cache, cache_frames=opening.cache_frames)
 
     @abstractmethod
     def list_images(self) -> dict[str, tuple[Path, Path]]:
@@ -190,9 +198,11 @@ class ImageSource(Source):
         return replace(clip, ignore=ignore.expand(len(spec.frames), -1, -1).contiguous())
 
     def problems(self) -> list[str]:
-        from episodes.sources.image_problems import find_problems
-
-        return find_problems(self)
+        """Missing or broken files, odd masks, small classes. Counts all masks, reads the headers of all images."""
+        # Broken files come first: a run shows only the first few problems.
+        broken = (self.layout_problems(), _mask_errors(self), filter(None, map(self.picture_error, self.files)))
+        kinds = (*broken, _remarks(self), _empty_masks(self), _small_classes(self))
+        return [sentence for kind in kinds for sentence in _cut(kind)]
 
     def layout_problems(self) -> list[str]:
         """What only the layout knows of: files without a partner, entries without a file."""
@@ -200,7 +210,7 @@ class ImageSource(Source):
 
     def fingerprint(self) -> str:
         rows = [[image, sorted(self.classes_in(image).items())] for image in self.files]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _count(self, image: str) -> MaskCounts:
         try:
@@ -217,3 +227,42 @@ class ImageSource(Source):
         if image not in self.files:
             raise KeyError(f"{self.name} in {self.root} has no image {image!r}")
         return image
+
+
+def _cut(sentences: Iterable[str]) -> list[str]:
+    found = list(sentences)
+    more = len(found) - SHOWN
+    return found[:SHOWN] + ([f"and {more} more problems like the one before"] if more > 0 else [])
+
+
+def _small_classes(source: ImageSource) -> Iterable[str]:
+    for class_id, name in enumerate(source.folds.classes, start=1):
+        images = source.videos(class_id)
+        if not images:
+            yield f"class {name!r} has no image: it is left out of every episode; add at least two to use it"
+        elif len(images) == 1:
+            yield (
+                f"class {name!r} has one image ({images[0]}): an episode needs a support and a query, so it is left "
+                f"out; add at least one more to use it"
+            )
+
+
+def _mask_errors(source: ImageSource) -> Iterable[str]:
+    for image, counts in source.counts.items():
+        if counts.error:
+            yield f"mask {source.files[image][1]} {counts.error}"
+
+
+def _remarks(source: ImageSource) -> Iterable[str]:
+    odd: dict[str, list[str]] = {}
+    for image, counts in source.counts.items():
+        if counts.remark:
+            odd.setdefault(counts.remark, []).append(image)
+    for remark, images in odd.items():
+        yield f"{len(images)} mask{'s' * (len(images) > 1)} ({', '.join(images[:3])}) with {remark}"
+
+
+def _empty_masks(source: ImageSource) -> Iterable[str]:
+    for image, counts in source.counts.items():
+        if not counts.error and not source.classes_in(image):
+            yield f"mask {source.files[image][1]} is empty: its image is not used; mark the object, or remove both"

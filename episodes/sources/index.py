@@ -65,7 +65,9 @@ def read_index(meta_path: Path, expressions_path: Path, folds: Folds) -> dict[st
 def _video(name: str, meta: dict[str, Any], sayings: dict[str, Any], folds: Folds) -> Video:
     objects = {int(k): str(v["category"]) for k, v in meta["objects"].items()}
     frames = tuple(str(f) for f in sayings["frames"])
-    expressions, errors, unknown = [], [], {}
+    expressions: list[Expression] = []
+    errors: list[str] = []
+    unknown: dict[str, None] = {}
     if not frames:
         errors.append(f"video {name!r} lists no frames in the expressions file: list its annotated frames")
     for key, entry in sayings["expressions"].items():

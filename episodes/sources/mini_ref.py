@@ -1,4 +1,4 @@
-"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the invented world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
+"""The Mini-Ref layouts: Mini-Ref-YouTube-VOS (also the synthetic world and mini-ref-davis) and Mini-Ref-SAIL-VOS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from episodes.sources.base import Expression, boxes_of
+from episodes.sources.files import missing_files
 from episodes.sources.index import Video, read_index
 from episodes.sources.video_files import VideoFiles
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 NAMES = ("mini-ref-youtube-vos", "Mini-Ref-YouTube-VOS", "mini-SAIL-VOS", "Mini-SAIL-VOS", "Mini-Ref-SAIL-VOS")
@@ -70,8 +72,10 @@ class MiniRefSource(VideoFiles):
         folds: names the classes.
         cache_frames: bytes of decoded frames and masks to keep in memory; 0 keeps none.
         merge_objects: masks are clipped to {0, 1} (SAIL-VOS): every annotated pixel is the object.
-        official: keep the official code's reading: a video belongs to the class of the object of its last expression
-            only, and boxes are clipped with height and width swapped.
+        class_of_last_expression: a video belongs to the class of the object of its last expression only, as in CMA's
+            released code; False: to the classes of all its expressions.
+        exchange_box_limits: boxes are clipped with height and width exchanged, and an object counts as visible with a
+            single pixel, as in CMA's released code; False: boxes as they are, visible where they have an area.
     """
 
     def __init__(
@@ -81,23 +85,38 @@ class MiniRefSource(VideoFiles):
         *,
         cache_frames: int = 0,
         merge_objects: bool = False,
-        official: bool = False,
+        class_of_last_expression: bool = False,
+        exchange_box_limits: bool = False,
     ) -> None:
         super().__init__(cache_frames=cache_frames, merge_objects=merge_objects)
         self.name = folds.name
         self.root = Path(root).expanduser()
         self.folds = folds
-        self.official = official
+        self.class_of_last_expression = class_of_last_expression
+        self.exchange_box_limits = exchange_box_limits
         self.layout = find_layout(self.root)
         self.index = read_index(self.layout.meta, self.layout.expressions, folds)
         self.suffix = ".bmp" if self.layout.images.name == "Images" else ".jpg"  # SAIL-VOS has bitmaps
         self._by_class: dict[int, tuple[str, ...]] = self._sort_by_class()
 
+    @classmethod
+    def open(cls, row: DataSet, opening: Opening, *, merge_objects: bool = False) -> MiniRefSource:
+        """Reader of the catalogue."""
+        assert row.folds is not None  # the catalogue checks it
+        return cls(
+            opening.folder,
+            row.folds,
+            cache_frames=opening.cache_frames,
+            merge_objects=merge_objects,
+            class_of_last_expression=opening.class_of_last_expression,
+            exchange_box_limits=opening.exchange_box_limits,
+        )
+
     def _sort_by_class(self) -> dict[int, tuple[str, ...]]:
         members: dict[int, list[str]] = {}
         for name, video in self.index.items():
             classes = [e.class_id for e in video.expressions]
-            for class_id in sorted(set(classes[-1:] if self.official else classes)):
+            for class_id in sorted(set(classes[-1:] if self.class_of_last_expression else classes)):
                 members.setdefault(class_id, []).append(name)
         return {class_id: tuple(names) for class_id, names in members.items()}
 
@@ -121,25 +140,24 @@ class MiniRefSource(VideoFiles):
         return self.layout.masks / video / f"{frame}.png"
 
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.official:
+        if not self.exchange_box_limits:
             return boxes_of(masks)
         boxes, _ = boxes_of(masks)
         height, width = masks.shape[-2:]
-        boxes[:, 0::2].clamp_(0, height)  # sic: the official data set has height and width swapped
+        boxes[:, 0::2].clamp_(0, height)  # sic: the released code has height and width exchanged
         boxes[:, 1::2].clamp_(0, width)
         return boxes, masks.flatten(1).any(1)
 
     def problems(self) -> list[str]:
-        from episodes.sources.problems import find_problems
-
-        return find_problems(self)
+        """Missing, broken or unused videos and classes. Reads folder listings, no images."""
+        return [*_class_problems(self), *_entry_problems(self), *_file_problems(self)]
 
     def fingerprint(self) -> str:
         rows = [
             [name, v.frames, [[e.id, e.text, e.object_id, e.class_id] for e in v.expressions]]
             for name, v in self.index.items()
         ]
-        return hashlib.sha256(json.dumps([self.name, self.folds.classes, rows]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 
     def _entry(self, video: str) -> Video:
         if video not in self.index:
@@ -151,3 +169,46 @@ class MiniRefSource(VideoFiles):
         return [
             f"folder {f} is missing: restore it, or remove the video from the lists" for f in folders if not f.is_dir()
         ]
+
+
+def open_sailvos(row: DataSet, opening: Opening) -> MiniRefSource:
+    """Reader of Mini-Ref-SAIL-VOS, whose masks have one object each."""
+    return MiniRefSource.open(row, opening, merge_objects=True)
+
+
+def _class_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for class_id, name in enumerate(source.folds.classes, start=1):
+        videos = source.videos(class_id)
+        if not videos:
+            found.append(f"class {name!r} has no video: it is left out of every episode; add at least two to use it")
+        elif len(videos) == 1:
+            found.append(
+                f"class {name!r} has one video ({videos[0]}): an episode needs a support and a query, so it is left "
+                f"out; add at least one more to use it"
+            )
+    return found
+
+
+def _entry_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for name, video in source.index.items():
+        found += [*video.errors, *video.remarks]
+        if not video.errors and not video.remarks and not video.expressions:
+            found.append(f"video {name!r} has no expression: it is left out; write one for an object of it to use it")
+        if source.merge_objects and len(video.objects) > 1:
+            found.append(f"video {name!r} has {len(video.objects)} objects, but masks of this layout are merged to one")
+    return found
+
+
+def _file_problems(source: MiniRefSource) -> list[str]:
+    found = []
+    for name, video in source.index.items():
+        if not video.expressions:
+            continue
+        for folder, what, suffix in (
+            (source.layout.images / name, "frame", source.suffix),
+            (source.layout.masks / name, "mask", ".png"),
+        ):
+            found += missing_files(folder, what, [f"{frame}{suffix}" for frame in video.frames])
+    return found

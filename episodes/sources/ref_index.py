@@ -161,7 +161,7 @@ def _gaps(name: str, video: RefVideo) -> list[str]:
     said = {(item.object_id, item.annotator) for item in video.items if item.annotator is not None}
     return [
         f"video {name!r}: annotator {annotator} has no expression for object {k}: it stays empty in that run"
-        for k in sorted({k for k, _ in said})
+        for k in sorted({k for k, _ in said if k is not None})
         for annotator in range(len(ANNOTATORS))
         if (k, annotator) not in said
     ]

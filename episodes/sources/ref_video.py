@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from episodes.sources.base import Expression
-from episodes.sources.problems import missing_files
-from episodes.sources.ref_index import RefLayout, RefVideo
+from episodes.sources.files import missing_files
+from episodes.sources.ref_index import RefLayout, RefVideo, ref_davis17_layout, ref_youtube_vos_layout
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 log = logging.getLogger(__name__)
 
@@ -99,3 +102,17 @@ class RefVideoSource(VideoFiles, TaskSource):
         if video not in self.layout.videos:
             raise unknown_name(self, video)
         return self.layout.videos[video]
+
+
+def open_davis17(row: DataSet, opening: Opening) -> RefVideoSource:
+    """Reader of Ref-DAVIS17."""
+    root = opening.folder
+    layout = ref_davis17_layout(root, opening.split, opening.resolution)
+    return RefVideoSource(row.name, root, opening.split, layout, cache_frames=opening.cache_frames)
+
+
+def open_youtube_vos(row: DataSet, opening: Opening) -> RefVideoSource:
+    """Reader of Ref-YouTube-VOS."""
+    root = opening.folder
+    layout = ref_youtube_vos_layout(root, opening.split)
+    return RefVideoSource(row.name, root, opening.split, layout, cache_frames=opening.cache_frames)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from episodes.sources.files import ArrayCache, read_image
 from episodes.sources.refcoco_index import ALIASES, RefObject, find_images, find_lists
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.task_items import RISItem
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 FRAME = ("0",)
 REFERRED = 1  # the object id of an entry's one object
@@ -125,22 +128,32 @@ class RefCOCOSource(TaskSource):
         return self.entries[video]
 
 
-def open_refcoco(name: str, root: Path, split: str, *, cache_frames: int = 0) -> RefCOCOSource:
-    """RefCOCO, RefCOCO+ or RefCOCOg under `root`, see `find_lists`. Raises FileNotFoundError or ValueError."""
+def open_refcoco(row: DataSet, opening: Opening) -> RefCOCOSource:
+    """Reader of RefCOCO, RefCOCO+ or RefCOCOg, see `find_lists`. Raises FileNotFoundError or ValueError."""
+    root = _folder(opening)
+    return _open(row, opening, find_lists(row.name, root, opening.split))
+
+
+def open_refcoco_mixed(row: DataSet, opening: Opening) -> RefCOCOSource:
+    """Reader of the objects of all three data sets together, as UniRef++ trains on them.
+
+    The set stands before an entry's name. Raises FileNotFoundError or ValueError.
+    """
+    root = _folder(opening)
+    lists = {part: find_lists(part, root, opening.split) for part in ALIASES}
+    return _open(row, opening, {f"{part}-{key}": entry for part in lists for key, entry in lists[part].items()})
+
+
+def _folder(opening: Opening) -> Path:
+    root = opening.folder
     if not root.is_dir():
         raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data set")
-    return RefCOCOSource(name, root, split, find_images(root), find_lists(name, root, split), cache_frames=cache_frames)
+    return root
 
 
-def open_refcoco_mixed(name: str, root: Path, split: str, *, cache_frames: int = 0) -> RefCOCOSource:
-    """The objects of all three data sets together, as UniRef++ trains on them; the set stands before an entry's name.
-
-    Raises FileNotFoundError or ValueError.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"data.root={root} is not a folder: give the folder that holds the data sets")
-    entries = {f"{part}-{key}": entry for part in ALIASES for key, entry in find_lists(part, root, split).items()}
-    return RefCOCOSource(name, root, split, find_images(root), entries, cache_frames=cache_frames)
+def _open(row: DataSet, opening: Opening, entries: dict[str, RefObject]) -> RefCOCOSource:
+    root = _folder(opening)
+    return RefCOCOSource(row.name, root, opening.split, find_images(root), entries, cache_frames=opening.cache_frames)
 
 
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:

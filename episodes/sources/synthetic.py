@@ -1,6 +1,6 @@
-"""The invented world: a generated data set in which few-shot learning is necessary.
+"""The synthetic world: a generated data set in which few-shot learning is necessary.
 
-Short clips of moving, textured things over textured grounds. Each class has an invented noun and a look (two hues and
+Short clips of moving, textured things over textured grounds. Each class has a made-up noun and a look (two hues and
 a pattern); its noun never occurs in training when the class is held out, so the words alone cannot tell what to
 segment, and a clip often holds two things of the class, so the supports alone cannot tell which one is meant.
 The things in one video all come from one group of classes, so that a held-out class is never even seen in training.
@@ -14,21 +14,22 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from episodes.class_names import SYNTHETIC as CLASS_NAMES
 from episodes.sources.files import cache_folder
+from episodes.sources.mini_ref import MiniRefSource
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 log = logging.getLogger(__name__)
 
-CLASS_NAMES: tuple[str, ...] = tuple(
-    """dax blicket wug toma fep zav modi gazzer koba tulver lorp snarn virdex plonk quib drane
-    mirf cheem kazzle yorp brell torben zib hask glim opler fendle nurb sprock vash tibbit wozzle
-    jarg pellow crint dobbin ruffet hyl skrim almo bexer tarsk vimp clore ganzer ludo strope nim""".split()
-)
 GROUPS = 4
 SIZE = 64  # height and width in pixels
 FRAMES = 8  # frames of a video
@@ -82,18 +83,31 @@ def class_looks() -> tuple[Look, ...]:
     )
 
 
+def open_videos(row: DataSet, opening: Opening) -> MiniRefSource:
+    """Reader of the catalogue; the world is written first where no root is given."""
+    return MiniRefSource.open(row, replace(opening, root=world_folder(opening)))
+
+
+def world_folder(opening: Opening) -> Path:
+    """The root that is given, or else the folder of the world of its seed, see `ensure_world`."""
+    if opening.root is not None:
+        return opening.folder
+    cache = None if opening.cache is None else Path(opening.cache)
+    return ensure_world(cache, opening.world_seed, opening.world_videos)
+
+
 def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> Path:
     """The folder of the world of `seed` with `videos` videos for each of the 48 classes; written if it is not there.
 
     `cache` defaults to `$FEWSHOT_CACHE` or `~/.cache/fewshot`. A half-written world is never left under the final name.
     """
     if videos < 2:
-        raise ValueError(f"the invented world needs at least 2 videos per class (a support and a query), got {videos}")
+        raise ValueError(f"the synthetic world needs at least 2 videos per class (a support and a query), got {videos}")
     base = cache_folder(cache)
-    folder = base / f"invented-v{FORMAT}-seed{seed}-videos{videos}"
+    folder = base / f"synthetic-v{FORMAT}-seed{seed}-videos{videos}"
     if folder.exists():
         return folder
-    log.info("writing the invented world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
+    log.info("writing the synthetic world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
     base.mkdir(parents=True, exist_ok=True)
     partial = base / f".{folder.name}.{os.getpid()}"
     try:

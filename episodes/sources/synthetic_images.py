@@ -1,4 +1,4 @@
-"""Stills of the invented world: one frame of each video, with one mask for all things of a class."""
+"""Stills of the synthetic world: one frame of each video, with one mask for all things of a class."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from episodes.sources.files import read_labels
 from episodes.sources.images import ImageSource
 from episodes.sources.index import load_json
 from episodes.sources.mini_ref import find_layout
+from episodes.sources.synthetic import world_folder
 
 if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
     from episodes.folds import Folds
 
 
-class InventedImageSource(ImageSource):
-    """The images of the invented world are named like its videos. Twins belong to their class together.
+class SyntheticImageSource(ImageSource):
+    """The images of the synthetic world are named like its videos. Twins belong to their class together.
 
     All things of an image are of one group of classes, so that a held-out class is never seen in training.
 
@@ -51,3 +53,11 @@ class InventedImageSource(ImageSource):
         for number, thing in self.videos_meta[image]["objects"].items():
             classes[int(number)] = self.folds.classes.index(thing["category"]) + 1
         return classes[read_labels(self.files[image][1])]
+
+
+def open_images(row: DataSet, opening: Opening) -> SyntheticImageSource:
+    """Reader of the catalogue; the world is written first where no root is given."""
+    assert row.folds is not None  # the catalogue checks it
+    return SyntheticImageSource(
+        world_folder(opening), row.folds, cache=opening.cache, cache_frames=opening.cache_frames
+    )

@@ -41,7 +41,7 @@ class TaskSource(Source):
         return self.names() if class_id == OBJECT else ()
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps([self.name, self.split, self.content()]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.draws_as, self.split, self.content()]).encode()).hexdigest()
 
 
 def unknown_name(source: TaskSource, name: str) -> KeyError:

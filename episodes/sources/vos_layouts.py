@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from episodes.sources.base import Expression
 from episodes.sources.index import load_json
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles, list_frames
 from episodes.task_items import VOSItem
+
+if TYPE_CHECKING:
+    from episodes.catalogue import DataSet, Opening
 
 RESOLUTIONS = ("480p", "Full-Resolution")
 
@@ -245,3 +248,32 @@ class VOSSource(VideoFiles, TaskSource):
         if video not in self._listed:
             raise unknown_name(self, video)
         return folder / video
+
+
+def open_davis16(row: DataSet, opening: Opening) -> VOSSource:
+    """Reader of DAVIS-2016."""
+    return _open(row, opening, davis_layout(opening.folder, 2016, opening.split, opening.resolution))
+
+
+def open_davis17(row: DataSet, opening: Opening) -> VOSSource:
+    """Reader of DAVIS-2017."""
+    return _open(row, opening, davis_layout(opening.folder, 2017, opening.split, opening.resolution))
+
+
+def open_youtube_vos(row: DataSet, opening: Opening) -> VOSSource:
+    """Reader of YouTube-VOS."""
+    return _open(row, opening, youtube_vos_layout(opening.folder, opening.split))
+
+
+def open_split(row: DataSet, opening: Opening) -> VOSSource:
+    """Reader of LVOS and MOSE."""
+    return _open(row, opening, split_layout(opening.folder, opening.split))
+
+
+def open_folder(row: DataSet, opening: Opening) -> VOSSource:
+    """Reader of a user's own videos."""
+    return _open(row, opening, folder_layout(opening.folder))
+
+
+def _open(row: DataSet, opening: Opening, layout: VOSLayout) -> VOSSource:
+    return VOSSource(row.name, opening.folder, opening.split, layout, cache_frames=opening.cache_frames)

@@ -1,0 +1,1 @@
+"""Transforms of clips: augmentation for training, resizing for testing, normalisation."""

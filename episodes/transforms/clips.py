@@ -17,9 +17,8 @@ from episodes.clip import Clip
 from episodes.instances import Instances
 from episodes.sources.base import clean_boxes
 from episodes.transforms.colour import distort
+from episodes.transforms.imagenet import MEAN, STD
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet
-STD = (0.229, 0.224, 0.225)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
 OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
@@ -36,8 +35,11 @@ class TrainTransform:
         sizes: short sides to draw from.
         max_size: limit of the long side.
         crop, flip, colour: switch a part off.
-        official: swap left and right as plain substrings and let colours wrap around at 0 and 255, as the official
-            code does; an object is then counted visible while its clipped box has an area, even without a pixel.
+        whole_words: a flip exchanges the words left and right; False: also inside other words (`bright`), as CMA's
+            released code does.
+        wrap_colours: colours wrap around at 0 and 255, as in CMA's released code; False: they are clipped.
+        visible_by_box: an object counts as visible while its clipped box has an area, even without a pixel, as in CMA's
+            released code; False: it needs both.
         crop_sizes: short sides before cropping; none: the crop is taken at the original size.
         crop_range: least and largest side of the crop, both limited to the frame.
         keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
@@ -55,7 +57,9 @@ class TrainTransform:
         crop: bool = True,
         flip: bool = True,
         colour: bool = True,
-        official: bool = False,
+        whole_words: bool = True,
+        wrap_colours: bool = False,
+        visible_by_box: bool = False,
         crop_sizes: Sequence[int] = (400, 500, 600),
         crop_range: tuple[int, int] = (384, 600),
         keep_object: bool = False,
@@ -64,16 +68,17 @@ class TrainTransform:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
         self.sizes, self.max_size = tuple(sizes), max_size
-        self.crop, self.flip, self.colour, self.official = crop, flip, colour, official
+        self.crop, self.flip, self.colour = crop, flip, colour
+        self.whole_words, self.wrap_colours, self.visible_by_box = whole_words, wrap_colours, visible_by_box
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
         self.keep_object, self.keep_order = keep_object, keep_order
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
         if self.flip and _coin(generator):
-            clip = flip_clip(clip, whole_words=not self.official)
+            clip = flip_clip(clip, whole_words=self.whole_words)
         if self.colour:
-            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.official))
+            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.wrap_colours))
         if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
             if self.crop_sizes:
                 clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
@@ -109,22 +114,17 @@ class TrainTransform:
         if clip.boxes is None:
             return clip
         boxes, valid = clean_boxes(clip.boxes)
-        if clip.masks is not None and not self.official:
+        if clip.masks is not None and not self.visible_by_box:
             valid = valid & clip.masks.flatten(1).any(1)
         return replace(clip, boxes=boxes * valid[:, None], valid=valid)
 
 
-class _ImageTransform(ABC):
-    """A test transform: frames resized to `target(size)` and normalised; masks keep their resolution."""
-
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"test_size must be at least 1, got {size}")
-        self.size = size
+class ResizeTransform(ABC):
+    """A transform for testing: frames resized to `target(size)` and normalised; masks keep their resolution."""
 
     @abstractmethod
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Network height and width of frames of `size`."""
+        """Height and width of the frames after the transform, for `size` before it."""
 
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
         """Transform a clip of uint8 frames; nothing is drawn."""
@@ -132,47 +132,42 @@ class _ImageTransform(ABC):
         return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
 
-class TestTransform:
-    """CMA's test transform: the short side of the frames becomes `short_side`; masks keep their resolution."""
-
-    __test__ = False  # not a test, whatever pytest thinks of its name
+class TestTransform(ResizeTransform):
+    """Resize of the short side of the frames to `short_side` pixels (CMA's test)."""
 
     def __init__(self, short_side: int) -> None:
         self.short_side = _side(short_side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the frames after the transform, for `size` before it."""
+        """Height and width in proportion to `size`, the short side at `short_side`."""
         return short_side_size(size, self.short_side)
 
-    def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
-        """Transform a clip of uint8 frames; nothing is drawn."""
-        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
-        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
 
+class SquareTransform(ResizeTransform):
+    """Resize of the frames to `side` x `side`, whatever their shape (HSNet)."""
 
-class SquareTransform(TestTransform):
-    """Frames squashed to `size` x `size`, whatever their shape (HSNet); masks keep their resolution."""
-
-    def __init__(self, size: int) -> None:
-        self.side = _side(size)
+    def __init__(self, side: int) -> None:
+        self.side = _side(side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """`(side, side)`."""
         return self.side, self.side
 
 
-class PadTransform(TestTransform):
-    """The long side of the frames becomes `size` (PFENet); masks keep their resolution. The batch pads the rest."""
+class PadTransform(ResizeTransform):
+    """Resize of the long side of the frames to `side` (PFENet). The batch pads the rest."""
 
-    def __init__(self, size: int) -> None:
-        self.side = _side(size)
+    def __init__(self, side: int) -> None:
+        self.side = _side(side)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (max(1, round(side * self.side / max(size))) for side in size)
+        """Height and width in proportion to `size`, rounded, the long side at `side`."""
+        height, width = (max(1, round(length * self.side / max(size))) for length in size)
         return height, width
 
 
-class ShortLongTransform(TestTransform):
-    """The short side becomes `short`, less if the long side would pass `long` (UniRef++); masks stay as they are."""
+class ShortLongTransform(ResizeTransform):
+    """Resize of the short side to `short`, less if the long side would pass `long` (UniRef++)."""
 
     def __init__(self, short: int, long: int) -> None:
         if _side(long) < _side(short):
@@ -180,6 +175,7 @@ class ShortLongTransform(TestTransform):
         self.short, self.long = short, long
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in proportion to `size`, see `short_side_size`."""
         return short_side_size(size, self.short, self.long)
 
 
@@ -230,7 +226,7 @@ def has_ordinal(text: str | None) -> bool:
 
 
 def swap_sides(text: str, whole_words: bool = True) -> str:
-    """Exchange `left` and `right`; `whole_words` False also in `bright`, as the official code does."""
+    """Exchange `left` and `right`; `whole_words` False also in `bright`."""
     pattern = r"\b(left|right)\b" if whole_words else r"(left|right)"
     return re.sub(pattern, lambda m: "right" if m.group() == "left" else "left", text)
 

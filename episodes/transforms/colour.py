@@ -18,7 +18,7 @@ def distort(frames: Tensor, generator: torch.Generator, wrap: bool = False) -> T
     Args:
         frames: `(T, 3, H, W)` uint8.
         generator: for all draws; their number does not depend on their values.
-        wrap: the official code casts to uint8 without clipping, so that bright parts turn dark; False clips.
+        wrap: CMA's released code casts to uint8 without clipping, so that bright parts turn dark; False clips.
 
     Returns:
         `(T, 3, H, W)` uint8.

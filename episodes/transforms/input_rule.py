@@ -1,4 +1,4 @@
-"""`InputRule`: how frames become network input, said once for testing, for users' own pictures and for stored weights."""
+"""`InputRule`: how frames become network input, for testing, users' own pictures and stored weights alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from episodes.transforms.clips import TestTransform
+    from episodes.transforms.clips import ResizeTransform
 
 RULES = {
     "short": "the short side",
@@ -50,7 +50,7 @@ class InputRule:
         limit = None if self.max_size is None else max(size, round(self.max_size * size / self.size))
         return replace(self, size=size, max_size=limit)
 
-    def transform(self) -> TestTransform:
+    def transform(self) -> ResizeTransform:
         """From a clip of uint8 frames as read to network input."""
         from episodes.transforms import clips  # here, so that a configuration does not wait for torchvision
 

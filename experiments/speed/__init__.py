@@ -1,0 +1,1 @@
+"""Timings of metrics and models, as ratios within one run."""

@@ -1,8 +1,7 @@
-"""How long the full-size CMA takes: `python -m experiments.speed.cma`
+"""Timings of the full-size CMA: `python -m experiments.speed.cma`
 
 Forward pass (evaluation mode) and training step (forward, losses, backward) of the model with ResNet-50 and RoBERTa
-at random weights, one episode with one shot, expressions of eleven tokens. A script: nothing imports it, which is why
-it may look up to the models.
+at random weights, one episode with one shot, expressions of eleven tokens.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.arguments import count, parse
 from benchmarks.tables import text_table
 from episodes.batch import ClipBatch
+from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
-from fewshot.systems.cma import CMA
+from fewshot.systems.cma.model import CMA
 
 USAGE = """
 python -m experiments.speed.cma [key=value ...]
@@ -27,7 +26,7 @@ python -m experiments.speed.cma [key=value ...]
   threads     CPU threads (default 2)
   runs        measured runs after one warm-up; the median is shown (default 5)
 """
-KEYS = {"threads": "2", "runs": "5"}
+DEFAULTS = {"threads": 2, "runs": 5}
 WORDS = "a small brown bear walking slowly across the grass"  # nine words: eleven tokens
 SETTINGS = ((3, 160, 256), (5, 256, 448))  # query frames (and support frames), height, width
 
@@ -78,8 +77,7 @@ def measure(model: CMA, setting: tuple[int, int, int], runs: int) -> tuple[float
 
 def main(argv: Sequence[str]) -> None:
     """Measure the settings and print a table."""
-    _, values = parse(argv, KEYS, USAGE)
-    threads, runs = count(values["threads"], "threads"), count(values["runs"], "runs")
+    threads, runs = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = CMA(ResNet(50), TextEncoder(roberta(), WordHashTokenizer()))

@@ -1,8 +1,8 @@
-"""How long the full-size UniRef++ takes: `python -m experiments.speed.uniref`
+"""Timings of the full-size UniRef++: `python -m experiments.speed.uniref`
 
 Forward pass (evaluation mode) and training step (forward, losses, backward) of the model with ResNet-50, BERT and the
 ResNet-18 value encoder at random weights, on one image: referred to by an expression (77 tokens, as always), and by one
-support image with its mask. A script: nothing imports it, which is why it may look up to the models.
+support image with its mask.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.arguments import count, parse
 from benchmarks.tables import text_table
 from episodes.batch import ClipBatch
 from experiments.speed.cma import clips, median_seconds
+from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import UniRef
+from fewshot.systems.uniref.model import UniRef
 
 USAGE = """
 python -m experiments.speed.uniref [key=value ...]
@@ -30,7 +30,7 @@ python -m experiments.speed.uniref [key=value ...]
   height      of the image (default 192)
   width       of the image (default 256)
 """
-KEYS = {"threads": "2", "runs": "5", "height": "192", "width": "256"}
+DEFAULTS = {"threads": 2, "runs": 5, "height": 192, "width": 256}
 CONTEXT = 77  # tokens
 
 
@@ -53,8 +53,7 @@ def measure(model: UniRef, query: ClipBatch, support: ClipBatch | None, runs: in
 
 def main(argv: Sequence[str]) -> None:
     """Measure both tasks and print a table."""
-    _, values = parse(argv, KEYS, USAGE)
-    threads, runs, height, width = (count(values[name], name) for name in KEYS)
+    threads, runs, height, width = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     text = TextEncoder(bert(), WordHashTokenizer(), CONTEXT, without_punctuation)

@@ -8,44 +8,47 @@ from typing import Any
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from episodes.cli import did_you_mean
-from episodes.folds import FOLDS, IMAGE_BENCHMARKS
-from episodes.sources.tasks import TASKS
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
-from fewshot.config.keys import Key, schema_keys, value_of
+from episodes.catalogue import data_set, folds_of, names
+from episodes.hints import did_you_mean
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
+from fewshot.config.keys import Key, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
+from fewshot.systems.registry import spec_of, systems
 
 
-def check(config: MetaTrainConfig | MetaTestConfig | TaskTestConfig | StageConfig, complete: bool = True) -> None:
+def check(config: RunConfig, complete: bool = True) -> None:
     """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
 
     Raises:
         ValueError: names the key, its value and what is valid.
     """
-    for key in schema_keys(type(config)):
-        check_value(key, value_of(config, key.name))
+    check_values(config)
+    check_device(config.device)
+    config.system.check()
     if isinstance(config, TaskTestConfig):
         check_task(config)
-        return
-    if isinstance(config, StageConfig):
+    elif isinstance(config, StageConfig):
         check_stage(config)
-        return
-    check_device(config.device)
-    if complete:
-        check_benchmark(config)
-    else:
-        check_number(config.group)
-    if config.system.hidden_dim % config.system.heads:
-        raise ValueError(f"system.heads={config.system.heads} must divide system.hidden_dim={config.system.hidden_dim}")
+    elif isinstance(config, (MetaTrainConfig, MetaTestConfig)):
+        if complete:
+            check_benchmark(config)
+        else:
+            check_number(config.group)
     if isinstance(config, MetaTrainConfig):
         check_training(config)
+
+
+def check_values(config: Any) -> None:
+    """Every value against the valid values and the smallest value of its key. Raises ValueError that names it."""
+    for key in keys_of(config):
+        check_value(key, value_of(config, key.name))
 
 
 def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The benchmark with its group, its protocol and its folder."""
     check_group(config)
     check_protocol(config)
-    if not config.benchmark.name.startswith("invented") and config.data.root is None:
+    if not data_set(config.benchmark.name).generated and config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
         )
@@ -59,8 +62,7 @@ def check_device(device: str) -> None:
 
 def check_task(config: TaskTestConfig) -> None:
     """Keys of a task that depend on each other."""
-    check_device(config.device)
-    task, known = config.task, TASKS[config.task.benchmark]
+    task, known = config.task, data_set(config.task.benchmark)
     if config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {task.benchmark} is read from a folder; give data.root=<folder>"
@@ -71,7 +73,7 @@ def check_task(config: TaskTestConfig) -> None:
         raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
-    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.task]
+    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
 
@@ -92,7 +94,7 @@ def check_value(key: Key, value: Any) -> None:
 
 def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The group must be a fold of the benchmark; testing also takes `all`."""
-    folds = FOLDS[config.benchmark.name]
+    folds = folds_of(config.benchmark.name)
     if isinstance(config, MetaTestConfig) and config.group == "all":
         return
     if not folds.classes:  # known when the data are opened
@@ -117,47 +119,49 @@ def check_number(group: int | str) -> None:
 def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
     """Protocols of images count pixels, those of videos measure J and F; and some things only videos have."""
     images = isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
-    of_images = config.benchmark.name in IMAGE_BENCHMARKS
+    of_images = data_set(config.benchmark.name).kind == "images"
     if images != of_images:
         valid = [name for name, protocol in PROTOCOLS.items() if isinstance(protocol, ImageProtocol) == of_images]
         raise ValueError(
             f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
             f"{', '.join(valid)}"
         )
-    if of_images and config.system.name == "cma":
+    if of_images and "expression" in spec_of(config.system).needs:
+        others = [name for name, spec in systems().items() if "expression" not in spec.needs]
         raise ValueError(
-            f"system.name=cma needs an expression with every support, and benchmark {config.benchmark.name} has none: "
-            "take system=uniref_tiny or system=prototype"
+            f"system.name={config.system.name} needs an expression with every support, and benchmark "
+            f"{config.benchmark.name} has none: take a system that does without, {' or '.join(others)}"
         )
-    if of_images and isinstance(config, MetaTrainConfig) and config.recipe == "official":
-        raise ValueError("recipe=official is CMA's training on videos: take recipe=fixed for images")
 
 
 def check_training(config: MetaTrainConfig) -> None:
     """Keys of the training that depend on each other."""
-    shares = [("optim.warmup_share", config.optim.warmup_share), ("train.warmup_portion", config.train.warmup_portion)]
-    shares += [("optim.drop_at", share) for share in config.optim.drop_at]
-    for name, share in shares:
-        if share > 1:
-            raise ValueError(f"{name}={share}: a share of the run lies between 0 and 1")
-    if config.recipe == "official":
-        check_official(config)
+    fractions = [("optim.warmup_fraction", config.optim.warmup_fraction)]
+    fractions += [("train.prototype_fraction", config.train.prototype_fraction)]
+    fractions += [("optim.drop_at", fraction) for fraction in config.optim.drop_at]
+    for name, fraction in fractions:
+        if fraction > 1:
+            raise ValueError(f"{name}={fraction}: a fraction of the run lies between 0 and 1")
+    if config.benchmark.sampling == "cma":
+        check_sampling_of_cma(config)
 
 
-def check_official(config: MetaTrainConfig) -> None:
-    """What the official training cannot do."""
+def check_sampling_of_cma(config: MetaTrainConfig) -> None:
+    """What the sampling of CMA's released code cannot do."""
     if config.shots != 1:
-        raise ValueError(f"shots={config.shots}: recipe=official trains with one support; take shots=1 or recipe=fixed")
+        raise ValueError(
+            f"shots={config.shots}: benchmark.sampling=cma (part of recipe=official) trains with one support; take "
+            "shots=1 or benchmark.sampling=balanced"
+        )
     if config.train.select_on == "val":
         raise ValueError(
-            "train.select_on=val: recipe=official trains on every video of the training classes, so none are left for "
-            "validation; take test (as the official code does) or last"
+            "train.select_on=val: benchmark.sampling=cma (part of recipe=official) trains on every video of the "
+            "training classes, so none are left for validation; take test (as the released code does) or last"
         )
 
 
 def check_stage(config: StageConfig) -> None:
     """The parts of a mixture, and what a stage cannot do."""
-    check_device(config.device)
     if not parts_in_use(config):
         raise ValueError("parts: a stage needs at least one part with a ratio above 0")
     for name, part in config.parts.items():
@@ -165,24 +169,27 @@ def check_stage(config: StageConfig) -> None:
             check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
         if part.ratio > 0:
             check_part(name, part)
-    if config.train.select_on != "last" or config.train.warmup != "none":
+    if config.train.select_on != "last" or config.train.prototype_fraction or config.train.prototype_weight:
         raise ValueError(
-            "a stage has no validation and no prototype warm-up: take train.select_on=last and warmup=none"
+            "a stage has no validation and no prototype warm-up: take train.select_on=last, train.prototype_fraction=0 "
+            "and train.prototype_weight=0"
         )
 
 
 def check_part(name: str, part: PartConfig) -> None:
     """A part that is used: where its data lie, and that its data set is one for its task."""
-    if part.root is None and not part.benchmark.startswith("invented"):
+    of_files = part.kind in ("detection", "still_vos")  # read from the files that are named, whatever their name
+    known = () if of_files else names("images" if part.kind == "fss" else part.kind)
+    generated = part.benchmark in known and data_set(part.benchmark).generated
+    if part.root is None and not generated:
         raise ValueError(
             f"parts.{name}.root is not set: give the folder of {part.benchmark}, or leave it out with "
             f"parts.{name}.ratio=0"
         )
-    if part.kind in ("detection", "still_vos"):
+    if of_files:
         if part.annotations is None or part.images is None:
             raise ValueError(f"parts.{name}: give annotations=<file in COCO's form> and images=<folder> under its root")
         return
-    known = IMAGE_BENCHMARKS if part.kind == "fss" else [k for k, task in TASKS.items() if task.task == part.kind]
     if part.benchmark not in known:
         raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
     if len(part.crop_range) != 2:

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from importlib.resources import files
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from fewshot._origin import config_folder
+from fewshot.cli.runs import RunConfig
 from fewshot.config.keys import Key, schema_keys, sections, tables
+from fewshot.systems.registry import systems
+
+if TYPE_CHECKING:
+    from fewshot.cli.program import Program
 
 WIDTH = 110
 COLUMN = 34  # where the meanings start
 
 
-def help_text(program: str, about: str, examples: Sequence[tuple[str, str]], schema: type, config: DictConfig) -> str:
-    """The whole text. `program` is what is typed after `python -m`, `examples` are (arguments, what they do)."""
-    lines = [*textwrap.wrap(about, WIDTH), "", f"Usage: python -m {program} [key=value ...]", "", "Examples"]
-    for arguments, what in examples:
-        typed = textwrap.wrap(f"python -m {program} {arguments}", WIDTH - 4, subsequent_indent="    ")
+def help_text(program: Program[Any], config: DictConfig, types: Mapping[str, type] | None = None) -> str:
+    """The whole text.
+
+    Args:
+        program: the command.
+        config: values of its keys on this command line.
+        types: see `schema_keys`.
+    """
+    is_run = issubclass(program.schema, RunConfig)
+    module = f"fewshot.{program.name}"
+    words = f"{program.words.upper()}... " if program.words else ""
+    lines = [*textwrap.wrap(program.about, WIDTH), "", f"Usage: python -m {module} {words}[key=value ...]"]
+    lines += [f"       fewshot {program.name} {words}[key=value ...]", "", "Examples"]
+    for arguments, what in program.examples:
+        typed = textwrap.wrap(f"python -m {module} {arguments}", WIDTH - 4, subsequent_indent="    ")
         lines += [*textwrap.indent(" \\\n".join(typed), "  ").splitlines(), f"      {what}"]
-    lines += ["", "Groups of settings (name=option)"]
-    lines += [f"  {name}={' | '.join(options)}" for name, options in option_groups(config).items()]
+    if is_run:
+        lines += ["", "Groups of settings (name=option)"]
+        lines += [f"  {name}={' | '.join(options)}" for name, options in option_groups(config).items()]
     lines += ["", "Keys, with the values of this command line"]
-    lines += key_lines([key for key in schema_keys(schema) if "." not in key.name], config)
-    for name, section in sections(schema).items():
+    lines += key_lines([key for key in schema_keys(program.schema, types=types) if "." not in key.name], config)
+    for name, section in sections(program.schema, types).items():
         lines += ["", f"  {(section.__doc__ or '').strip().splitlines()[0]}"]
         lines += key_lines(list(schema_keys(section, f"{name}.")), config)
-    for name, row in tables(schema).items():
+    for name, row in tables(program.schema).items():
         defaults = OmegaConf.create({name: {"<name>": OmegaConf.structured(row)}})
         lines += ["", f"  {(row.__doc__ or '').strip().splitlines()[0]} With its defaults:"]
         lines += key_lines(list(schema_keys(row, f"{name}.<name>.")), defaults)
-    lines += ["", *MORE]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(MORE if is_run else MORE_OF_ALL)])
 
 
 MORE = (
@@ -45,6 +59,7 @@ MORE = (
     "  --hydra-help          everything else that Hydra's command line can do",
     "  FEWSHOT_TRACEBACK=1   (environment) show the full trace of an error",
 )
+MORE_OF_ALL = (MORE[0], MORE[-1])
 
 
 def key_lines(keys: Sequence[Key], config: DictConfig) -> list[str]:
@@ -77,16 +92,11 @@ def shown(value: Any) -> str:
 
 
 def option_groups(config: DictConfig) -> dict[str, list[str]]:
-    """The YAML files of each group of settings that this configuration draws from."""
+    """The YAML files of each group of settings that this configuration draws from, and systems without a file."""
     found = {}
-    for folder in sorted(files("experiments").iterdir(), key=lambda entry: entry.name):
+    for folder in sorted(config_folder().iterdir()):
         if folder.name in config and folder.is_dir():
-            names = (entry.name for entry in folder.iterdir())
-            found[folder.name] = sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+            found[folder.name] = sorted(path.stem for path in folder.glob("*.yaml"))
+    if "system" in found:
+        found["system"] = sorted({*found["system"], *systems()})
     return found
-
-
-def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that these overrides give; nothing runs."""
-    with initialize_config_module("experiments", version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))

@@ -12,23 +12,12 @@ from typing import Optional
 
 from omegaconf import MISSING
 
-from episodes.sources.tasks import TASKS
+from benchmarks.protocols import PROTOCOLS
+from episodes.catalogue import WITH_FOLDS, names
 from fewshot.config.keys import key
 
-BENCHMARKS = (
-    "invented",
-    "mini_ref_ytvos",
-    "mini_ref_sailvos",
-    "invented_images",
-    "pascal5i",
-    "coco20i",
-    "coco20i_contiguous",
-    "coco2pascal",
-    "fss1000",
-    "fss1000_val",
-    "folder",
-)
-PROTOCOLS = ("cma", "cma_per_class", "davis", "hsnet", "pfenet", "bam", "uniref")
+BENCHMARKS = names(*WITH_FOLDS)
+TASK_BENCHMARKS = names("vos", "rvos", "ris")
 
 
 @dataclass
@@ -51,20 +40,40 @@ class BenchmarkConfig:
     )
     test_size: int = key(360, "side at test time, in pixels: the short one, or as the protocol says", minimum=1)
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
-    world_seed: int = key(0, "seed of the generated world (invented ones only)")
-    world_videos: int = key(24, "videos per class of the generated world (invented ones only)", minimum=2)
+    world_seed: int = key(0, "seed of the generated world (synthetic worlds only)")
+    world_videos: int = key(24, "videos per class of the generated world (synthetic worlds only)", minimum=2)
     test_episodes: Optional[int] = key(
         None, "test episodes, drawn by the seed; null: as many as the protocol says, else all", minimum=1
     )
     val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
-    protocol: str = key("cma", "protocol of the headline numbers", choices=PROTOCOLS)
+    sampling: str = key(
+        "balanced",
+        "training episodes: classes equally often, in random turns; cma: as the released code of CMA, class by class, "
+        "100 in a row, every video of a training class used, so that none is kept for validation",
+        choices=("balanced", "cma"),
+    )
+    class_of_last_expression: bool = key(
+        False, "a video belongs to the class of the object of its last expression, as in the released code of CMA"
+    )
+    exchange_box_limits: bool = key(
+        False, "boxes are cut with height and width exchanged, as in the released code of CMA"
+    )
+    flip_inside_words: bool = key(
+        False,
+        "mirrored clips: 'left' and 'right' are exchanged inside longer words too, as in the released code of CMA",
+    )
+    wrap_colours: bool = key(False, "distorted colours wrap around at 0 and 255, as in the released code of CMA")
+    boxes_alone_tell_visible: bool = key(
+        False, "an object counts as visible by its box alone, as in the released code of CMA"
+    )
+    protocol: str = key("cma", "protocol of the headline numbers", choices=tuple(PROTOCOLS))
 
 
 @dataclass
 class DataConfig:
     """Where the data lie and how they are loaded."""
 
-    root: Optional[str] = key(None, "folder of the data set; null: the invented world, generated into the cache")
+    root: Optional[str] = key(None, "folder of the data set; null: the synthetic world, generated into the cache")
     cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
     lists: Optional[str] = key(None, "folder of the field's image lists of the folds; null: the folds from the masks")
     workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)
@@ -78,9 +87,9 @@ class OptimConfig:
     weight_decay: float = key(5e-4, "decoupled weight decay", minimum=0)
     schedule: str = key("step", "learning rate over the run", choices=("step", "onecycle", "constant"))
     drop_at: list[float] = key(
-        [0.125, 0.2083], "step only: shares of the run, 0 to 1, after which the rate falls tenfold", minimum=0
+        [0.125, 0.2083], "step only: fractions of the run, 0 to 1, after which the rate falls tenfold", minimum=0
     )
-    warmup_share: float = key(0.1, "onecycle only: share of the run, 0 to 1, in which the rate rises", minimum=0)
+    warmup_fraction: float = key(0.1, "onecycle only: fraction of the run, 0 to 1, in which the rate rises", minimum=0)
     clip_norm: float = key(0.1, "largest norm of the whole gradient; 0: no clipping", minimum=0)
 
 
@@ -92,9 +101,12 @@ class TrainConfig:
     batch: int = key(1, "episodes per process and micro-batch", minimum=1)
     accumulate: int = key(1, "micro-batches per step", minimum=1)
     precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
-    warmup: str = key("none", "prototype: learn features with a prototype head first", choices=("none", "prototype"))
-    warmup_portion: float = key(0.0, "share of the run that is warm-up, 0 to 1", minimum=0)
-    warmup_weight: float = key(0.0, "weight of the prototype loss after the warm-up", minimum=0)
+    prototype_fraction: float = key(
+        0.0,
+        "fraction of the run, 0 to 1, that learns features with a prototype head first (systems that have one)",
+        minimum=0,
+    )
+    prototype_weight: float = key(0.0, "weight of the prototype loss afterwards", minimum=0)
     checkpoint_every: int = key(200, "steps between checkpoints", minimum=1)
     keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1)
     val_every: int = key(200, "steps between validations", minimum=1)
@@ -105,7 +117,7 @@ class TrainConfig:
         "last: no choice",
         choices=("val", "test", "last"),
     )
-    init_from: Optional[str] = key(None, "ReferFormer or CMA checkpoint to start from; null: from scratch")
+    init_from: Optional[str] = key(None, "checkpoint or run folder to start from; null: from scratch", place=True)
 
 
 @dataclass
@@ -132,7 +144,7 @@ class TestConfig:
 
 
 @dataclass
-class TrackingConfig:
+class LoggingConfig:
     """Weights & Biases. JSON lines and CSV are always written as well."""
 
     mode: str = key(
@@ -183,7 +195,7 @@ SCORES = ("none", "ris", "davis", "davis_unsupervised")
 class TaskConfig:
     """A task on a data set, and the numbers of its inference. `experiments/task/*.yaml` fill it."""
 
-    benchmark: str = key(MISSING, "the data set", choices=tuple(TASKS))
+    benchmark: str = key(MISSING, "the data set", choices=TASK_BENCHMARKS)
     split: Optional[str] = key(None, "part of the data set; null: the one that papers test on")
     resolution: str = key("480p", "of DAVIS", choices=("480p", "Full-Resolution"))
     short: Optional[int] = key(None, "short side of the network input, in pixels; null: the long side alone", minimum=1)
@@ -198,9 +210,11 @@ class TaskConfig:
         "given or with free object ids",
         choices=SCORES,
     )
-    official: bool = key(
-        False,
-        "as the released code does: given masks enter the result at network size; uniref_sam compares logits",
+    resize_given_masks: bool = key(
+        False, "given masks enter the result at network size, as in the released code of UniRef++"
+    )
+    compare_logits: bool = key(
+        False, "systems on Segment Anything: logits stand for probabilities, as in the released code of UniRef++"
     )
 
 

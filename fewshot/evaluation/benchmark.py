@@ -1,7 +1,8 @@
-"""The two kinds of benchmark: videos with expressions (J and F) and images of a class (mIoU and FB-IoU).
+"""`Benchmark`: a data set with folds, opened once, with the protocol and the input rule of its numbers.
 
-They differ in how episodes are drawn, how frames are resized, and what a segmented query is scored as. Everything
-else, from the training loop to the report, is the same code; it asks the kind.
+Videos with expressions (J and F) and images of a class (mIoU and FB-IoU) differ in how episodes are drawn, how frames
+are resized, and what a segmented query is scored as. Everything else, from the training loop to the report, is the same
+code and asks the benchmark.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from benchmarks.image_scores import ImageScore
 from benchmarks.protocols import get_protocol
 from benchmarks.protocols.images import ImageProtocol
-from benchmarks.scores.scores import QueryScore
-from episodes.clip import Clip
+from benchmarks.protocols.protocol import BaseProtocol
+from benchmarks.report import Report
+from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
-from episodes.folds import Folds
+from episodes.sampling.cma_official import CMATrainEpisodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import read_lists
 from episodes.sampling.manifest import read_manifest
@@ -29,124 +29,190 @@ from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import open_source
 from episodes.sources.base import Source
 from episodes.sources.images import ImageSource
-from episodes.transforms.clips import PadTransform, ShortLongTransform, SquareTransform, TestTransform
-from episodes.transforms.input_rule import LONG_SHARE
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.evaluation.evaluate import QueryResult
+from episodes.transforms.clips import ResizeTransform
+from episodes.transforms.input_rule import InputRule
+from fewshot.cli.runs import EpisodeRunConfig
+from fewshot.evaluation.query import QueryResult
 from fewshot.evaluation.scoring import clip_scoring, image_score
 from fewshot.run import processes
 from fewshot.run.session import tell_problems
 
 logger = logging.getLogger(__name__)
-Config = MetaTrainConfig | MetaTestConfig
 Score = QueryScore | ImageScore
-Transform = Callable[[Clip, torch.Generator], Clip]
 
 
-class Kind(ABC):
-    """What depends on the kind of benchmark. `headline` is the measure that chooses checkpoints, `members` what a class
-    has many of."""
+class Benchmark(ABC):
+    """A data set with folds, opened once. `open_benchmark` makes one from the configuration of a run.
+
+    Attributes:
+        source: reads the data.
+        folds: its classes in groups.
+        protocol: of the headline numbers.
+        rule: how frames become network input in a test.
+        headline: the measure that chooses checkpoints.
+        members: what a class has many of, in words.
+    """
 
     headline: str
     members: str
+    # sanity probes that there is nothing to take away for
+    impossible_probes: frozenset[str] = frozenset()
+    # whether a training crop always shows some of the object
+    keeps_object: bool = False
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.benchmark = config, config.benchmark
+    def __init__(self, source: Source, protocol: BaseProtocol, rule: InputRule, config: EpisodeRunConfig) -> None:
+        self.source, self.protocol, self.rule = source, protocol, rule
+        self.folds = source.folds
+        self.config, self.settings = config, config.benchmark
+        self.transform: ResizeTransform = rule.transform()
 
-    @abstractmethod
-    def training(self, source: Source, folds: Folds, split: str = "train") -> TrainEpisodes | ImageEpisodes:
-        """Endless episodes of the training classes, `split` train or val. Raises ValueError if there are none."""
+    @property
+    def name(self) -> str:
+        """The data set."""
+        return self.settings.name
 
-    @abstractmethod
-    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
-        """The test episodes of a fold for one seed. Raises NotFeasible or ValueError."""
+    @cached_property
+    def train_source(self) -> Source:
+        """The data set as training reads it: with the switches of released code, if any is on."""
+        settings = self.settings
+        if not (settings.class_of_last_expression or settings.exchange_box_limits):
+            return self.source
+        return open_data(self.config, for_training=True)
 
-    @abstractmethod
-    def test_transform(self) -> Transform:
-        """From frames as read to network input; masks keep their resolution."""
-
-    @abstractmethod
-    def work(self, result: QueryResult) -> Callable[[], Score]:
-        """The scoring of a segmented query, as something that another process can run."""
-
-    def probes(self) -> list[str]:
-        """The sanity probes that were asked for, '' (none) first, less those that take away what is not there."""
-        return ["", *dict.fromkeys(self.config.test.probes)]
+    @property
+    def chunk(self) -> int:
+        """Frames of one forward pass in a test."""
+        return self.settings.test_chunk
 
     @property
     def votes(self) -> bool:
         """Whether several supports are given one by one and their masks vote."""
         return False
 
-    @property
-    def size_text(self) -> str:
-        """The network resolution in words, for the protocol card."""
-        return f"short side {self.benchmark.test_size}"
+    @abstractmethod
+    def training(self, split: str = "train") -> TrainEpisodes | ImageEpisodes | CMATrainEpisodes:
+        """Endless episodes of the training classes of the configured fold, `split` train or val.
+
+        Raises:
+            NotFeasible: there are too few videos or images.
+        """
+
+    @abstractmethod
+    def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        """The test episodes of a fold for one seed. Raises NotFeasible or ValueError."""
+
+    @abstractmethod
+    def scoring(self, result: QueryResult) -> Callable[[], Score]:
+        """The scoring of a segmented query, as something that another process can run."""
+
+    def probes(self) -> list[str]:
+        """The sanity probes that were asked for, '' (none) first, less those that take away what is not there."""
+        return [probe for probe in ["", *dict.fromkeys(self.config.test.probes)] if probe not in self.impossible_probes]
+
+    def tests(self, group: int) -> list[list[EpisodeSpec]]:
+        """The test episodes of a fold, one list per seed: from the manifest if there is one, else drawn.
+
+        Raises:
+            NotFeasible: no class has enough videos or images.
+            ValueError: the manifest has no episode of the group, or another number of shots.
+        """
+        config, manifest = self.config, getattr(self.config, "manifest", None)
+        if manifest is None:
+            seeds = range(config.seed, config.seed + config.test.seeds)
+            return [self.drawn(group, seed, self.settings.test_episodes) for seed in seeds]
+        manifest = manifest.replace("{group}", str(group))
+        specs = [spec for spec in read_manifest(manifest, self.source) if spec.group == group]
+        if not specs:
+            raise ValueError(
+                f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for"
+            )
+        frozen = specs[0].shots
+        if frozen != config.shots:
+            raise ValueError(
+                f"manifest={manifest} has {frozen} supports per episode, not {config.shots}: give shots={frozen}"
+            )
+        return [[spec for spec in specs if spec.seed == seed] for seed in sorted({spec.seed for spec in specs})]
+
+    def validation(self, select_on: str) -> list[EpisodeSpec]:
+        """The episodes that choose the checkpoint: of the training classes, videos kept apart, or (`test`) of the
+        held-out classes. None where nothing is kept apart (every video is trained on, or there are too few).
+
+        Raises:
+            NotFeasible: too few videos, and the checkpoint is to be chosen on some of them.
+        """
+        count = self.settings.val_episodes
+        if select_on == "test":
+            return self.drawn(int(self.config.group), self.config.seed, count)
+        if self.settings.sampling == "cma":
+            return []
+        try:
+            episodes = self.training("val")
+        except NotFeasible as error:
+            if select_on == "val":
+                raise NotFeasible(f"{error}; or train without validation: train.select_on=last") from error
+            logger.warning("training goes without validation: %s", error)
+            return []
+        return [episodes[i] for i in range(count)]
+
+    def report(self, scores: Sequence[Score], card: str = "", bootstrap: int = 0) -> Report:
+        """The report of scores under the protocol."""
+        return Report(tuple(scores), protocol=self.protocol.name, card=card, bootstrap=bootstrap)
+
+    def card(self, **lines: Any) -> str:
+        """The protocol card; `lines` as `BaseProtocol.card` takes them."""
+        return self.protocol.card(benchmark=self.name, size=str(self.rule), **lines)
 
 
-class VideoKind(Kind):
+class VideoBenchmark(Benchmark):
     """Few-shot referring video segmentation, as CMA samples and tests it (Li et al., ICCV 2023)."""
 
     headline, members = "J", "videos"
 
-    def training(self, source: Source, folds: Folds, split: str = "train") -> TrainEpisodes:
-        config = self.config
-        return TrainEpisodes(
-            source,
-            folds,
-            int(config.group),
-            split,
-            shots=config.shots,
-            seed=config.seed,
-            query_frames=self.benchmark.query_frames,
-            support_frames=self.benchmark.support_frames,
-        )
+    def training(self, split: str = "train") -> TrainEpisodes | CMATrainEpisodes:
+        config, group = self.config, int(self.config.group)
+        frames = {"query_frames": self.settings.query_frames, "support_frames": self.settings.support_frames}
+        if split == "train" and self.settings.sampling == "cma":
+            return CMATrainEpisodes(self.train_source, self.folds, group, seed=config.seed, **frames)
+        source = self.train_source if split == "train" else self.source
+        return TrainEpisodes(source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)
 
-    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
-        frames = self.benchmark.support_frames
-        return test_episodes(
-            source, folds, group, shots=self.config.shots, seed=seed, support_frames=frames, limit=limit
-        )
+    def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        frames = self.settings.support_frames
+        shots = self.config.shots
+        return test_episodes(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
-    def test_transform(self) -> Transform:
-        return TestTransform(self.benchmark.test_size)
-
-    def work(self, result: QueryResult) -> Callable[[], QueryScore]:
+    def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
         return clip_scoring(result)
 
 
-class ImageKind(Kind):
+class ImageBenchmark(Benchmark):
     """Few-shot segmentation of images, by one of the field's named protocols."""
 
     headline, members = "mIoU", "images"
+    impossible_probes = frozenset({"shuffled_text"})  # images have no words
+    keeps_object = True
+    source: ImageSource
+    protocol: ImageProtocol
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        protocol = get_protocol(self.benchmark.protocol)
-        assert isinstance(protocol, ImageProtocol)
-        self.protocol = protocol
-
-    def training(self, source: Source, folds: Folds, split: str = "train") -> ImageEpisodes:
-        config = self.config
-        assert isinstance(source, ImageSource)
+    def training(self, split: str = "train") -> ImageEpisodes:
+        config, group = self.config, int(self.config.group)
         return ImageEpisodes(
-            source,
-            folds,
-            int(config.group),
+            self.source,
+            self.folds,
+            group,
             split,
             shots=config.shots,
             seed=config.seed,
             min_area=self.protocol.min_area,
             drop_novel=self.protocol.drop_novel,
-            lists=self.lists(source, int(config.group), "train"),
+            lists=self._lists(group, "train"),
         )
 
-    def test(self, source: Source, folds: Folds, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
-        assert isinstance(source, ImageSource)
-        rule = self.protocol.rule(self.benchmark.name)
+    def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        rule = self.protocol.rule(self.name)
         return image_test_episodes(
-            source,
-            folds,
+            self.source,
+            self.folds,
             group,
             shots=self.config.shots,
             seed=seed,
@@ -154,38 +220,20 @@ class ImageKind(Kind):
             limit=limit,
             queries=rule.queries,
             min_area=self.protocol.min_area,
-            images=self.lists(source, group, "test"),
+            images=self._lists(group, "test"),
         )
 
-    def lists(self, source: ImageSource, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
+    def _lists(self, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
         """The images of each class from the list files of `data.lists`; None: from the masks."""
         folder = self.config.data.lists
-        return None if folder is None else read_lists(folder, self.benchmark.name, group, split, source)
+        return None if folder is None else read_lists(folder, self.name, group, split, self.source)
 
-    def test_transform(self) -> Transform:
-        size = self.benchmark.test_size
-        builders: dict[str, Callable[[], Transform]] = {
-            "square": lambda: SquareTransform(size),
-            "pad": lambda: PadTransform(size),
-            "short": lambda: ShortLongTransform(size, round(LONG_SHARE * size)),
-        }
-        return builders[self.protocol.input_rule]()
-
-    def work(self, result: QueryResult) -> Callable[[], ImageScore]:
+    def scoring(self, result: QueryResult) -> Callable[[], ImageScore]:
         return partial(_same, image_score(result, self.protocol))
-
-    def probes(self) -> list[str]:
-        return [probe for probe in super().probes() if probe != "shuffled_text"]  # images have no words
 
     @property
     def votes(self) -> bool:
         return self.protocol.k_shot == "votes"
-
-    @property
-    def size_text(self) -> str:
-        size = self.benchmark.test_size
-        words = {"square": f"{size}x{size}", "pad": f"long side {size}", "short": f"short side {size}"}
-        return words[self.protocol.input_rule]
 
 
 def _same(score: ImageScore) -> ImageScore:
@@ -193,31 +241,20 @@ def _same(score: ImageScore) -> ImageScore:
     return score
 
 
-def is_image_benchmark(config: Config) -> bool:
-    """Whether the protocol counts pixels of images."""
-    return isinstance(get_protocol(config.benchmark.protocol), ImageProtocol)
+def open_benchmark(config: EpisodeRunConfig, source: Source | None = None) -> Benchmark:
+    """The benchmark of a run; its data set is opened, unless `source` has been already.
 
-
-def kind_of(config: Config) -> Kind:
-    """The kind of the configured benchmark."""
-    return ImageKind(config) if is_image_benchmark(config) else VideoKind(config)
-
-
-def open_data(config: Config, folder: Path) -> tuple[Source, Folds]:
-    """The source and the folds of the benchmark; what is broken in the data is logged, a long list in `folder`.
-
-    Generated data are written by the first process while the others wait.
+    Raises:
+        ValueError, FileNotFoundError: the data set cannot be opened.
     """
-    source = open_benchmark(config) if processes.is_main() else None
-    processes.barrier()
-    source = source or open_benchmark(config)
-    if processes.is_main():
-        tell_problems(source.problems(), folder)
-    return source, source.folds
+    source = source or open_data(config)
+    protocol = get_protocol(config.benchmark.protocol)
+    kind = ImageBenchmark if isinstance(protocol, ImageProtocol) else VideoBenchmark
+    return kind(source, protocol, config.input_rule(), config)
 
 
-def open_benchmark(config: Config, official: bool = False) -> Source:
-    """The data set; `official` reads it with the faults of the official code."""
+def open_data(config: EpisodeRunConfig, for_training: bool = False) -> Source:
+    """The data set of a run; `for_training` reads it as its switches say."""
     benchmark, data = config.benchmark, config.data
     return open_source(
         benchmark.name,
@@ -225,58 +262,26 @@ def open_benchmark(config: Config, official: bool = False) -> Source:
         data.cache,
         benchmark.world_seed,
         benchmark.world_videos,
-        official=official,
+        class_of_last_expression=for_training and benchmark.class_of_last_expression,
+        exchange_box_limits=for_training and benchmark.exchange_box_limits,
         lists=data.lists,
     )
 
 
-def count(split: str, specs: Sequence[EpisodeSpec]) -> None:
+def open_together(config: EpisodeRunConfig, folder: Path) -> Benchmark:
+    """The benchmark in every process; what is broken in the data is logged, a long list in `folder`.
+
+    Generated data are written by the first process while the others wait.
+    """
+    benchmark = open_benchmark(config) if processes.is_main() else None
+    processes.barrier()
+    benchmark = benchmark or open_benchmark(config)
+    if processes.is_main():
+        tell_problems(benchmark.source.problems(), folder)
+    return benchmark
+
+
+def tell_count(split: str, specs: Sequence[EpisodeSpec]) -> None:
     """Log how many episodes, queries and classes a split has."""
     queries, classes = sum(len(spec.queries) for spec in specs), len({spec.class_id for spec in specs})
     logger.info("%s: %d episodes, %d queries, %d classes", split, len(specs), queries, classes)
-
-
-def validation_specs(config: MetaTrainConfig, source: Source, folds: Folds) -> list[EpisodeSpec]:
-    """The episodes that choose the checkpoint: of the training classes, videos kept apart, or (`select_on=test`) of
-    the held-out classes. None where nothing is kept apart (`select_on=last` with the official recipe, or with too few
-    videos).
-
-    Raises:
-        NotFeasible: too few videos, and the checkpoint is to be chosen on some of them.
-    """
-    kind, count = kind_of(config), config.benchmark.val_episodes
-    if config.train.select_on == "test":
-        return kind.test(source, folds, config.group, config.seed, count)
-    if config.recipe == "official":
-        return []
-    try:
-        episodes = kind.training(source, folds, "val")
-    except NotFeasible as error:
-        if config.train.select_on == "val":
-            raise NotFeasible(f"{error}; or train without validation: train.select_on=last") from error
-        logger.warning("training goes without validation: %s", error)
-        return []
-    return [episodes[i] for i in range(count)]
-
-
-def test_specs(config: Config, source: Source, folds: Folds, group: int) -> list[list[EpisodeSpec]]:
-    """The episodes of a fold, one list per seed: from the manifest if there is one, else drawn.
-
-    Raises:
-        ValueError: the manifest has no episode of the group or another number of shots, or episodes cannot be drawn.
-    """
-    manifest = getattr(config, "manifest", None)
-    if manifest is None:
-        kind, limit = kind_of(config), config.benchmark.test_episodes
-        seeds = range(config.seed, config.seed + config.test.seeds)
-        return [kind.test(source, folds, group, seed, limit) for seed in seeds]
-    manifest = manifest.replace("{group}", str(group))
-    specs = [spec for spec in read_manifest(manifest, source) if spec.group == group]
-    if not specs:
-        raise ValueError(f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for")
-    frozen = specs[0].shots
-    if frozen != config.shots:
-        raise ValueError(
-            f"manifest={manifest} has {frozen} supports per episode, not {config.shots}: give shots={frozen}"
-        )
-    return [[spec for spec in specs if spec.seed == seed] for seed in sorted({spec.seed for spec in specs})]

@@ -10,79 +10,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.sampling.probes import EVERYTHING, probe_specs, probe_supports
-from episodes.seeding import generator
 from episodes.sources.base import Source
-from fewshot.inference.chunks import encode_supports, evaluating, masks_at, segment_clips
+from fewshot.evaluation.benchmark import Benchmark, Score
+from fewshot.evaluation.query import QueryResult, Transform, read_queries, read_supports
+from fewshot.inference.chunks import encode_supports, evaluating, segment_clips
 from fewshot.run.console import counted
 from fewshot.systems.base import System
 
-Transform = Callable[[Clip, torch.Generator], Clip]
-Score = TypeVar("Score")
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
 WAITING = 32  # queries whose scores may be outstanding in the pool
-
-
-@dataclass(frozen=True)
-class QueryResult:
-    """One segmented query.
-
-    Attributes:
-        spec: its episode, as the probe changed it.
-        query: index of the query in `spec.queries`.
-        clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
-        maps: mask probabilities `(T, H, W)` float32 at network size: one map, or one for each support where the
-            supports are given one by one.
-        probe: '' or the probe.
-    """
-
-    spec: EpisodeSpec
-    query: int
-    clip: Clip
-    maps: tuple[Tensor, ...]
-    probe: str = ""
-
-    @property
-    def probabilities(self) -> Tensor:
-        """`(T, H, W)` float32 at network size; the share of the votes where the supports vote."""
-        return self.maps[0] if len(self.maps) == 1 else votes([m > 0.5 for m in self.maps])
-
-    def masks(self) -> Tensor:
-        """The prediction at the original size, `(T, Ho, Wo)` bool."""
-        return masks_at(self.probabilities, self.clip.original_size or self.clip.size)
-
-
-def votes(masks: Sequence[Tensor]) -> Tensor:
-    """Votes of masks `(T, H, W)` bool, as a share of the highest count of the image (at least 1), float32 in 0..1.
-
-    HSNet (Min et al., ICCV 2021) takes a share of 0.5 and above as the object.
-    """
-    count = torch.stack(tuple(masks)).sum(0).float()
-    return count / count.amax((-2, -1), keepdim=True).clamp(min=1)
-
-
-def read_supports(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
-    """The support clips of an episode, transformed."""
-    return tuple(transform(source.read(clip), generator("test", clip.video)) for clip in spec.supports)
-
-
-def read_queries(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
-    """One clip per query of an episode, transformed. The frames are read once and lie in memory once."""
-    first = spec.queries[0]
-    frames = source.read_frames(first.video, first.frames)
-    clips: list[Clip] = []
-    for query in spec.queries:
-        clip = transform(source.with_object(query, frames), generator("test", query.video))
-        clips.append(replace(clip, frames=clips[0].frames) if clips else clip)
-    return tuple(clips)
 
 
 def share_of(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[EpisodeSpec]:
@@ -94,14 +38,9 @@ def share_of(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[Episod
 
 def evaluate(
     system: System,
-    source: Source,
+    benchmark: Benchmark,
     specs: Sequence[EpisodeSpec],
     *,
-    transform: Transform,
-    chunk: int,
-    device: torch.device | str,
-    work: Callable[[QueryResult], Callable[[], Score]],
-    vote: bool = False,
     probe: str = "",
     pool: Executor | None = None,
     on_query: Callable[[QueryResult], None] | None = None,
@@ -112,11 +51,9 @@ def evaluate(
     """Segment and score every query of `specs`, in their order.
 
     Args:
-        transform: of the test (`TestTransform`); masks keep the original resolution.
-        chunk: frames of one forward pass.
-        device: where the system lies.
-        work: makes the scoring of a segmented query, which may run in another process.
-        vote: give several supports one by one; their masks vote.
+        system: on any device.
+        benchmark: reads, resizes and scores; says whether several supports are given one by one and vote.
+        specs: the episodes.
         probe: '' or a name from `episodes.sampling.probes.PROBES`.
         pool: computes scores beside the segmentation (any executor, also of processes); None: in this thread.
         on_query: is shown every segmented query (masks and pictures are written there).
@@ -129,21 +66,24 @@ def evaluate(
         FileNotFoundError: a missing frame or mask (named).
     """
     mine = share_of(probe_specs(specs, probe), rank, world)
+    source, transform, device = benchmark.source, benchmark.transform, next(system.parameters()).device
     states = _SupportStates(system, source, transform, device, probe)
     scores: list[Future[Score] | Score] = []
     with evaluating(system):
         counting = counted(mine, f"testing {probe}".rstrip(), "episode", progress)
         for spec, clips in _read_ahead(source, transform, counting):
-            passes = [replace(spec, supports=(s,)) for s in spec.supports] if vote else [spec]
+            passes = [replace(spec, supports=(s,)) for s in spec.supports] if benchmark.votes else [spec]
             if probe == EVERYTHING:
                 found = [[torch.ones(len(clip.frames), *clip.size) for clip in clips]]
             else:
-                found = [segment_clips(system, clips, states.of(one), chunk=chunk, device=device) for one in passes]
+                found = [
+                    segment_clips(system, clips, states.of(one), chunk=benchmark.chunk, device=device) for one in passes
+                ]
             for n, (clip, *maps) in enumerate(zip(clips, *found, strict=True)):
                 result = QueryResult(spec, n, clip, tuple(maps), probe)
                 if on_query is not None:
                     on_query(result)
-                task = work(result)
+                task = benchmark.scoring(result)
                 scores.append(task() if pool is None else pool.submit(task))
             _settle(scores, waiting=WAITING)
     return _settle(scores, waiting=0)

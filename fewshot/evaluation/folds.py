@@ -16,17 +16,15 @@ from benchmarks.masks.submission import write_masks
 from benchmarks.report import Report
 from benchmarks.scores.scores import write_scores
 from episodes.episode import Episode, EpisodeSpec
-from episodes.folds import Folds
 from episodes.sampling.probes import probe_specs
-from episodes.sources.base import Source
-from fewshot.cli.runs import MetaTrainConfig
-from fewshot.evaluation.benchmark import Score, kind_of, test_specs
-from fewshot.evaluation.evaluate import QueryResult, evaluate, read_queries, read_supports
-from fewshot.evaluation.report import SHEET, Config, Origin, Outcome, build_report, tell, write_report
-from fewshot.inference.chunks import segment
+from fewshot.evaluation.benchmark import Benchmark
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.query import QueryResult, read_queries, read_supports
+from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
+from fewshot.inference.chunks import segment_queries
 from fewshot.media.pictures import contact_sheet, save_episode_picture
 from fewshot.run import processes
-from fewshot.run.logging import Tracker
+from fewshot.run.logging import RunLogger
 from fewshot.run.signals import ignore_in_worker
 from fewshot.systems.base import System
 
@@ -36,59 +34,38 @@ QUERIES_DRAWN = 4  # expressions of an episode that its picture shows at most
 
 
 def run_test(
-    system: System,
-    config: Config,
-    source: Source,
-    folds: Folds,
-    group: int,
-    folder: Path,
-    tracker: Tracker | None = None,
-    *,
-    origin: Origin | None = None,
+    system: System, benchmark: Benchmark, group: int, folder: Path, origin: Origin, log: RunLogger | None = None
 ) -> Report:
     """Test one fold with all seeds and probes, write everything into `folder`, print and return the report.
 
     With several processes each tests its share; every process gets the whole report, the first one writes.
 
-    Args:
-        origin: of the weights; by default what a training configuration says.
-
     Raises:
         ValueError: no class of the fold has enough videos, or the manifest does not fit.
     """
-    if origin is None:
-        origin = Origin.of_training(config) if isinstance(config, MetaTrainConfig) else Origin()
     outcome = Outcome()
-    test_group(system, config, source, test_specs(config, source, folds, group), folder, outcome)
-    report = build_report(outcome, config, origin)
+    test_fold(system, benchmark, benchmark.tests(group), folder, outcome)
+    report = build_report(outcome, benchmark, origin)
     write_report(report, folder)
-    tell(report, outcome, config, folder, tracker)
+    tell(report, outcome, benchmark, folder, log)
     return report
 
 
-def test_group(
-    system: System,
-    config: Config,
-    source: Source,
-    seeds: Sequence[Sequence[EpisodeSpec]],
-    folder: Path,
-    outcome: Outcome,
+def test_fold(
+    system: System, benchmark: Benchmark, seeds: Sequence[Sequence[EpisodeSpec]], folder: Path, outcome: Outcome
 ) -> None:
     """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
-    outcome.shots = seeds[0][0].shots
-    with score_pool(config.test.workers) as pool:
+    outcome.shots, test = seeds[0][0].shots, benchmark.config.test
+    with score_pool(test.workers) as pool:
         for specs in seeds:
-            for probe in kind_of(config).probes():
-                _test_list(system, config, source, specs, probe, folder, outcome, pool)
+            for probe in benchmark.probes():
+                _test_list(system, benchmark, specs, probe, folder, outcome, pool)
                 if processes.is_main():  # a test that is stopped keeps what it has
                     write_scores(folder / SHEET, outcome.scores)
-        if config.test.pictures and processes.is_main():
-            shown = spread(seeds[0], config.test.pictures)
-            outcome.pictures += draw(system, source, shown, config, folder / PICTURES)
+        if test.pictures and processes.is_main():
+            shown = spread(seeds[0], test.pictures)
+            outcome.pictures += draw(system, benchmark, shown, folder / PICTURES)
             outcome.shown += shown
-
-
-test_group.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
 
 
 def spread(specs: Sequence[EpisodeSpec], number: int | None) -> list[EpisodeSpec]:
@@ -111,8 +88,7 @@ def score_pool(workers: int) -> Iterator[Executor | None]:
 
 def _test_list(
     system: System,
-    config: Config,
-    source: Source,
+    benchmark: Benchmark,
     specs: Sequence[EpisodeSpec],
     probe: str,
     folder: Path,
@@ -120,41 +96,32 @@ def _test_list(
     pool: Executor | None,
 ) -> None:
     """Add the scores of one list of episodes under one probe; a probe that has nothing to exchange is left out."""
+    test = benchmark.config.test
     if probe:
-        specs = spread(specs, config.test.probe_episodes)
+        specs = spread(specs, test.probe_episodes)
         if reason := impossible(specs, probe):
             logger.warning("probe left out: %s", reason)
             outcome.notes.append(f"group {specs[0].group}, seed {specs[0].seed}: probe left out, {reason}")
             return
-    started, kind = time.perf_counter(), kind_of(config)
+    started = time.perf_counter()
     scores = evaluate(
         system,
-        source,
+        benchmark,
         specs,
-        transform=kind.test_transform(),
-        chunk=config.benchmark.test_chunk,
-        device=next(system.parameters()).device,
-        work=kind.work,
-        vote=kind.votes,
         probe=probe,
         pool=pool,
-        on_query=partial(save_masks, folder / MASKS) if config.test.save_masks and not probe else None,
+        on_query=partial(save_masks, folder / MASKS) if test.save_masks and not probe else None,
         progress=processes.is_main(),
         rank=processes.rank(),
         world=processes.world_size(),
     )
     scores = [score for part in processes.gather(scores) for score in part]
     outcome.scores += scores
-    headline = 100 * headline_of(scores, config.benchmark.protocol, kind.headline)
+    plain = [replace(score, probe="") for score in scores]
+    value = 100 * benchmark.report(plain).value(benchmark.headline)
     where = f"group {specs[0].group}, seed {specs[0].seed}, {probe or 'test'}"
     seconds = time.perf_counter() - started
-    logger.info("%s: %s %.1f (%d queries, %.1f s)", where, kind.headline, headline, len(scores), seconds)
-
-
-def headline_of(scores: Sequence[Score], protocol: str, measure: str) -> float:
-    """One measure of the scores of one probe, in 0..1."""
-    plain = tuple(replace(score, probe="") for score in scores)
-    return Report(plain, protocol, bootstrap=0).value(measure)
+    logger.info("%s: %s %.1f (%d queries, %.1f s)", where, benchmark.headline, value, len(scores), seconds)
 
 
 def impossible(specs: Sequence[EpisodeSpec], probe: str) -> str | None:
@@ -174,14 +141,14 @@ def save_masks(folder: Path, result: QueryResult) -> None:
     write_masks(place, query.video, name, query.frames, result.masks().numpy())
 
 
-def draw(system: System, source: Source, specs: Sequence[EpisodeSpec], config: Config, folder: Path) -> list[Path]:
+def draw(system: System, benchmark: Benchmark, specs: Sequence[EpisodeSpec], folder: Path) -> list[Path]:
     """A picture of each episode, and `overview_group<g>.png` with one query of each below the other."""
-    transform, chunk = kind_of(config).test_transform(), config.benchmark.test_chunk
+    source, transform = benchmark.source, benchmark.transform
     episodes, found, paths = [], [], []
     for spec in specs:
         clips = read_queries(source, spec, transform)[:QUERIES_DRAWN]
         episode = Episode(spec, read_supports(source, spec, transform), clips)
-        masks = segment(system, episode, chunk=chunk)
+        masks = segment_queries(system, episode, chunk=benchmark.chunk)
         name = f"group{spec.group}_seed{spec.seed}_{spec.index:04d}_{spec.class_name}.png"
         paths.append(save_episode_picture(folder / name, episode, masks))
         episodes.append(episode)

@@ -1,4 +1,4 @@
-"""What a test has measured, and how it is told: report, files, table, tracker."""
+"""Results of a test on episodes: report, card, files, table and log."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from benchmarks.protocols import get_protocol
 from benchmarks.protocols.protocol import NOT_STATED
 from benchmarks.report import Report
 from episodes.episode import EpisodeSpec
 from episodes.sampling.probes import PROBES
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.evaluation.benchmark import Score, kind_of
+from fewshot.cli.runs import EpisodeRunConfig, MetaTrainConfig
+from fewshot.evaluation.benchmark import Benchmark, Score
 from fewshot.run import processes
-from fewshot.run.console import device_line, parameter_line
-from fewshot.run.logging import Tracker
-from fewshot.systems.base import System
+from fewshot.run.logging import RunLogger
 from fewshot.systems.config import SystemConfig
 
 logger = logging.getLogger(__name__)
-Config = MetaTrainConfig | MetaTestConfig
 RESULTS, SHEET = "results.json", "results.csv"
 
 
@@ -43,13 +37,16 @@ class Origin:
     @staticmethod
     def of_training(config: MetaTrainConfig) -> Origin:
         """What a training run's configuration says."""
-        files = (config.train.init_from, config.system.backbone_weights, config.system.text_weights)
-        return Origin(config.train.select_on, _names(*files))
+        return Origin(config.train.select_on, _names(config.train.init_from, *_files(config.system)))
 
     @staticmethod
     def untrained(config: SystemConfig) -> Origin:
         """A system as it is built."""
-        return Origin(start_weights=_names(config.backbone_weights, config.text_weights))
+        return Origin(start_weights=_names(*_files(config)))
+
+
+def _files(config: SystemConfig) -> list[str | None]:
+    return [getattr(config, place) for place in config.places()]
 
 
 def _names(*files: str | None) -> str | None:
@@ -75,14 +72,9 @@ class Outcome:
     shots: int | None = None
 
 
-def build_report(outcome: Outcome, config: Config, origin: Origin) -> Report:
+def build_report(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> Report:
     """The report of everything that has been measured so far."""
-    return Report(
-        tuple(outcome.scores),
-        protocol=config.benchmark.protocol,
-        card=card(outcome, config, origin),
-        bootstrap=config.test.bootstrap,
-    )
+    return benchmark.report(outcome.scores, card(outcome, benchmark, origin), benchmark.config.test.bootstrap)
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -92,36 +84,48 @@ def write_report(report: Report, folder: Path) -> None:
         report.write_csv(folder / SHEET)
 
 
-def tell(report: Report, outcome: Outcome, config: Config, folder: Path, tracker: Tracker | None) -> None:
-    """Print the tables and give the numbers to the tracker (process 0 only)."""
+def tell(report: Report, outcome: Outcome, benchmark: Benchmark, folder: Path, log: RunLogger | None) -> None:
+    """Print the tables and log the numbers (process 0 only)."""
     if not processes.is_main():
         return
     parts = [report.table(), legend(report.probes)]
     logger.info("\n%s\n", "\n\n".join(part for part in parts if part))
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
-    if tracker is not None:
-        tracker.summary({f"test/{name}": value for name, value in report.summary().items()})
+    if log is not None:
+        log.summary({f"test/{name}": value for name, value in report.summary().items()})
         if outcome.pictures:
-            _tabulate(tracker, outcome, config)
+            _tabulate(log, outcome, benchmark)
 
 
-def card(outcome: Outcome, config: Config, origin: Origin) -> str:
-    """The protocol card of what was measured, with what was left out."""
-    seeds = sorted({score.seed for score in outcome.scores})
-    text = get_protocol(config.benchmark.protocol).card(
-        benchmark=config.benchmark.name,
-        size=kind_of(config).size_text,
+def tell_protocol(benchmark: Benchmark, origin: Origin) -> None:
+    """Log under which protocol a system will be tested."""
+    config = benchmark.config
+    card = benchmark.card(
         checkpoint=origin.checkpoint,
-        shots=outcome.shots,
-        seeds=seeds,
+        shots=config.shots,
+        seeds=range(config.seed, config.seed + config.test.seeds),
         start_weights=origin.start_weights,
-        episodes=_tested(outcome, config),
+        episodes=config.benchmark.test_episodes,
         **places(config),
     )
-    return "\n".join([text, *(f"{'note':<13}: {note}" for note in (*outcome.notes, *_fewer(outcome, config)))])
+    logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
 
 
-def places(config: Config) -> dict[str, str | None]:
+def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
+    """The protocol card of what was measured, with what was left out."""
+    text = benchmark.card(
+        checkpoint=origin.checkpoint,
+        shots=outcome.shots,
+        seeds=sorted({score.seed for score in outcome.scores}),
+        start_weights=origin.start_weights,
+        episodes=_tested(outcome, benchmark.config),
+        **places(benchmark.config),
+    )
+    notes = (*outcome.notes, *_fewer(outcome, benchmark.config))
+    return "\n".join([text, *(f"{'note':<13}: {note}" for note in notes)])
+
+
+def places(config: EpisodeRunConfig) -> dict[str, str | None]:
     """The names of the list files and of the frozen episodes, as the card tells them."""
     lists, manifest = config.data.lists, getattr(config, "manifest", None)
     return {
@@ -130,7 +134,7 @@ def places(config: Config) -> dict[str, str | None]:
     }
 
 
-def _tested(outcome: Outcome, config: Config) -> int | None:
+def _tested(outcome: Outcome, config: EpisodeRunConfig) -> int | None:
     """Episodes per fold and seed where the user limited or froze them; None where the protocol decides."""
     if config.benchmark.test_episodes is None and getattr(config, "manifest", None) is None:
         return None
@@ -147,7 +151,7 @@ def _episodes(outcome: Outcome) -> dict[int, int]:
     return {group: len(episodes) for group, episodes in found.items()}
 
 
-def _fewer(outcome: Outcome, config: Config) -> list[str]:
+def _fewer(outcome: Outcome, config: EpisodeRunConfig) -> list[str]:
     """Which groups have fewer episodes than the card says."""
     most = _tested(outcome, config)
     less = {} if most is None else {group: n for group, n in _episodes(outcome).items() if n < most}
@@ -159,34 +163,16 @@ def legend(probes: Sequence[str]) -> str:
     return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
 
 
-def _tabulate(tracker: Tracker, outcome: Outcome, config: Config) -> None:
+def _tabulate(log: RunLogger, outcome: Outcome, benchmark: Benchmark) -> None:
     """A fixed handful of episodes with their scores and pictures."""
-    protocol = config.benchmark.protocol
-    measures = get_protocol(protocol).measures[:2]
+    measures, number = benchmark.protocol.measures[:2], benchmark.config.logging.pictures
     columns = ("group", "seed", "class", "query", "expressions", *measures, "picture")
     rows = []
-    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[: config.tracking.pictures]:
+    for spec, picture in list(zip(outcome.shown, outcome.pictures, strict=True))[:number]:
         place = (spec.group, spec.seed, "", spec.index)
         scores = tuple(s for s in outcome.scores if (s.group, s.seed, s.probe, s.episode) == place)
-        report = Report(scores, protocol, bootstrap=0)
+        report = benchmark.report(scores)
         said = "; ".join(query.expression or "" for query in spec.queries)
         values = (100 * report.value(measure) for measure in measures)
         rows.append((spec.group, spec.seed, spec.class_name, spec.queries[0].video, said, *values, picture))
-    tracker.table("test_episodes", columns, rows)
-
-
-def announce(config: Config, system: System, device: torch.device, origin: Origin) -> None:
-    """Log what runs, where, and under which protocol it will be tested."""
-    logger.info("system: %s, %s", system.name, parameter_line(system))
-    logger.info("device: %s, %d process(es)", device_line(device), processes.world_size())
-    card = get_protocol(config.benchmark.protocol).card(
-        benchmark=config.benchmark.name,
-        size=kind_of(config).size_text,
-        checkpoint=origin.checkpoint,
-        shots=config.shots,
-        seeds=range(config.seed, config.seed + config.test.seeds),
-        start_weights=origin.start_weights,
-        episodes=config.benchmark.test_episodes,
-        **places(config),
-    )
-    logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
+    log.table("test_episodes", columns, rows)

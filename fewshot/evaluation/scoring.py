@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.image_scores import ImageScore
 from benchmarks.metrics import j_and_f
 from benchmarks.metrics.iou import pair_counts
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.images import ImageProtocol
-from benchmarks.scores.scores import QueryScore
+from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
-from fewshot.evaluation.evaluate import QueryResult, votes
+from fewshot.evaluation.query import QueryResult, votes
 from fewshot.inference.chunks import masks_at, nearest, resize
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.clip import Clip
-from episodes.collate import collate_clips
+from episodes.collation import collate_clips
 from episodes.episode import Episode
 from fewshot.systems.base import System
 
@@ -106,7 +106,7 @@ def masks_at(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(probabilities, size) >= 0.5
 
 
-def segment(system: System, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:
+def segment_queries(system: System, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:
     """Segment every query of an episode: one `(T, Ho, Wo)` bool mask per query expression.
 
     Args:

@@ -1,24 +1,38 @@
-"""Systems to and from a folder or the Hugging Face Hub, through huggingface_hub's mixin.
+"""`Model`: a system with its input rule and its settings, which is what users hold.
 
-The folder is that of `python -m fewshot.convert`: `model.safetensors`, `config.json` (the fields of
-`fewshot.systems.config.SystemConfig`, since constructors take modules), a model card, and the tokenizer where the system has
-one with files. The mixin brings `save_pretrained`, `from_pretrained` and `push_to_hub`; nothing is fetched or sent but
-by these calls.
+Its folder is that of `python -m fewshot.convert`: `model.safetensors`, `config.json` (the settings that the system is
+built from, since constructors take modules, and the input rule), a model card, and the tokenizer where the system has
+one with files. huggingface_hub's mixin brings `save_pretrained`, `from_pretrained` and `push_to_hub`; nothing is
+fetched or sent but by these calls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
+import torch
+from huggingface_hub import ModelCard, ModelHubMixin
+from torch import Tensor
 
-from fewshot.weights.hub import TOKENIZER, download
+from episodes.episode import Episode
+from episodes.transforms.input_rule import RULES, InputRule
+from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
+from fewshot.inference.loading import load_into, stored_rule, stored_system
+from fewshot.inference.segmenter import Result, Segmenter, Text, join, name_targets
+from fewshot.inference.supports import SupportList
+from fewshot.media.reading import MediaSource, open_media
+from fewshot.systems.base import System
+from fewshot.systems.config import SystemConfig
+from fewshot.systems.registry import build_system, spec_of
+from fewshot.weights.files import write_converted
+from fewshot.weights.hub import TOKENIZER, download, is_hub_name
 
 if TYPE_CHECKING:
-    from fewshot.systems.config import SystemConfig
+    from typing_extensions import Self
 
-RULES = {"short": "the short side", "pad": "the long side", "square": "both sides"}
 CARD = """---
 library_name: fewshot
 pipeline_tag: image-segmentation
@@ -42,39 +56,96 @@ It takes {accepts} and sees frames at {size} pixels ({rule}). {parameters:,} par
 """
 
 
-class Pretrained(PyTorchModelHubMixin):
-    """What a system needs to be written to a folder and read again.
+@dataclass
+class Model(ModelHubMixin):
+    """A system that is ready for use.
 
     Attributes:
-        built_from: the configuration that the system was built from (`fewshot.systems.registry.build_system` sets it).
-        test_size: side of images and frames, in pixels, at which `segment` works unless told otherwise; a run folder
-            brings its own, as it does for the other two.
-        test_max_size: limit of the long side, in pixels, where the rule is `short`; None: no limit.
-        test_rule: `short`: `test_size` is the short side; `pad`: the long side; `square`: frames are squashed.
+        system: the network.
+        rule: how frames become its input.
+        settings: what the system was built from; None for one that was put together from modules.
     """
 
-    built_from: SystemConfig | None = None
-    test_size: int = 360
-    test_max_size: int | None = None
-    test_rule: str = "short"
+    system: System
+    rule: InputRule
+    settings: SystemConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.system.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.system.parameters()).device
+
+    def to(self, device: torch.device | str) -> Model:
+        """The same model on another device."""
+        self.system.to(device)
+        return self
+
+    def segment(
+        self,
+        source: MediaSource,
+        support: SupportList | Mapping[str, SupportList] | None = None,
+        text: Text | None = None,
+        *,
+        size: int | None = None,
+        chunk: int = DEFAULT_CHUNK,
+        min_score: float = 0.0,
+    ) -> Result:
+        """Segment what supports show and words say, in an image or a video of your own.
+
+        Args:
+            source: an array `(H, W, 3)` or `(T, H, W, 3)` of uint8 RGB, a tensor `(3, H, W)` or `(T, 3, H, W)` of uint8
+                or floats in 0..1, a PIL image, or the path of an image, of a folder of frames or of a video file.
+            support: `[(image, mask), ...]`, or `{class: [(image, mask), ...]}` for several classes at once. Images are
+                given as `source` is, masks as bool, 0/1 or 0/255 `(H, W)`, PIL images or paths; a support may also be
+                a clip with masks `(T, H, W)`. `fewshot.Support` says more of one, which object of a mask say.
+            text: an expression, several, or `{class: expression}`. A system that cannot do without words reads the
+                supports with these words too, unless `Support.text` has others.
+            size: side of the frames that the network sees, in pixels, as the input rule counts; None: the rule's own.
+            chunk: frames of one forward pass.
+            min_score: frames with a lower score get an empty mask, 0..1.
+
+        Returns:
+            A mask for each class or expression at the size of `source`, scores, and a label map.
+
+        Raises:
+            ValueError: what the system cannot take, or what cannot be read; the message names it and what to do.
+            FileNotFoundError: a path with nothing there.
+            TypeError: an image or mask of another kind.
+        """
+        media = open_media(source)
+        segmenter = self.segmenter(support, text, size=size, min_score=min_score)
+        return join([segmenter(frames, names) for names, frames in media.chunks(chunk)])
+
+    def segmenter(
+        self,
+        support: SupportList | Mapping[str, SupportList] | None = None,
+        text: Text | None = None,
+        *,
+        size: int | None = None,
+        min_score: float = 0.0,
+    ) -> Segmenter:
+        """Encode supports and words once, for any number of frames. Arguments and errors as of `segment`."""
+        targets = name_targets(self.system, support, text)
+        return Segmenter(self.system, targets, self.rule.at(size), min_score=min_score)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """The mixin's `save_pretrained` calls this; it then writes the card.
+        """Write weights, settings and tokenizer; the mixin's `save_pretrained` calls this and adds the card.
 
         Raises:
             ValueError: the system was put together by hand, so that nothing could build it again.
         """
-        from fewshot.systems.base import System
-        from fewshot.weights.files import write_converted
-
-        assert isinstance(self, System)
-        if self.built_from is None:
+        if self.settings is None:
             raise ValueError(
-                f"this {type(self).__name__} was put together from modules, so no configuration could build it again: "
-                f"build it with fewshot.systems.registry.build_system(SystemConfig(...)), or save its state_dict()"
+                f"this {type(self.system).__name__} was put together from modules, so no settings could build it "
+                "again: build it with fewshot.systems.registry.build_system(settings), or save its state_dict()"
             )
-        write_converted(save_directory, self, self.built_from, source="save_pretrained")
-        tokenizer = getattr(getattr(self, "text", None), "tokenizer", None)
+        write_converted(save_directory, self.system.state_dict(), stored_form(self, source="save_pretrained"))
+        tokenizer = getattr(getattr(self.system, "text", None), "tokenizer", None)
         if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(save_directory / TOKENIZER)
 
@@ -91,26 +162,70 @@ class Pretrained(PyTorchModelHubMixin):
         text_weights: str | Path | None = None,
         device: str = "cpu",
         **stored: Any,  # what the mixin has read of config.json, which is read again with the weights
-    ) -> Any:
-        """The system in a folder or on the Hub, in eval mode. Raises as `fewshot.load`, and for another system."""
-        from fewshot.inference.loading import load_folder
-
+    ) -> Self:
+        """The model in a folder or on the Hub, in eval mode. Raises as `fewshot.load`."""
         folder = Path(model_id)
         if not folder.is_dir():
             options = dict(revision=revision, cache_dir=cache_dir, force_download=force_download, token=token)
             folder = download(model_id, local_files_only=local_files_only, **options)
-        system = load_folder(folder, text_weights=text_weights, device=device)
-        if not isinstance(system, cls):
-            raise ValueError(f"{model_id} holds a {type(system).__name__}, not a {cls.__name__}")
-        return system
+        return load_folder(folder, text_weights=text_weights, device=device)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The README of a saved folder: what it is and how it is used."""
+        """The README of a saved folder."""
         return ModelCard(card_text(self))
 
 
-def card_text(system: Any) -> str:
-    """The model card of a system."""
+def load(path: str | Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> Model:
+    """The trained model in a folder or on the Hugging Face Hub, in eval mode.
+
+    Args:
+        path: folder of a training run (its best checkpoint is taken), a checkpoint in such a folder, a folder that
+            `python -m fewshot.convert` or `save_pretrained` wrote, or, where no folder of that name is here, a model
+            on the Hub by its name `user/name`, which is then fetched.
+        text_weights: folder with the tokenizer of a RoBERTa or BERT system, where the stored path is not valid here.
+        device: where the system is put.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the folder has no configuration, or one of another version.
+        CheckpointError: the weights are damaged or of another system.
+    """
+    if not Path(path).expanduser().exists() and is_hub_name(path):
+        return load_folder(download(str(path)), text_weights=text_weights, device=device)
+    return load_folder(Path(path).expanduser(), text_weights=text_weights, device=device)
+
+
+def load_folder(path: Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> Model:
+    """`load` for what is on this machine."""
+    settings = stored_system(path)
+    if settings is None:
+        raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
+    if text_weights is not None:
+        settings = replace(settings, text_weights=str(text_weights))
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
+        system = build_system(settings)
+    load_into(system, settings, path)
+    return Model(system.to(device).eval(), stored_rule(path) or spec_of(settings).rule_of(system), settings)
+
+
+def segment_episode(model: Model, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:
+    """Segment every query of an episode: one `(T, Ho, Wo)` bool mask per query expression.
+
+    Arguments and errors as of `fewshot.inference.chunks.segment_queries`.
+    """
+    return segment_queries(model.system, episode, chunk=chunk)
+
+
+def stored_form(model: Model, source: str) -> dict[str, Any]:
+    """Content of the `config.json` beside stored weights; `source` says where they come from, in a word or two."""
+    assert model.settings is not None
+    settings = asdict(model.settings.without_places())  # what files and folders brought is in the weights
+    return {"system": model.name, "source": source, "config": settings, "input": model.rule.to_json()}
+
+
+def card_text(model: Model) -> str:
+    """The model card."""
+    system = model.system
     parts = {"support": "support=[(image, mask)]", "expression": 'text="the words that refer to it"'}
     shown = system.needs or system.accepts
     accepts = {"support": "supports (images with masks)", "expression": "words"}
@@ -120,7 +235,7 @@ def card_text(system: Any) -> str:
         folder="FOLDER",
         example=", ".join(["image", *(parts[p] for p in sorted(shown, reverse=True))]),
         accepts=" and ".join(accepts[p] for p in sorted(system.accepts, reverse=True)),
-        size=system.test_size,
-        rule=RULES[system.test_rule],
+        size=model.rule.size,
+        rule=RULES[model.rule.rule],
         parameters=sum(p.numel() for p in system.parameters()),
     )

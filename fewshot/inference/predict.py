@@ -1,9 +1,10 @@
-"""From a request to a folder of masks, overlays, a preview and an account: what `python -m fewshot.predict` does."""
+"""Prediction on a user's own pictures: a folder of masks, overlays, a preview and an account."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,19 @@ from tqdm import tqdm
 
 from benchmarks.masks.png import write_labels, write_mask
 from fewshot.inference.chunks import DEFAULT_CHUNK
-from fewshot.inference.loading import load
+from fewshot.inference.model import Model, load
 from fewshot.inference.previews import Animation, label_overlay, still
-from fewshot.inference.segmenter import Result, Segmenter, Target, name_targets
+from fewshot.inference.segmenter import Result, Segmenter, Target
+from fewshot.inference.supports import Support
 from fewshot.media.reading import Media, open_media
 from fewshot.run.processes import choose_device
-from fewshot.systems.base import System
 
 RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was typed, checked and with its types."""
+    """A call of `fewshot.predict`: inputs, references and numbers."""
 
     weights: str
     input: str
@@ -41,6 +42,64 @@ class Request:
     device: str = "auto"
     text_weights: str | None = None
     overwrite: bool = False
+
+
+def request_of(config: Any) -> Request:
+    """A request from the keys of `python -m fewshot.predict`, with supports and expressions by class.
+
+    Raises:
+        ValueError: a support without a mask, or classes that are not clear; the word is named.
+    """
+    return Request(
+        weights=config.weights,
+        input=config.input,
+        out=Path(config.out).expanduser(),
+        support=named("support", config.support, support_of) if config.support else None,
+        text=one_each(named("text", config.text, str)) if config.text else None,
+        size=config.size,
+        chunk=config.chunk,
+        min_score=config.min_score,
+        preview=config.preview,
+        device=config.device,
+        text_weights=config.text_weights,
+        overwrite=config.overwrite,
+    )
+
+
+def named(key: str, words: Sequence[str], read: Callable[[str], Any]) -> list[Any] | dict[str, list[Any]]:
+    """`class=value` words as lists by class, words without a class as one list; not both."""
+    matches = [re.fullmatch(r"([^=:/\\]+)=(.+)", word, re.DOTALL) for word in words]
+    if not any(matches):
+        return [read(word) for word in words]
+    if not all(matches):
+        alone = words[matches.index(None)]
+        raise ValueError(f"{key}={alone} names no class, but others do: write {key}=class=... for all or for none")
+    table: dict[str, list[Any]] = {}
+    for match in matches:
+        if match is not None:
+            table.setdefault(match[1], []).append(read(match[2]))
+    return table
+
+
+def one_each(texts: list[Any] | dict[str, list[Any]]) -> list[str] | dict[str, str] | str:
+    """Texts as `Model.segment` takes them: one alone, several, or one for each class."""
+    if isinstance(texts, list):
+        return texts if len(texts) > 1 else texts[0]
+    for name, given in texts.items():
+        if len(given) > 1:
+            raise ValueError(f"text={name}=... is given {len(given)} times: one expression for a class")
+    return {name: given[0] for name, given in texts.items()}
+
+
+def support_of(word: str) -> Support:
+    """`image:mask` or `image:mask#id`."""
+    image, colon, mask = word.rpartition(":")
+    if not colon or not image or not mask:
+        raise ValueError(f"support={word} has no mask: write support=image:mask, for instance support=a.jpg:a.png")
+    with_id = re.fullmatch(r"(.+)#(\d+)", mask)
+    if with_id is not None:
+        return Support(image, with_id[1], object_id=int(with_id[2]))
+    return Support(image, mask)
 
 
 @dataclass
@@ -61,18 +120,17 @@ def predict(request: Request) -> Path:
 
     Raises:
         FileExistsError: the folder is not empty.
-        ValueError, FileNotFoundError, TypeError: as `load` and `System.segment`.
+        ValueError, FileNotFoundError, TypeError: as `load` and `Model.segment`.
     """
     check_folder(request.out, request.overwrite)
     device = choose_device(request.device)
     media = open_media(request.input)
-    system = load(request.weights, text_weights=request.text_weights, device=device)
-    targets = name_targets(system, request.support, request.text)
-    segmenter = Segmenter(system, targets, size=request.size, min_score=request.min_score)
+    model = load(request.weights, text_weights=request.text_weights, device=device)
+    segmenter = model.segmenter(request.support, request.text, size=request.size, min_score=request.min_score)
     clear(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
     frames, preview = segment_and_write(segmenter, media, request)
-    content = account(system, media, segmenter, request) | {"preview": preview, "frames": frames.entries}
+    content = account(model, media, segmenter, request) | {"preview": preview, "frames": frames.entries}
     (request.out / RESULTS).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return request.out
 
@@ -118,11 +176,11 @@ def write_frame(out: Path, image: np.ndarray, result: Result, t: int) -> None:
     Image.fromarray(label_overlay(image, labels)).save(out / "overlays" / f"{name}.jpg", quality=90)
 
 
-def account(system: System, media: Media, segmenter: Segmenter, request: Request) -> dict[str, Any]:
+def account(model: Model, media: Media, segmenter: Segmenter, request: Request) -> dict[str, Any]:
     """What `results.json` says above the frames."""
     return {
         "program": "fewshot.predict",
-        "system": system.name,
+        "system": model.name,
         "weights": request.weights,
         "input": request.input,
         "size": list(media.size),

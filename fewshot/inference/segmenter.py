@@ -1,4 +1,4 @@
-"""Images and videos of a user's own, segmented: `segment_media` is what `System.segment` calls.
+"""Images and videos of a user's own, segmented: what `Model.segment` does.
 
 The reference of each class or expression is encoded once; frames are read, segmented and forgotten a chunk at a time.
 
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from episodes.clip import Clip
-from episodes.collate import collate_clips
-from episodes.transforms.clips import TestTransform
-from episodes.transforms.input_rule import network_transform
-from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
+from episodes.collation import collate_clips
+from episodes.transforms.clips import ResizeTransform
+from episodes.transforms.input_rule import InputRule
+from fewshot.inference.chunks import encode_supports, evaluating, masks_at, resize
 from fewshot.inference.supports import SupportList, read_supports
-from fewshot.media.reading import MediaSource, open_media
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
 
@@ -61,22 +60,6 @@ class Target:
     name: str
     supports: tuple[Clip, ...] = ()
     expression: str | None = None
-
-
-def segment_media(
-    system: System,
-    source: MediaSource,
-    support: SupportList | Mapping[str, SupportList] | None = None,
-    text: Text | None = None,
-    *,
-    size: int | None = None,
-    chunk: int = DEFAULT_CHUNK,
-    min_score: float = 0.0,
-) -> Result:
-    """Find in an image or a video what supports show and words say. See `System.segment`, which is the public way."""
-    media = open_media(source)
-    segmenter = Segmenter(system, name_targets(system, support, text), size=size, min_score=min_score)
-    return join([segmenter(frames, names) for names, frames in media.chunks(chunk)])
 
 
 def name_targets(
@@ -156,22 +139,18 @@ class Segmenter:
     Args:
         system: any system, on any device; it is used in eval mode and left as it was.
         targets: what to look for.
-        size: side of the frames that the network sees, in pixels, see `network_transform`.
+        rule: how frames become input of the network.
         min_score: frames with a lower score get an empty mask, 0..1.
 
     Raises:
-        ValueError: a size or score that is none.
+        ValueError: an invalid score.
     """
 
-    def __init__(
-        self, system: System, targets: Sequence[Target], *, size: int | None = None, min_score: float = 0.0
-    ) -> None:
-        if size is not None and size < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {size}")
+    def __init__(self, system: System, targets: Sequence[Target], rule: InputRule, *, min_score: float = 0.0) -> None:
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
         self.system, self.targets, self.min_score = system, tuple(targets), min_score
-        self.fit = network_transform(system, size)
+        self.fit = rule.transform()
         self.states = encode_targets(system, targets, self.fit)
 
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
@@ -207,7 +186,7 @@ def device_of(system: System) -> torch.device:
     return next(system.parameters()).device
 
 
-def encode_targets(system: System, targets: Sequence[Target], fit: TestTransform) -> list[Any]:
+def encode_targets(system: System, targets: Sequence[Target], fit: ResizeTransform) -> list[Any]:
     """The state of each target; targets that share supports (and the words on them) share it."""
     known: dict[Any, Any] = {}
     states = []

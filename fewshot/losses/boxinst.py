@@ -65,8 +65,8 @@ def pairwise_loss(logits: Tensor, similarity: Tensor, boxes: Tensor) -> Tensor:
 def projection_loss(logits: Tensor, boxes: Tensor) -> Tensor:
     """Dice of the shadows that mask and box cast on both axes (eq. 2): `(P, h, w), (P, h, w) -> (P,)`."""
     p = logits.sigmoid()
-    shadows = [(p.max(axis).values, boxes.max(axis).values) for axis in (1, 2)]
-    return sum(_dice(shadow, truth) for shadow, truth in shadows)
+    along_x, along_y = (_dice(p.max(axis).values, boxes.max(axis).values) for axis in (1, 2))
+    return along_x + along_y
 
 
 def _dice(p: Tensor, t: Tensor) -> Tensor:

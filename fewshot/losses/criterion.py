@@ -5,6 +5,7 @@ Legend: N clips, T frames, Q candidates, (h, w) mask resolution.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -36,14 +37,19 @@ class SetCriterion:
     def __call__(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         """Losses of a prediction; `num_frames` as in `System.losses`. Terms of earlier layers end in `_0`, `_1`, ..."""
         count = visible_frames(queries) if num_frames is None else float(num_frames)
-        targets = make_targets(queries, prediction.masks.shape[-2:], prediction.stride)
+        targets = make_targets(queries, (prediction.masks.shape[-2], prediction.masks.shape[-1]), prediction.stride)
         terms = self.layer(prediction, targets, count)
-        total = sum(self.weights[name] * value for name, value in terms.items())
+        total = self.weighted(terms)
         for k, layer in enumerate(prediction.layers):
             auxiliary = self.layer(layer, targets, count)
-            total = total + sum(self.weights[name] * value for name, value in auxiliary.items())
+            total = total + self.weighted(auxiliary)
             terms.update({f"{name}_{k}": value for name, value in auxiliary.items()})
         return Losses(total=total, terms=terms)
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the terms of one layer."""
+        first, *others = (self.weights[name] * value for name, value in terms.items())
+        return sum(others, first)
 
     def layer(self, prediction: Prediction, targets: Targets, num_frames: float) -> dict[str, Tensor]:
         """The unweighted terms of one layer.

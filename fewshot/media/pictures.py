@@ -18,12 +18,13 @@ from torch import Tensor
 
 from episodes.clip import Clip
 from episodes.episode import Episode
+from episodes.transforms.imagenet import MEAN, STD
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUPPORT, PREDICTION, TRUTH = (0, 114, 178), (230, 120, 0), (255, 255, 255)
 TILE_HEIGHT = 192  # pixels
 LEGEND = "blue: support, orange: prediction, white: truth"
 GAP, TEXT = 8, 15  # pixels between tiles, font size
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -221,14 +222,14 @@ def sheet(rows: Sequence[tuple[str, Sequence[Tile]]], heading: str = "") -> Imag
     return page
 
 
-def _text_block(text: str, width: int, font: ImageFont.ImageFont) -> Image.Image:
+def _text_block(text: str, width: int, font: Font) -> Image.Image:
     lines = _wrap(text, width - 2 * GAP, font)
     block = Image.new("RGB", (width, GAP + (TEXT + 5) * len(lines)), "white")
     ImageDraw.Draw(block).multiline_text((GAP, GAP), "\n".join(lines), fill="black", font=font, spacing=5)
     return block
 
 
-def _tile_block(tiles: Sequence[Tile], width: int, font: ImageFont.ImageFont) -> Image.Image:
+def _tile_block(tiles: Sequence[Tile], width: int, font: Font) -> Image.Image:
     height = max(tile.image.shape[0] for tile in tiles)
     block = Image.new("RGB", (width, height + TEXT + 12), "white")
     draw, left = ImageDraw.Draw(block), GAP
@@ -240,7 +241,7 @@ def _tile_block(tiles: Sequence[Tile], width: int, font: ImageFont.ImageFont) ->
     return block
 
 
-def _wrap(text: str, width: float, font: ImageFont.ImageFont) -> list[str]:
+def _wrap(text: str, width: float, font: Font) -> list[str]:
     """Lines of whole words no wider than `width` pixels (a longer word keeps a line of its own)."""
     lines = [""]
     for word in text.split():

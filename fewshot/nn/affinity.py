@@ -80,6 +80,7 @@ class CrossModalAffinity(nn.Module):
             (self.support.value, slice(self.similar, width), found),
         ):
             nn.init.zeros_(conv.weight)
+            assert conv.bias is not None
             nn.init.zeros_(conv.bias)
             with torch.no_grad():
                 conv.weight[rows, :, 1, 1] = weight

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet50, resnet101
 from torchvision.ops import FrozenBatchNorm2d
@@ -22,7 +23,12 @@ class Backbone(nn.Module):
     Args:
         channels: of the four taps.
         checkpointing: recompute each stage in the backward pass instead of storing it.
+
+    Attributes:
+        body: what holds the weights, under the names of their official files.
     """
+
+    body: nn.Module
 
     def __init__(self, channels: tuple[int, int, int, int], checkpointing: bool = False) -> None:
         super().__init__()
@@ -51,6 +57,8 @@ class Backbone(nn.Module):
 class ResNet(Backbone):
     """ResNet-50 or -101 of torchvision with batch normalisation frozen (running statistics and affine parts)."""
 
+    body: torchvision.models.ResNet
+
     def __init__(self, depth: int = 50, checkpointing: bool = False) -> None:
         builders = {50: resnet50, 101: resnet101}
         if depth not in builders:
@@ -69,6 +77,7 @@ class ResNet(Backbone):
 class MobileNetV2(Backbone):
     """MobileNetV2 of torchvision with frozen batch normalisation, without its last 1x1 convolution."""
 
+    body: nn.Sequential
     ENDS = (4, 7, 14, 18)  # one past the last block of strides 4, 8, 16 and 32
 
     def __init__(self, checkpointing: bool = False) -> None:
@@ -85,6 +94,8 @@ class TinyBackbone(Backbone):
 
     Group normalisation because batches are small and episodes differ: batch statistics would leak between them.
     """
+
+    body: nn.ModuleList
 
     def __init__(self, width: int = 32, checkpointing: bool = False) -> None:
         if width < 8:

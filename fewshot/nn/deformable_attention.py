@@ -68,7 +68,7 @@ class DeformableAttention(nn.Module):
         maps = value.split([h * w for h, w in shapes], -1)
         grid = rearrange(2 * self.locations(query, references, shapes) - 1, "n q heads l p xy -> l (n heads) q p xy")
         weights = rearrange(self.weights(query), "n q heads l p -> l (n heads) 1 q p")
-        found = 0
+        found = value.new_zeros(())
         for level, (h, w) in enumerate(shapes):
             sampled = F.grid_sample(
                 maps[level].unflatten(-1, (h, w)),

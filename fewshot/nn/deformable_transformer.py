@@ -123,11 +123,12 @@ class DeformableTransformer(nn.Module):
             for name, weight in layer.named_parameters():
                 if weight.ndim > 1 and "sampling_offsets" not in name and "attention_weights" not in name:
                     nn.init.xavier_uniform_(weight)
-        for head in self.box_heads:  # boxes start at the reference
-            nn.init.zeros_(head.layers[-1].weight)
-            nn.init.zeros_(head.layers[-1].bias)
+        last = [head.linears[-1] for head in self.box_heads if isinstance(head, MLP)]
+        for linear in last:  # boxes start at the reference
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         if self.queries.small_boxes:
-            nn.init.constant_(self.box_heads[0].layers[-1].bias[2:].data, -2.0)  # ... and small
+            nn.init.constant_(last[0].bias[2:].data, -2.0)  # ... and small
 
     def forward(
         self, levels: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], sentence: Tensor | None

@@ -18,6 +18,11 @@ class MLP(nn.Module):
             raise ValueError(f"an MLP needs an input and an output size, got {sizes}")
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
 
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def forward(self, x: Tensor) -> Tensor:
         """`(..., sizes[0]) -> (..., sizes[-1])`."""
         for layer in self.layers[:-1]:

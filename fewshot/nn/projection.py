@@ -20,6 +20,7 @@ class LevelProjection(nn.Module):
         convs = [nn.Conv2d(c, dim, 1) for c in channels] + [nn.Conv2d(channels[-1], dim, 3, stride=2, padding=1)]
         for conv in convs:
             nn.init.xavier_uniform_(conv.weight)
+            assert conv.bias is not None
             nn.init.zeros_(conv.bias)
         self.levels = nn.ModuleList(nn.Sequential(conv, group_norm(dim, 32)) for conv in convs)
 

@@ -39,8 +39,8 @@ class ProposalQueries(QueryScheme):
         for linear in (self.token, self.place):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        nn.init.zeros_(self.box_head.layers[-1].weight)
-        nn.init.zeros_(self.box_head.layers[-1].bias)
+        nn.init.zeros_(self.box_head.linears[-1].weight)
+        nn.init.zeros_(self.box_head.linears[-1].bias)
 
     def start(self, sentence: Tensor | None, encoded: Encoded | None = None) -> Start:
         """Content, boxes `(n, Q, 4)`, places and proposals from the encoded tokens; a sentence has no effect.

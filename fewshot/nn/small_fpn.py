@@ -30,7 +30,14 @@ class SmallFPN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
+
+    @property
+    def inner_convolutions(self) -> list[nn.Conv2d]:
+        """All convolutions but the lateral one, from the coarsest level's input to the mask features."""
+        modules = (*self.levels, *self.narrow, self.smooth, self.out)
+        return [module for module in modules if isinstance(module, nn.Conv2d)]
 
     def forward(self, fine: Tensor, memory: Sequence[Tensor]) -> Tensor:
         """Mask features `(n, channels, h, w)` at stride 4.

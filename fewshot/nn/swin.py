@@ -53,6 +53,8 @@ class Swin(Backbone):
         checkpointing: recompute each stage in the backward pass instead of storing it.
     """
 
+    body: SwinBody
+
     def __init__(self, size: str | SwinSize = "tiny", drop_path: float = 0.3, checkpointing: bool = False) -> None:
         if isinstance(size, str):
             if size not in SIZES:
@@ -64,9 +66,10 @@ class Swin(Backbone):
 
     def stages(self) -> list[nn.Module]:
         """The patches with the first stage, then the other stages; from and to maps `(n, h, w, C)`, without norms."""
-        body = self.body
-        downs = [body.patch_embed, *(layer.downsample for layer in body.layers[:-1])]
-        return [nn.Sequential(down, layer) for down, layer in zip(downs, body.layers, strict=True)]
+        stages = [layer for layer in self.body.layers if isinstance(layer, Stage)]
+        merging = [stage.downsample for stage in stages if stage.downsample is not None]  # the last one has none
+        downs = (self.body.patch_embed, *merging)
+        return [nn.Sequential(down, stage) for down, stage in zip(downs, stages, strict=True)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """`(n, 3, H, W)` to the four taps `(n, C_i, h_i, w_i)`, each normed."""

@@ -96,6 +96,17 @@ class TextEncoder(nn.Module):
         return self.encoder.config.hidden_size
 
     @property
+    def pooler(self) -> nn.Module:
+        """The layer that makes the pooled state.
+
+        Raises:
+            ValueError: the encoder was built without one.
+        """
+        if self.encoder.pooler is None:
+            raise ValueError("the text encoder has no pooler: build it with add_pooling_layer=True")
+        return self.encoder.pooler
+
+    @property
     def limit(self) -> int:
         """Largest number of tokens of a text, with its start and end."""
         if self.context is not None:

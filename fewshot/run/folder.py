@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,52 +13,35 @@ from typing import Any
 import yaml
 
 from fewshot.cli.program import Command
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.cli.runs import RunConfig
 from fewshot.run.logging.files import replace_file
 
 logger = logging.getLogger(__name__)
 
-# Overrides that the name shows in words, and those that change where and how fast a run goes but not what it is.
-SHOWN = ("group", "shots", "seed", "system", "benchmark", "benchmark.protocol", "protocol")
-INCIDENTAL = ("out", "name", "resume", "device", "threads", "tracking", "data.workers", "data.cache", "test.workers")
+CONFIG = "config.yaml"  # of a run folder
+
+# Overrides that change where and how fast a run goes but not what it is.
+INCIDENTAL = ("out", "name", "resume", "device", "threads", "logging", "data.workers", "data.cache", "test.workers")
 
 
-def run_name(config: MetaTrainConfig | MetaTestConfig, command: Command) -> str:
-    """`<system>-<benchmark>-<protocol>-<shots>shot-g<group>-s<seed>[-<hash of the other overrides>]`.
-
-    A test's name starts with `test-`.
-    """
-    system = command.options.get("system", config.system.name)
-    benchmark = command.options.get("benchmark", config.benchmark.name)
-    parts = [
-        system,
-        benchmark,
-        config.benchmark.protocol,
-        f"{config.shots}shot",
-        f"g{config.group}",
-        f"s{config.seed}",
-    ]
-    if isinstance(config, MetaTestConfig):
-        parts.insert(0, "test")
-    return joined(parts, command.overrides)
+def run_name(config: RunConfig, command: Command) -> str:
+    """The title of the run and, where anything else was typed, a hash of it: `<title>[-<hash>]`."""
+    shown = {*config.told, *INCIDENTAL}
+    others = sorted(override.lstrip("+") for override in command.overrides if not _among(_key(override), shown))
+    words = [hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]] if others else []
+    return "-".join([*config.title(command.options), *words])
 
 
-def joined(parts: Sequence[str], overrides: Sequence[str], shown: Sequence[str] = ()) -> str:
-    """A name: its parts and, where anything else was typed, a hash of it.
-
-    `shown` are further keys that the parts tell of. Keys that only change where and how fast a run goes do not count.
-    """
-    others = sorted(override for override in overrides if not _is_named(override, shown))
-    return "-".join([*parts, *([hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]] if others else [])])
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
-def _is_named(override: str, shown: Sequence[str]) -> bool:
-    """Whether an override leaves the hash alone."""
-    key = override.partition("=")[0].lstrip("+~")
-    return key in (*SHOWN, *shown) or any(key == name or key.startswith(f"{name}.") for name in INCIDENTAL)
+def _among(key: str, names: Collection[str]) -> bool:
+    """Whether a key is one of `names`, or inside one of the sections `names`; a group's option is not its section."""
+    return key in names or any(key.startswith(f"{name}.") for name in names if name in INCIDENTAL)
 
 
-def open_folder(config: MetaTrainConfig | MetaTestConfig, command: Command) -> Path:
+def open_folder(config: RunConfig, command: Command) -> Path:
     """Make the run's folder and write into it what the run is: `config.yaml` and `overrides.yaml`.
 
     Raises:
@@ -73,25 +56,39 @@ def open_folder(config: MetaTrainConfig | MetaTestConfig, command: Command) -> P
             "another folder, or remove it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    tell_changes(folder / "config.yaml", asdict(config))
-    replace_file(folder / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    for name, before, now in changes(folder, config):
+        logger.warning("continuing with %s=%s (was %s)", name, now, before)
+    replace_file(folder / CONFIG, yaml.safe_dump(asdict(config), sort_keys=False))
     replace_file(folder / "overrides.yaml", yaml.safe_dump(list(command.overrides)))
     return folder
 
 
-def folder_path(config: MetaTrainConfig | MetaTestConfig, command: Command) -> Path:
+def folder_path(config: RunConfig, command: Command) -> Path:
     """Where the run's folder is; nothing is made."""
     return Path(config.out) / (config.name or run_name(config, command))
 
 
-def tell_changes(path: Path, config: dict[str, Any]) -> None:
-    """Log the keys in which a run that continues differs from its first part."""
-    if not path.exists():
-        return
-    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(config)
-    changed = [name for name in now if name != "resume" and before.get(name) != now[name]]
-    for name in changed:
-        logger.warning("continuing with %s=%s (was %s)", name, now[name], before.get(name))
+def changes(folder: Path, config: RunConfig) -> list[tuple[str, Any, Any]]:
+    """The keys in which a run that goes on differs from its first part, each with both values."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return []
+    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(asdict(config))
+    return [(name, before.get(name), now[name]) for name in now if name != "resume" and before.get(name) != now[name]]
+
+
+def refuse_changes(config: RunConfig, command: Command) -> None:
+    """A run whose results are added to goes on as it was started: results of two settings are not to be mixed.
+
+    Raises:
+        ValueError: the folder holds a run with other settings; they are named.
+    """
+    folder = folder_path(config, command)
+    allowed = {*INCIDENTAL, *config.may_change}
+    found = changes(folder, config) if config.resume else []
+    changed = [f"{name}={now} (was {before})" for name, before, now in found if not _among(name, allowed)]
+    if changed:
+        raise ValueError(f"{folder} was started with other settings: {', '.join(changed)}. Give another name=<name>")
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What meta-training and meta-testing share: from a checked configuration to a folder, data and a system."""
+"""A run under way: processes, folder, log and signals, for every kind of run."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fewshot.cli.program import Command
-from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.cli.runs import RunConfig
 from fewshot.run import processes
-from fewshot.run.console import run_log, versions
+from fewshot.run.console import device_line, parameter_line, run_log, versions
 from fewshot.run.folder import folder_path, git_commit, open_folder
-from fewshot.run.logging import Tracker
+from fewshot.run.logging import RunLogger
 from fewshot.run.signals import SignalWatch
 
 logger = logging.getLogger(__name__)
-Config = MetaTrainConfig | MetaTestConfig
 PROBLEMS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run under way: its folder, its tracker, its device, and whether this is the process that writes."""
+    """A run under way: its folder, its log, its device, and whether this is the process that writes."""
 
     folder: Path
-    tracker: Tracker
+    log: RunLogger
     device: torch.device
     main: bool
 
 
 @contextmanager
-def session(config: Config, command: Command) -> Iterator[Session]:
-    """Join the processes, make the folder, open log and tracker; everything is closed again, however the run ends.
+def session(config: RunConfig, command: Command) -> Iterator[Session]:
+    """Join the processes, make the folder, open the logs; everything is closed again, however the run ends.
 
     SIGINT and SIGTERM end what runs inside with `Interrupted` (exit code 130 or 143); the training loop, which has to
     save first, takes them over while it runs.
@@ -55,32 +55,31 @@ def session(config: Config, command: Command) -> Iterator[Session]:
         with run_log(folder, main):
             logger.info("%s", versions())
             logger.info("folder: %s", folder)
-            with open_tracker(config, command, folder, main) as tracker, SignalWatch() as signals, signals.at_once():
-                yield Session(folder, tracker, device, main)
+            with open_logger(config, command, folder, main) as log, SignalWatch() as signals, signals.at_once():
+                yield Session(folder, log, device, main)
 
 
-def open_tracker(config: Config, command: Command, folder: Path, writes: bool) -> Tracker:
-    """The tracker of a run; its configuration says what was typed and which commit ran."""
-    tracking = config.tracking
+def open_logger(config: RunConfig, command: Command, folder: Path, writes: bool) -> RunLogger:
+    """The log of a run; its configuration says what was typed and which commit ran."""
+    settings = config.logging
     record = {**asdict(config), "command": " ".join(sys.argv), "commit": git_commit(), "versions": versions()}
-    return Tracker(
+    return RunLogger(
         folder,
         record,
-        tracking.mode,
-        tracking.project,
-        entity=tracking.entity,
-        experiment=tracking.experiment or experiment_name(config, command),
-        job_type="train" if hasattr(config, "train") else "eval",
-        tags=tracking.tags,
+        settings.mode,
+        settings.project,
+        entity=settings.entity,
+        experiment=settings.experiment or config.experiment(command.options),
+        job_type="train" if config.trains else "eval",
+        tags=settings.tags,
         writes=writes,
     )
 
 
-def experiment_name(config: Config, command: Command) -> str:
-    """The same for all folds and seeds of one set-up, so that W&B shows them together."""
-    system = command.options.get("system", config.system.name)
-    benchmark = command.options.get("benchmark", config.benchmark.name)
-    return f"{system}-{benchmark}-{config.shots}shot"
+def tell_system(system: nn.Module, name: str, device: torch.device) -> None:
+    """Log what runs, and where."""
+    logger.info("system: %s, %s", name, parameter_line(system))
+    logger.info("device: %s, %d process(es)", device_line(device), processes.world_size())
 
 
 def tell_problems(problems: Sequence[str], folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and end with the exit code that a shell expects (130, 143)."""
+"""Ctrl-C and SIGTERM: finish the step, save, and end with the exit code that a shell expects (130, 143).
+
+A signal that was ignored when the program started stays ignored, as everywhere on Unix: shells start the background
+jobs of scripts (`nohup ... &`) without SIGINT, so that Ctrl-C does not reach them. `kill`, which is SIGTERM, does.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ class Interrupted(SystemExit):
 
 
 class SignalWatch:
-    """While it is entered, SIGINT and SIGTERM are remembered in `received` instead of ending the program."""
+    """While it is entered, SIGINT and SIGTERM are remembered in `received` instead of ending the program.
+
+    Those that are ignored stay ignored.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -37,7 +44,8 @@ class SignalWatch:
 
     def __enter__(self) -> SignalWatch:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._before = {s: signal.signal(s, self._remember) for s in CAUGHT}
+            heard = [s for s in CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
+            self._before = {s: signal.signal(s, self._remember) for s in heard}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -122,6 +122,17 @@ class System(nn.Module):
         return full[:, :height, :width].sigmoid()
 
 
+def require_supports(supports: ClipBatch | None, system: str) -> ClipBatch:
+    """The supports, for a system that cannot do without.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if supports is None:
+        raise ValueError(f"system {system!r} segments what supports show, and there are none: give it supports")
+    return supports
+
+
 def learning_groups(
     parameters: Iterable[tuple[str, nn.Parameter]],
     rates: Mapping[str, float],

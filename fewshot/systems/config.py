@@ -32,9 +32,15 @@ class SystemConfig:
         """Names of the keys that hold files or folders: these may lie elsewhere on another machine."""
         return tuple(entry.name for entry in fields(self) if entry.metadata.get("place"))
 
+    def loaded(self) -> Any:
+        """The same settings for a system whose weights are loaded: files that only bring weights are not named."""
+        changes: dict[str, Any] = {name: None for name in self.places() if name == "backbone_weights"}
+        return replace(self, **changes)
+
     def without_places(self) -> Any:
         """The same settings without files and folders: what they bring is in the weights."""
-        return replace(self, **dict.fromkeys(self.places()))
+        changes: dict[str, Any] = dict.fromkeys(self.places())
+        return replace(self, **changes)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import BertModel, RobertaModel
 
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
 from fewshot.nn.swin import Swin
@@ -95,6 +96,6 @@ def text_encoder_without_files(config: TextConfig) -> TextEncoder | None:
     """A text encoder whose weights are not set yet, with a stand-in for its tokenizer, which is no part of them."""
     if config.text == "none":
         return None
+    builders: dict[str, Callable[[], RobertaModel | BertModel]] = {"roberta": roberta, "bert": bert}
     with torch.device("meta"):
-        encoder = {"roberta": roberta, "bert": bert}[config.text]()
-        return TextEncoder(encoder, WordHashTokenizer()).to_empty(device="cpu")
+        return TextEncoder(builders[config.text](), WordHashTokenizer()).to_empty(device="cpu")

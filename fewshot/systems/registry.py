@@ -11,7 +11,7 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import fewshot.systems
 from episodes.seeding import derive
@@ -79,9 +79,17 @@ def as_spec(found: Any, place: str) -> SystemSpec:
             f"{place} is neither a SystemSpec nor a System with a class of settings: give the class an attribute "
             "`settings`, a dataclass derived from fewshot.systems.config.SystemConfig"
         )
-    rule = getattr(found, "input_rule", SystemSpec.input_rule)
-    needs_training = getattr(found, "needs_training", True)
-    return SystemSpec(found.name, settings, found.from_settings, needs_training=needs_training, input_rule=rule)
+    system = cast("type[System]", found)
+    rule = getattr(system, "input_rule", SystemSpec.input_rule)
+    needs_training = getattr(system, "needs_training", True)
+    return SystemSpec(
+        system.name,
+        settings,
+        system.from_settings,
+        needs=system.needs,
+        needs_training=needs_training,
+        input_rule=rule,
+    )
 
 
 def spec_of(config: SystemConfig) -> SystemSpec:

@@ -43,12 +43,14 @@ class SystemSpec:
             official files.
         fit: `fit(tensors, variant)` gives the settings that the tensors of an official checkpoint imply (`variant`
             None: as the tensors say) and an empty system of these sizes, without a tokenizer; None: not converted.
+        needs: what a reference must hold, as `System.needs`, to refuse a benchmark before anything is loaded.
         needs_training: whether a test without weights is refused.
         input_rule: how users' pictures become its input where its weights say nothing else; or a function of the
             system that says so.
         video: `video(task_settings)` gives further arguments of the trackers (`fewshot.inference.trackers`); None: its
             states cannot be joined to a memory of a video.
-        official: settings that `recipe=official` turns on, by name.
+        official: values of keys of the run (`system.x`, `train.y`) that `recipe=official` sets: the switches that bring
+            back the released code of the system, and its numbers.
     """
 
     name: str
@@ -56,6 +58,7 @@ class SystemSpec:
     build: Callable[[Any], System]
     plan: Callable[[Mapping[str, Any], Any], Plan] | None = None
     fit: Callable[[Mapping[str, Any], str | None], tuple[Any, System]] | None = None
+    needs: frozenset[str] = frozenset({"support"})
     needs_training: bool = True
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from episodes.batch import EpisodeBatch
-from episodes.collate import collate
+from episodes.collation import collate
 from episodes.episode import Episode, EpisodeSpec
 from fewshot.run.signals import ignore_in_worker
 from fewshot.training.settings import TrainSettings

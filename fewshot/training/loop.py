@@ -26,7 +26,7 @@ from fewshot.run import processes
 from fewshot.run.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.systems.base import System
 from fewshot.training.data import Episodes, describe, first_index, steps_of_batches, visible_frames
-from fewshot.training.optim import clear_gradients, clip_gradients, kept_gradients, make_optimizer, make_schedule
+from fewshot.training.optim import clear_gradients, clip_gradients, make_optimizer, make_schedule
 from fewshot.training.progress import Progress, memory_gib
 from fewshot.training.settings import TrainSettings
 from fewshot.training.step import TrainingStep, set_training_mode
@@ -109,7 +109,7 @@ class Trainer:
         self.optimizer = make_optimizer(system, settings)
         self.schedule = make_schedule(self.optimizer, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.kept = kept_gradients(system, self.optimizer, settings.recipe)
+        self.kept = system.kept_gradients()
         self.step = 0  # finished optimiser steps
         self.validated = 0  # the step of the last validation
         self.best_score: float | None = None
@@ -120,10 +120,15 @@ class Trainer:
             raise ValueError(f"precision=fp16 needs a GPU and the device is {self.device}: take bf16 or fp32")
         if settings.select != "last" and self.validate is None:
             raise ValueError(f"select={settings.select} needs validation: give `validate`, or take select=last")
-        if settings.warms_up and not hasattr(self.system, "warmup_losses"):
+        if settings.warms_up and not self.system.has_warmup:
             raise ValueError(
-                f"warmup={settings.warmup}: system {self.system.name!r} has no warm-up head (method `warmup_losses`); "
-                "take warmup=none"
+                f"system {self.system.name!r} has no warm-up head (method `warmup_losses`): take "
+                "train.prototype_fraction=0 and train.prototype_weight=0"
+            )
+        if settings.precision == "fp16" and self.system.kept_gradients():
+            raise ValueError(
+                f"system {self.system.name!r} keeps gradients from step to step (system.train_affinity=false), which "
+                "the loss scaling of precision=fp16 would distort: take precision=fp32 or bf16"
             )
 
     def run(self, resume: bool = False) -> TrainResult:
@@ -158,7 +163,7 @@ class Trainer:
     def _train(self, signals: SignalWatch, progress: Progress) -> Signals | None:
         """Steps until the end or a signal, which is returned after a save."""
         model = self._differentiated()
-        set_training_mode(self.system, self.settings.recipe)
+        set_training_mode(self.system)
         self._validate_if_due(signals, progress)  # where the run was stopped between a step and its validation
         for batches in steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world):
             visible, stop = self._agree(batches, signals)
@@ -198,10 +203,10 @@ class Trainer:
 
     def _one_step(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
         """Forward, backward and update; the losses of the whole step, for the log."""
-        clear_gradients(self.system, self.optimizer, self.settings.recipe)
+        clear_gradients(self.system, self.optimizer, keep=bool(self.kept))
         losses = self._backward(model, batches, num_frames)
         self.scaler.unscale_(self.optimizer)
-        norm = float(clip_gradients(self.system, self.optimizer, self.settings))
+        norm = float(clip_gradients(self.system, self.optimizer, self.settings.clip_norm, keep=bool(self.kept)))
         if not math.isfinite(norm) and not self.scaler.is_enabled():  # the scaler expects it, and skips the step
             self._refuse("the gradient", batches)
         lr = self.optimizer.param_groups[0]["lr"]
@@ -213,15 +218,15 @@ class Trainer:
     def _backward(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
         """Adds the gradients of all micro-batches; the losses over all of them and all processes."""
         settings, rows, names = self.settings, [], []
-        own = not settings.warms_up or self.step >= settings.warmup_steps
-        warmup_weight = (settings.warmup_weight if own else 1.0) if settings.warms_up else 0.0
+        own = not settings.warms_up or self.step >= settings.prototype_steps
+        prototype_weight = (settings.prototype_weight if own else 1.0) if settings.warms_up else 0.0
         for micro, batch in enumerate(batches):
             first = first_index(self.step, micro, settings, self.rank, self.world)
             torch.manual_seed(derive(settings.seed, "dropout", first))
             # Gradients travel once a step, with the last micro-batch.
             silent = self.world > 1 and micro < len(batches) - 1
             with model.no_sync() if silent else nullcontext():
-                total, terms = model(batch.to(self.device), num_frames, own, warmup_weight)
+                total, terms = model(batch.to(self.device), num_frames, own, prototype_weight)
                 self.scaler.scale(total).backward()
             names = ["loss", *terms]
             rows.append(torch.stack([total.detach().double(), *(term.double() for term in terms.values())]))
@@ -255,7 +260,7 @@ class Trainer:
             self._judge(signals)
         self.best_score = processes.broadcast(self.best_score)  # where the other processes wait
         self.validated = self.step
-        set_training_mode(self.system, self.settings.recipe)
+        set_training_mode(self.system)
         progress.go_on()
 
     def _judge(self, signals: SignalWatch) -> None:

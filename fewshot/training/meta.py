@@ -9,21 +9,18 @@ from typing import Any
 import torch
 
 from episodes.dataset import EpisodeDataset
-from episodes.folds import Folds
-from episodes.sampling.cma_official import OfficialTrainEpisodes
 from episodes.sources.base import Source
-from episodes.sources.images import ImageSource
 from episodes.transforms.clips import TrainTransform
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
-from fewshot.evaluation.benchmark import count, kind_of, open_benchmark, open_data, test_specs, validation_specs
+from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import run_test
-from fewshot.evaluation.report import Origin, announce
+from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
 from fewshot.run.logging.curve import draw_learning_curve
-from fewshot.run.session import session
+from fewshot.run.session import session, tell_system
 from fewshot.systems.base import System
-from fewshot.systems.registry import make_system
+from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.checkpoint import load_checkpoint
 from fewshot.weights.load import load_weights
@@ -44,84 +41,82 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
     with session(config, command) as here:
-        source, folds = open_data(config, here.folder)
+        benchmark = open_together(config, here.folder)
+        origin = Origin.of_training(config)
         system = start_system(config, here.device)
-        announce(config, system, here.device, Origin.of_training(config))
+        tell_system(system, system.name, here.device)
+        tell_protocol(benchmark, origin)
         trainer = Trainer(
             system,
-            training_episodes(config, source, folds),
-            settings_of(config),
+            training_episodes(benchmark),
+            settings_of(config, command, system),
             here.folder,
-            log=here.tracker,
-            validate=validation(config, source, folds, here.device),
-            fingerprint=fingerprint(config, source),
+            log=here.log,
+            validate=validation(benchmark, config),
+            fingerprint=fingerprint(config, benchmark.source),
         )
-        count("test", test_specs(config, source, folds, config.group)[0])
+        tell_count("test", benchmark.tests(config.group)[0])
         result = trainer.run(config.resume)
         if here.main:
-            draw_learning_curve(here.folder / "learning_curve.png", here.tracker.rows(), kind_of(config).headline)
+            draw_learning_curve(here.folder / "learning_curve.png", here.log.rows(), benchmark.headline)
         system.load_state_dict(load_checkpoint(result.best)["model"])
-        report = run_test(system, config, source, folds, config.group, here.folder, here.tracker)
-        optimized = 100 * report.value(kind_of(config).headline) if result.best_score is None else result.best_score
-        here.tracker.summary({"optimized_metric": optimized})
+        report = run_test(system, benchmark, config.group, here.folder, origin, here.log)
+        optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
+        here.log.summary({"optimized_metric": optimized})
         logger.info("folder: %s", here.folder)
         return optimized
 
 
 def start_system(config: MetaTrainConfig, device: torch.device) -> System:
     """The system with its initial weights, on `device`."""
-    system = make_system(config.system, config.seed, config.recipe)
+    system = make_system(config.system, config.seed)
     if config.train.init_from is not None:
-        logger.info("%s", load_weights(system, config.train.init_from))
+        logger.info("%s", load_weights(system, config.train.init_from, spec_of(config.system).plan))
     return system.to(device)
 
 
-def training_episodes(config: MetaTrainConfig, source: Source, folds: Folds) -> EpisodeDataset:
+def training_episodes(benchmark: Benchmark) -> EpisodeDataset:
     """The endless training episodes of the fold, loaded and augmented."""
-    benchmark, official = config.benchmark, config.recipe == "official"
-    kind = kind_of(config)
-    if official:
-        frames = {"query_frames": benchmark.query_frames, "support_frames": benchmark.support_frames}
-        source = open_benchmark(config, official=True)
-        specs = OfficialTrainEpisodes(source, folds, config.group, seed=config.seed, **frames)
-    else:
-        specs = kind.training(source, folds)
+    settings, specs = benchmark.settings, benchmark.training()
     members = len({video for pool in specs.pools.values() for video in pool})
-    logger.info("training: %d classes, %d %s", len(specs.classes), members, kind.members)
+    logger.info("training: %d classes, %d %s", len(specs.classes), members, benchmark.members)
     transform = TrainTransform(
-        benchmark.train_sizes,
-        benchmark.train_max_size,
-        crop=benchmark.crop,
-        flip=benchmark.flip,
-        colour=benchmark.colour,
-        official=official,
-        keep_object=isinstance(source, ImageSource),
+        settings.train_sizes,
+        settings.train_max_size,
+        crop=settings.crop,
+        flip=settings.flip,
+        colour=settings.colour,
+        whole_words=not settings.flip_inside_words,
+        wrap_colours=settings.wrap_colours,
+        visible_by_box=settings.boxes_alone_tell_visible,
+        keep_object=benchmark.keeps_object,
     )
-    return EpisodeDataset(source, specs, transform, seed=config.seed, hue=benchmark.episode_hue)
+    return EpisodeDataset(
+        benchmark.train_source, specs, transform, seed=benchmark.config.seed, hue=settings.episode_hue
+    )
 
 
-def validation(config: MetaTrainConfig, source: Source, folds: Folds, device: torch.device) -> Validation | None:
+def validation(benchmark: Benchmark, config: MetaTrainConfig) -> Validation | None:
     """What chooses the checkpoint; None where no episodes are kept apart for it."""
-    specs = validation_specs(config, source, folds)
+    specs = benchmark.validation(config.train.select_on)
     if not specs:
         return None
-    count("validation on held-out classes" if specs[0].split == "test" else "validation", specs)
-    benchmark = config.benchmark
-    return Validation(
-        source,
-        specs,
-        kind=kind_of(config),
-        chunk=benchmark.test_chunk,
-        device=device,
-        protocol=benchmark.protocol,
-    )
+    tell_count("validation on held-out classes" if specs[0].split == "test" else "validation", specs)
+    return Validation(benchmark, specs)
 
 
-def settings_of(config: MetaTrainConfig) -> TrainSettings:
-    """The configuration as the training loop takes it."""
+def settings_of(config: MetaTrainConfig, command: Command, system: System) -> TrainSettings:
+    """The configuration as the training loop takes it.
+
+    A prototype phase that nobody asked for is left out where the system has no head for it, and the log says so.
+    """
     train = asdict(config.train)
     del train["init_from"]
-    train["warmup_steps"] = round(train.pop("warmup_portion") * config.train.steps)
+    if not system.has_warmup and not {"train.prototype_fraction", "train.prototype_weight"} & command.typed:
+        if train["prototype_fraction"] or train["prototype_weight"]:
+            logger.info("system %s has no warm-up losses: trained without the prototype phase", system.name)
+        train |= {"prototype_fraction": 0.0, "prototype_weight": 0.0}
+    train["prototype_steps"] = round(train.pop("prototype_fraction") * config.train.steps)
     return TrainSettings(
         **asdict(config.optim),
         **{name: value for name, value in train.items() if name != "select_on"},
@@ -129,14 +124,13 @@ def settings_of(config: MetaTrainConfig) -> TrainSettings:
         seed=config.seed,
         workers=config.data.workers,
         pad_multiple=config.benchmark.pad_multiple,
-        recipe=config.recipe,
     )
 
 
 def fingerprint(config: MetaTrainConfig, source: Source) -> dict[str, Any]:
     """What a run may not be continued without, beside the settings of the training loop."""
     system = asdict(config.system)
-    system.pop("activation_checkpointing")
+    system.pop("activation_checkpointing", None)
     benchmark = {name: value for name, value in asdict(config.benchmark).items() if name not in FREE}
     return {
         "group": config.group,

@@ -16,7 +16,7 @@ def make_optimizer(system: System, settings: TrainSettings) -> AdamW:
     Raises:
         ValueError: no parameter is to be trained, or one stands in two groups (from torch, which names none).
     """
-    groups = [g for g in system.parameter_groups(settings.lr, settings.recipe) if len(g["params"]) > 0]
+    groups = [g for g in system.parameter_groups(settings.lr) if len(g["params"]) > 0]
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"system {system.name!r} has no parameter to train: every one of them is frozen")
     return AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
@@ -33,37 +33,25 @@ def make_schedule(optimizer: Optimizer, settings: TrainSettings) -> LRScheduler:
             optimizer,
             max_lr=peaks,
             total_steps=settings.steps,
-            pct_start=settings.warmup_share,
+            pct_start=settings.warmup_fraction,
             cycle_momentum=False,
         )
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def kept_gradients(system: System, optimizer: Optimizer, recipe: str) -> dict[str, nn.Parameter]:
-    """Parameters whose gradients are never cleared under `recipe=official`: those that no group holds.
-
-    The official loop clears gradients through its optimiser, which does not hold the affinity convolutions: theirs add
-    up from step to step and enter the clipping norm. Under `recipe=fixed` there are none.
-    """
-    if recipe != "official":
-        return {}
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return {name: p for name, p in system.named_parameters() if p.requires_grad and id(p) not in held}
-
-
-def clear_gradients(system: System, optimizer: Optimizer, recipe: str) -> None:
-    """Forgets the gradients of the last step (`official`: only of what the optimiser holds)."""
-    if recipe == "official":
+def clear_gradients(system: System, optimizer: Optimizer, keep: bool) -> None:
+    """Forgets the gradients of the last step; with `keep` only of what the optimiser holds."""
+    if keep:
         optimizer.zero_grad(set_to_none=True)
     else:
         system.zero_grad(set_to_none=True)
 
 
-def clip_gradients(system: System, optimizer: Optimizer, settings: TrainSettings) -> Tensor:
-    """Clips to `settings.clip_norm` and returns the norm before: of what is trained, or (`official`) of everything."""
-    if settings.recipe == "official":
+def clip_gradients(system: System, optimizer: Optimizer, clip_norm: float, keep: bool) -> Tensor:
+    """Clips to `clip_norm` (0: not at all); the norm before, of what is trained or, with `keep`, of everything."""
+    if keep:
         params = list(system.parameters())
     else:
         params = [p for group in optimizer.param_groups for p in group["params"]]
-    limit = settings.clip_norm if settings.clip_norm > 0 else float("inf")
+    limit = clip_norm if clip_norm > 0 else float("inf")
     return nn.utils.clip_grad_norm_(params, limit)

@@ -7,9 +7,7 @@ from typing import Any
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("step", "onecycle", "constant")
-RECIPES = ("fixed", "official")
 SELECT_ON = ("val", "test", "last")
-WARMUPS = ("none", "prototype")
 
 # What may change between a run and its continuation without changing what is learnt. `batch` and `accumulate` are
 # replaced by the number of episodes per step, so that a run may go on with another number of processes.
@@ -28,7 +26,7 @@ class TrainSettings:
         clip_norm: largest norm of the gradient; 0 leaves it as it is.
         lr: learning rate, handed to `System.parameter_groups`; the peak for `onecycle`.
         weight_decay: of AdamW, for all groups.
-        schedule: `step` (x0.1 at the shares `drop_at` of the run), `onecycle` (rises for `warmup_share` of the run,
+        schedule: `step` (x0.1 at the fractions `drop_at` of the run), `onecycle` (rises for `warmup_fraction` of the run,
             then falls by a cosine) or `constant`.
         seed: of dropout; the episodes have their own.
         checkpoint_every: steps between checkpoints; `keep_checkpoints` of them stay, and the best.
@@ -36,10 +34,9 @@ class TrainSettings:
         log_every: steps between rows of the log.
         workers: processes that load episodes; their number never changes the episodes.
         pad_multiple: batches are padded to a multiple of this many pixels.
-        recipe: `fixed`, or `official` for all of the official training behaviour.
         select: on what the best checkpoint is chosen: `val` and `test` by `validate`, `last` takes the last one.
-        warmup: `prototype` learns features with a prototype head for `warmup_steps` steps, and adds its loss times
-            `warmup_weight` afterwards.
+        prototype_steps: steps that learn features with the system's warm-up losses alone.
+        prototype_weight: weight of these losses afterwards.
     """
 
     steps: int
@@ -51,7 +48,7 @@ class TrainSettings:
     weight_decay: float = 5e-4
     schedule: str = "step"
     drop_at: tuple[float, ...] = (0.125, 0.2083)
-    warmup_share: float = 0.1
+    warmup_fraction: float = 0.1
     seed: int = 0
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
@@ -59,11 +56,9 @@ class TrainSettings:
     log_every: int = 20
     workers: int = 0
     pad_multiple: int = 32
-    recipe: str = "fixed"
     select: str = "val"
-    warmup: str = "none"
-    warmup_steps: int = 0
-    warmup_weight: float = 0.0
+    prototype_steps: int = 0
+    prototype_weight: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop_at", tuple(self.drop_at))  # a list from a YAML file is as good
@@ -73,22 +68,15 @@ class TrainSettings:
         for name, valid in (
             ("precision", PRECISIONS),
             ("schedule", SCHEDULES),
-            ("recipe", RECIPES),
             ("select", SELECT_ON),
-            ("warmup", WARMUPS),
         ):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name}={getattr(self, name)!r}: valid are {', '.join(valid)}")
-        if self.precision == "fp16" and self.recipe == "official":
-            raise ValueError(
-                "recipe=official keeps gradients from step to step, which the loss scaling of precision=fp16 would "
-                "distort: take precision=fp32 (as the official code) or bf16"
-            )
 
     @property
     def warms_up(self) -> bool:
-        """Whether the system's warm-up loss is used at any step."""
-        return self.warmup != "none" and (self.warmup_steps > 0 or self.warmup_weight > 0)
+        """Whether the system's warm-up losses are used at any step."""
+        return self.prototype_steps > 0 or self.prototype_weight > 0
 
     def fingerprint(self, world: int) -> dict[str, Any]:
         """The settings that change what is learnt, with `world` processes; plain types."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.images import ImageEpisodes
-from episodes.sampling.mixture import Mixture, Part
+from episodes.sampling.mixture import Mixture, MixturePart
 from episodes.sampling.tasks import (
-    DetectedImages,
-    FollowedObjects,
-    ReferredImages,
-    ReferredVideos,
-    StillVideos,
+    DetectionEpisodes,
+    PseudoVideoEpisodes,
+    RISEpisodes,
+    RVOSEpisodes,
     TaskEpisodes,
+    VOSEpisodes,
 )
 from episodes.sources import ImageSource, open_source
 from episodes.sources.instances import InstanceSource
@@ -27,11 +27,8 @@ from episodes.transforms.clips import TrainTransform
 from fewshot.cli.program import Command
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import PartConfig
-from fewshot.run import processes
-from fewshot.run.console import device_line, parameter_line
-from fewshot.run.folder import joined
-from fewshot.run.session import session
-from fewshot.systems.registry import make_system
+from fewshot.run.session import session, tell_system
+from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.load import start_from
 
@@ -46,33 +43,20 @@ def train_stage(config: StageConfig, command: Command) -> None:
     Raises:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
-    config = named(config, command)
     with session(config, command) as here:
         system = make_system(config.system, config.seed)
         if config.train.init_from is not None:
-            logger.info("%s", start_from(system, Path(config.train.init_from).expanduser()))
+            path = Path(config.train.init_from).expanduser()
+            logger.info("%s", start_from(system, path, spec_of(config.system).plan))
         system.to(here.device)
-        logger.info("system: %s, %s", system.name, parameter_line(system))
-        logger.info("device: %s, %d process(es)", device_line(here.device), processes.world_size())
-        datasets = {name: dataset_of(part, config) for name, part in parts_in_use(config).items()}
+        tell_system(system, system.name, here.device)
+        datasets = {name: dataset_of(part, config, system.num_classes) for name, part in parts_in_use(config).items()}
         mixture = mixture_of(config, datasets)
         settings = settings_of(config, system.pad_multiple)
         record = fingerprint(config, datasets)
-        trainer = Trainer(system, mixture, settings, here.folder, log=here.tracker, fingerprint=record)
+        trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record)
         result = trainer.run(config.resume)
         logger.info("trained: %s", result.best)
-
-
-def named(config: StageConfig, command: Command) -> StageConfig:
-    """The configuration with the name of its folder and of its tracked experiment.
-
-    `<stage>-<system>-s<seed>[-<hash of the other overrides>]`.
-    """
-    system = command.options.get("system", config.system.name)
-    parts = [config.stage, system, f"s{config.seed}"]
-    name = config.name or joined(parts, command.overrides, ("stage", "workers"))
-    tracking = replace(config.tracking, experiment=config.tracking.experiment or f"{system}-{config.stage}")
-    return replace(config, name=name, tracking=tracking)
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -80,7 +64,7 @@ def named(config: StageConfig, command: Command) -> StageConfig:
 
 def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
     """The endless episodes of all parts, batch by batch."""
-    parts = [Part(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
+    parts = [MixturePart(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
     total = sum(part.ratio for part in parts)
     for part in parts:
         kind = config.parts[part.name].kind
@@ -88,7 +72,7 @@ def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixt
     return Mixture(parts, batch=config.train.batch, seed=config.seed)
 
 
-def dataset_of(part: PartConfig, config: StageConfig) -> EpisodeDataset:
+def dataset_of(part: PartConfig, config: StageConfig, num_classes: int) -> EpisodeDataset:
     """The loaded and augmented episodes of a part."""
     transform = TrainTransform(
         part.sizes,
@@ -100,11 +84,11 @@ def dataset_of(part: PartConfig, config: StageConfig) -> EpisodeDataset:
         keep_object=True,
         keep_order=True,
     )
-    specs = specs_of(part, config)
+    specs = specs_of(part, config, num_classes)
     return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)
 
 
-def specs_of(part: PartConfig, config: StageConfig) -> TaskEpisodes | ImageEpisodes:
+def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpisodes | ImageEpisodes:
     """The endless episodes of a part, by name; of few-shot images those of the first group's training classes."""
     if part.kind == "fss":
         source = open_source(part.benchmark, part.root)
@@ -113,18 +97,18 @@ def specs_of(part: PartConfig, config: StageConfig) -> TaskEpisodes | ImageEpiso
         group = source.folds.groups[0]
         return ImageEpisodes(source, source.folds, group, "train", shots=1, seed=config.seed)
     kinds: dict[str, Callable[[TaskSource], TaskEpisodes]] = {
-        "ris": lambda source: ReferredImages(source, seed=config.seed),
-        "vos": lambda source: FollowedObjects(source, seed=config.seed),
-        "rvos": lambda source: ReferredVideos(
+        "ris": lambda source: RISEpisodes(source, seed=config.seed),
+        "vos": lambda source: VOSEpisodes(source, seed=config.seed),
+        "rvos": lambda source: RVOSEpisodes(
             source, seed=config.seed, batch=config.train.batch, mask_share=part.mask_share
         ),
-        "still_vos": lambda source: StillVideos(source, seed=config.seed),
-        "detection": lambda source: DetectedImages(source, seed=config.seed),
+        "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
+        "detection": lambda source: DetectionEpisodes(source, seed=config.seed),
     }
-    return kinds[part.kind](source_of(part, config))
+    return kinds[part.kind](source_of(part, num_classes))
 
 
-def source_of(part: PartConfig, config: StageConfig) -> TaskSource:
+def source_of(part: PartConfig, num_classes: int) -> TaskSource:
     """The data set of a part without classes.
 
     Raises:
@@ -136,9 +120,9 @@ def source_of(part: PartConfig, config: StageConfig) -> TaskSource:
     files = (root / (part.annotations or ""), root / (part.images or ""))
     options = dict(boxes_only=part.boxes_only, one_class=part.one_class)
     source = InstanceSource(part.benchmark, *files, part.split, **options)
-    if source.num_classes > config.system.num_classes:
+    if source.num_classes > num_classes:
         raise ValueError(
-            f"{source.root} has {source.num_classes} classes and the system scores {config.system.num_classes}: give "
+            f"{source.root} has {source.num_classes} classes and the system scores {num_classes}: give "
             f"system.num_classes={source.num_classes}, or one_class=true for this part"
         )
     return source
@@ -150,7 +134,7 @@ def source_of(part: PartConfig, config: StageConfig) -> TaskSource:
 def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
     """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
     train = asdict(config.train)
-    for name in ("init_from", "select_on", "warmup", "warmup_portion", "warmup_weight"):
+    for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight"):
         del train[name]
     return TrainSettings(
         **asdict(config.optim),
@@ -165,7 +149,7 @@ def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
 def fingerprint(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> dict[str, Any]:
     """What a run may not be continued without, beside the settings of the training loop."""
     system = asdict(config.system)
-    system.pop("activation_checkpointing")
+    system.pop("activation_checkpointing", None)
     parts = {name: asdict(part) for name, part in parts_in_use(config).items()}
     for name, part in parts.items():
         del part["root"]

@@ -33,14 +33,14 @@ class TrainingStep(nn.Module):
         self.dtype = AUTOCAST[precision]
 
     def forward(
-        self, batch: EpisodeBatch, num_frames: float, own: bool = True, warmup_weight: float = 0.0
+        self, batch: EpisodeBatch, num_frames: float, own: bool = True, prototype_weight: float = 0.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Total loss and unweighted terms (warm-up terms start with `warmup_`).
+        """Total loss and unweighted terms (warm-up terms start with `prototype_`).
 
         Args:
             num_frames: the normaliser, see `System.losses`.
             own: whether the system's own losses count.
-            warmup_weight: weight of the prototype warm-up's loss; 0 leaves it out.
+            prototype_weight: weight of the prototype warm-up's loss; 0 leaves it out.
         """
         parts: list[Tensor] = []
         terms: dict[str, Tensor] = {}
@@ -48,11 +48,11 @@ class TrainingStep(nn.Module):
             losses = self._own(batch, num_frames)
             parts.append(losses.total)
             terms.update(losses.terms)
-        if warmup_weight > 0:
+        if prototype_weight > 0:
             with self._autocast(batch):
                 losses = self.system.warmup_losses(batch.supports, batch.queries, batch.shots, num_frames)
-            parts.append(losses.total * warmup_weight)
-            terms.update({f"warmup_{name}": term for name, term in losses.terms.items()})
+            parts.append(losses.total * prototype_weight)
+            terms.update({f"prototype_{name}": term for name, term in losses.terms.items()})
         return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
 
     def _autocast(self, batch: EpisodeBatch) -> torch.autocast:
@@ -69,15 +69,15 @@ class TrainingStep(nn.Module):
         return self.system.losses(in_float32(prediction), batch.queries, num_frames)
 
 
-def set_training_mode(system: System, recipe: str) -> None:
-    """Training mode; with `recipe=fixed` frozen parts (no parameter asks for a gradient) stay in evaluation mode.
+def set_training_mode(system: System) -> None:
+    """Training mode; frozen parts (no parameter asks for a gradient) stay in evaluation mode.
 
-    The official code leaves its frozen text encoder in training mode, with dropout active.
+    But for a frozen text encoder whose dropout is kept (`text_dropout`), as in released training code.
     """
     system.train()
-    if recipe == "official":
-        return
+    text = getattr(system, "text", None)
+    awake = set(text.modules()) if text is not None and system.text_dropout else set()
     for module in system.modules():
         parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
+        if parameters and module not in awake and not any(p.requires_grad for p in parameters):
             module.eval()

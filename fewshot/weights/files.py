@@ -9,9 +9,9 @@ import argparse
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,14 +22,15 @@ from torch import Tensor
 from fewshot.weights.checkpoint import BEST, FOLDER, CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+NUMPY_SCALAR = cast("Callable[..., Any]", np.float64(0).__reduce__()[0])
 # what training scripts leave in a checkpoint beside tensors and plain types
-HARMLESS = [
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
     np.dtype,
     np.ndarray,
     *{type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)},
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # before numpy 2 the module had another name
-    np.float64(0).__reduce__()[0],
+    (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),  # before numpy 2 the module had another name
+    NUMPY_SCALAR,
 ]
 
 

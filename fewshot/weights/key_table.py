@@ -60,8 +60,9 @@ def _translate(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
     for source, target in rows:
         found = re.match(re.escape(source).replace(r"\*", r"(\d+)"), key)
         if found:
-            numbers = iter(found.groups())
-            return re.sub(r"\*", lambda _, n=numbers: next(n), target) + key[found.end() :]
+            for number in found.groups():
+                target = target.replace("*", number, 1)
+            return target + key[found.end() :]
     return None
 
 

@@ -66,8 +66,7 @@ def load_trained(system: Named, path: str | Path, plan_of: PlanOf | None = None)
     return report
 
 
-def load_official(
-    system: Named, tensors: Mapping[str, Tensor], source: str, plan_of: PlanOf | None) -> WeightsReport:
+def load_official(system: Named, tensors: Mapping[str, Tensor], source: str, plan_of: PlanOf | None) -> WeightsReport:
     """Fill `system` from a state dict with official names; `source` names it in messages. Raises as `load_weights`."""
     if plan_of is None:
         raise CheckpointError(f"{source} is no checkpoint of system {system.name!r}, which has no official files")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.compare import compare, main
+from benchmarks.compare import compare, compare_reports
 from benchmarks.report import Report
 from tests.benchmarks.test_report import many, query
 
@@ -68,24 +68,11 @@ def test_one_video_has_no_interval() -> None:
     assert difference.value == pytest.approx(0.1)
 
 
-def test_command_reads_either_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_of_either_kind(tmp_path: Path) -> None:
     a = many()
+    b = shifted(a, 0.05, 0.01)
     Report(a, bootstrap=0).write_csv(tmp_path / "a.csv")
-    Report(shifted(a, 0.05, 0.01), bootstrap=0).write_json(tmp_path / "b.json")
-    main([str(tmp_path / "a.csv"), str(tmp_path / "b.json"), "bootstrap=100"])
-    mean = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mean"))
-    assert float(mean.split()[4]) == pytest.approx(5, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["a.csv"], "two reports are needed, got 1"),
-        (["a.csv", "b.csv"], "a.csv is not a file"),
-        (["a.csv", "b.csv", "protocl=cma"], "Did you mean 'protocol'?"),
-    ],
-)
-def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert message in capsys.readouterr().err
+    Report(b, bootstrap=0).write_json(tmp_path / "b.json")
+    assert compare_reports(tmp_path / "a.csv", str(tmp_path / "b.json"), bootstrap=100) == compare(a, b, bootstrap=100)
+    with pytest.raises(ValueError, match="c.csv is not a file"):
+        compare_reports(tmp_path / "a.csv", tmp_path / "c.csv")

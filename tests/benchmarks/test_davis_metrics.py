@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.metrics import j_and_f
 from benchmarks.metrics.davis import VOID, DavisAccumulator, score_semi_supervised, score_unsupervised
-from benchmarks.metrics.vos_benchmark import score_vos_benchmark
+from benchmarks.metrics.vos_benchmark import VosBenchmarkAccumulator, score_vos_benchmark
 
 
 def squares(ids: list[int], frames: int = 5, shift: int = 0) -> np.ndarray:
@@ -112,3 +112,17 @@ def test_vos_benchmark_starts_where_an_object_is_seen() -> None:
     assert score.j == pytest.approx(5 / 6)
     with pytest.raises(ValueError, match="no object"):
         score_vos_benchmark({"a": (0 * truth, result)})
+
+
+def test_vos_benchmark_gives_the_same_for_any_split() -> None:
+    pairs = {name: (squares([1, 2]), squares([1, 2], shift=shift)) for shift, name in enumerate("abc")}
+    left, right = VosBenchmarkAccumulator(), VosBenchmarkAccumulator()
+    for name in "ca":
+        right.update(name, *pairs[name])
+    left.update("b", *pairs["b"])
+    left.merge(right)
+    assert left.compute() == score_vos_benchmark(pairs)
+    with pytest.raises(ValueError, match="'[ac]' was already added"):
+        left.merge(right)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        left.merge(VosBenchmarkAccumulator(skip_first_last=False))

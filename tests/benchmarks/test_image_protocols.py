@@ -12,7 +12,7 @@ def test_one_table_for_both_kinds() -> None:
     assert PROTOCOLS == VIDEO_PROTOCOLS | IMAGE_PROTOCOLS
     assert {p.measures for p in VIDEO_PROTOCOLS.values()} == {("J", "F", "J&F")}
     assert {p.measures for p in IMAGE_PROTOCOLS.values()} == {("mIoU", "FB-IoU")}
-    with pytest.raises(ValueError, match="did you mean 'pfenet'"):
+    with pytest.raises(ValueError, match="Did you mean 'pfenet'"):
         get_protocol("pfnet")
 
 

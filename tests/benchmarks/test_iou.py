@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.metrics.fss import FssAccumulator, mean_image_iou
-from benchmarks.metrics.iou import PairCounts, box_iou, pair_counts, ratio
-from benchmarks.speed.iou import confusion_counts, histogram_counts, main
+from benchmarks.metrics.fss import Counters, FssAccumulator, fb_iou, image_ious, miou
+from benchmarks.metrics.iou import PairCounts, box_iou, pair_counts
+from benchmarks.metrics.ratios import Totals, mean_ratio, ratio
+from experiments.speed.iou import confusion_counts, histogram_counts, main
 
 
 @st.composite
@@ -70,6 +73,7 @@ def test_boxes() -> None:
     assert inter.tolist() == [2, 0] and union.tolist() == [14, 2]
 
 
+COUNTERS = get_args(Counters)
 EPISODES = st.lists(st.tuples(mask_triples(), st.sampled_from([3, 5, 8])), max_size=12)
 
 
@@ -103,14 +107,23 @@ def test_sums_per_class_by_hand() -> None:
 
 def test_mean_over_images_is_another_number() -> None:
     counts = [PairCounts(60, 10, 90, 40, 80, 20), PairCounts(80, 10, 90, 20, 80, 20), PairCounts(9, 0, 9, 0, 9, 0)]
-    assert mean_image_iou(counts) == pytest.approx((10 / 40 + 10 / 20 + 0) / 3)
-    with pytest.raises(ValueError, match="no image"):
-        mean_image_iou([])
+    ious = image_ious([c.inter_fg for c in counts], [c.union_fg for c in counts])
+    assert ious.tolist() == [0.25, 0.5, 0.0]
+    assert image_ious([0, 3], [0, 4], empty=1.0).tolist() == [1.0, 0.75]
 
 
-def test_official_counters_are_named_options() -> None:
+def test_classes_without_an_episode_are_left_out_of_the_mean() -> None:
+    first = Totals(np.array([[140, 20]]), np.array([[180, 60]]), np.array([[2]]))
+    second = Totals(np.array([[0, 50]]), np.array([[50, 100]]), np.array([[1]]))
+    never = Totals(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 1)))
+    assert miou([first, never, second]).tolist() == [pytest.approx((1 / 3 + 1 / 2) / 2)]
+    assert fb_iou([first, never, second]).tolist() == [pytest.approx((140 / 230 + 70 / 160) / 2)]
+    assert np.isnan(mean_ratio([never])).all() and np.isnan(fb_iou([never])).all()
+
+
+def test_counters_of_other_programs_are_named_options() -> None:
     big = PairCounts(2**24, 1, 2**24, 1, 2**24, 1)
-    exact, rounded, repeated = (FssAccumulator([1, 2], name) for name in ("", "hsnet", "pfenet"))
+    exact, rounded, repeated = (FssAccumulator([1, 2], name) for name in COUNTERS)
     for accumulator in (exact, rounded, repeated):
         accumulator.update(big, 1)
         accumulator.update(PairCounts(1, 1, 2, 2, 1, 2), 2)
@@ -119,7 +132,7 @@ def test_official_counters_are_named_options() -> None:
     assert rounded.sums[0, 0] == 2**24  # a 32-bit float cannot count further
     assert repeated.sums[0, 0] == 2 * 2**24 + 1  # the first episode came twice
     assert repeated.compute().classes[2] == pytest.approx(exact.compute().classes[2])
-    other = FssAccumulator([1, 2], "pfenet")
+    other = FssAccumulator([1, 2], "first_twice_pfenet")
     other.merge(repeated)
     assert other.compute() == repeated.compute()
 
@@ -129,11 +142,11 @@ def test_impossible_accumulators() -> None:
         FssAccumulator([])
     with pytest.raises(ValueError, match="listed twice"):
         FssAccumulator([1, 1])
-    with pytest.raises(ValueError, match="'hsnet', 'pfenet'"):
+    with pytest.raises(ValueError, match="valid are exact, float32_hsnet, first_twice_pfenet"):
         FssAccumulator([1], "panet")
     with pytest.raises(ValueError, match=r"class 4 is not in the class list \[1, 2\]"):
         FssAccumulator([1, 2]).update(PairCounts(1, 1, 1, 1, 1, 1), 4)
-    for other in (FssAccumulator([1]), FssAccumulator([1, 2], "hsnet")):
+    for other in (FssAccumulator([1]), FssAccumulator([1, 2], "float32_hsnet")):
         with pytest.raises(ValueError, match="cannot be merged"):
             FssAccumulator([1, 2]).merge(other)
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
+from benchmarks.protocols.registry import GROUP, ProtocolRegistry
+from benchmarks.report import Report
+from tests.benchmarks.test_report import query
+
+ROOT = Path(__file__).resolve().parents[2]
+other_package = SimpleNamespace()
 
 
 def test_official_choices() -> None:
@@ -37,5 +52,59 @@ def test_choosing_on_the_test_classes_is_printed() -> None:
 
 
 def test_unknown_protocol() -> None:
-    with pytest.raises(ValueError, match="did you mean 'davis'"):
+    with pytest.raises(ValueError, match=r"'davs'\. Did you mean 'davis'\? Valid: cma, "):
         get_protocol("davs")
+
+
+class TestProtocolsOfOtherPackages:
+    """The entry-point group `fewshot.protocols`."""
+
+    STRICT = replace(PROTOCOLS["davis"], name="davis_strict", bound_th=0.004)
+
+    @pytest.fixture
+    def registry(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], ProtocolRegistry]:
+        """Makes a registry that finds one entry point, which loads to what it is given."""
+
+        def make(loaded: Any) -> ProtocolRegistry:
+            monkeypatch.setattr(other_package, "found", loaded, raising=False)
+            point = EntryPoint("strict", f"{__name__}:other_package.found", GROUP)
+            monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] if group == GROUP else [])
+            return ProtocolRegistry(PROTOCOLS._own)
+
+        return make
+
+    def test_they_stand_among_the_others(self, registry: Callable) -> None:
+        found = registry(self.STRICT)
+        assert list(found) == [*PROTOCOLS._own, "davis_strict"] and len(found) == len(PROTOCOLS._own) + 1
+        assert found["davis_strict"] is self.STRICT and found["cma"] is PROTOCOLS["cma"]
+
+    def test_a_report_averages_with_them(self, registry: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("benchmarks.protocols.registry.PROTOCOLS", registry(self.STRICT))
+        report = Report([query(0.5, davis=(0.25, 0.75))], protocol="davis_strict", bootstrap=0)
+        assert report.value("J") == 0.25 and "tolerance 0.004" in report.table()
+        assert "davis_strict" in Report([query(0.5)], bootstrap=0).table()
+
+    @pytest.mark.parametrize(
+        ("loaded", "message"),
+        [
+            (replace(STRICT, name="cma"), "there is a protocol 'cma' already"),
+            ("davis", "is a str: name an object of benchmarks.protocols.Protocol"),
+        ],
+    )
+    def test_what_is_no_protocol_of_its_own_is_refused(self, registry: Callable, loaded: Any, message: str) -> None:
+        found = registry(loaded)
+        assert found["davis"].name == "davis"  # our own need no entry points
+        with pytest.raises(ValueError, match=rf"entry point 'strict' of fewshot.protocols.*{message}"):
+            list(found)
+
+    def test_one_that_does_not_load_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        points = [EntryPoint("broken", "no_such_package:PROTOCOL", GROUP)]
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+        with pytest.raises(ValueError, match="'broken'.*does not load: No module named 'no_such_package'"):
+            len(ProtocolRegistry(PROTOCOLS._own))
+
+
+def test_the_names_are_light() -> None:
+    code = "import sys; from benchmarks.protocols import PROTOCOLS; list(PROTOCOLS); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from benchmarks.metrics.coco_map import sentence_map
+from benchmarks.metrics.coco_map import SentenceMapAccumulator, sentence_map
 from benchmarks.metrics.ris import RisAccumulator, best_candidate, precision_at, sample_ious
 
 VARIANTS = ("lavt", "referformer", "uniref")
@@ -124,3 +124,17 @@ def test_average_precision_needs_predictions_of_known_images() -> None:
         sentence_map(truth, [])
     with pytest.raises(ValueError, match=r"images \[7\] that the truth does not list"):
         sentence_map(truth, [*predictions, {**predictions[0], "image_id": 7}])
+
+
+def test_average_precision_does_not_depend_on_the_split() -> None:
+    truth, predictions = coco_case()
+    worse = [{**row, "score": 1 - row["score"]} if row["image_id"] == 1 else row for row in predictions]
+    left, right = SentenceMapAccumulator(truth), SentenceMapAccumulator(truth)
+    right.update(1, worse[:2])
+    left.update(2, worse[2:])
+    left.merge(right)
+    assert left.compute() == sentence_map(truth, worse)
+    with pytest.raises(ValueError, match="image 1 was already added"):
+        left.merge(right)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        left.merge(SentenceMapAccumulator(truth, area_from_bbox=True))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.metrics.ratios import mean_ratio
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.scores.sums import Ratios, Units
+from benchmarks.scores.sums import Units, UnitTotals
 from tests.benchmarks.test_image_report import image
 from tests.benchmarks.test_report import query
 
@@ -46,9 +47,9 @@ def test_units_of_a_class_lie_side_by_side() -> None:
 def test_what_was_not_scored_is_left_out_and_an_empty_union_is_not() -> None:
     part, whole = np.array([[[1.0], [0.0]], [[2.0], [0.0]]]), np.array([[[2.0], [0.0]], [[2.0], [0.0]]])
     seen = np.array([[1.0, 1.0], [1.0, 0.0]])  # the second seed did not draw the second class
-    ratios = Ratios(part, whole, seen, (slice(0, 1), slice(1, 2)))
-    assert ratios.averages(np.ones((1, 2)))[0, :, 0].tolist() == [0.25, 1.0]
-    assert np.isnan(ratios.averages(np.array([[0.0, 1.0]]))[0, 1, 0])
+    totals = UnitTotals(part, whole, seen, (slice(0, 1), slice(1, 2)))
+    assert mean_ratio(totals.drawn(np.ones((1, 2))))[0, :, 0].tolist() == [0.25, 1.0]
+    assert np.isnan(mean_ratio(totals.drawn(np.array([[0.0, 1.0]])))[0, 1, 0])
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))

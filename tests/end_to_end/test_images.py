@@ -15,7 +15,7 @@ from tests.shared import require_shared
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
-SMALL = ("threads=1", "tracking=disabled", "benchmark.test_episodes=4", "test.bootstrap=50", "test.pictures=1")
+SMALL = ("threads=1", "logging=disabled", "benchmark.test_episodes=4", "test.bootstrap=50", "test.pictures=1")
 
 
 @pytest.fixture(scope="module")

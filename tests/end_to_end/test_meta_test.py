@@ -19,7 +19,7 @@ from tests.fewshot.test_loading import write_run
 
 pytestmark = pytest.mark.end_to_end
 
-SMALL = ("benchmark.world_videos=2", "benchmark.test_episodes=4", "tracking=disabled", "threads=1", "test.bootstrap=50")
+SMALL = ("benchmark.world_videos=2", "benchmark.test_episodes=4", "logging=disabled", "threads=1", "test.bootstrap=50")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, t
     missing = [folds.classes[k - 1] for k in folds.test_classes(2)]
     world = {name: video for name, video in tiny_world(folds, 2).items() if not name.startswith(tuple(missing))}
     data = ("benchmark=mini_ref_ytvos", f"data.root={write_tree(tmp_path / 'data', world)}", "benchmark.test_size=32")
-    quick = ("system=prototype", "test.probes=[]", "test.pictures=0", "tracking=disabled", "threads=1")
+    quick = ("system=prototype", "test.probes=[]", "test.pictures=0", "logging=disabled", "threads=1")
     code, out, err = call("group=all", "benchmark.test_episodes=2", *data, *quick)
     assert code == 0, err
     assert "group 2 left out, none of its classes has enough videos" in out
@@ -84,7 +84,7 @@ def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path,
     config = yaml.safe_load((tmp_path / "trained" / "config.yaml").read_text())
     config["benchmark"]["world_videos"] = 2
     (tmp_path / "trained" / "config.yaml").write_text(yaml.safe_dump(config))
-    rest = ("tracking=disabled", "test.pictures=0", "test.probes=[]")
+    rest = ("logging=disabled", "test.pictures=0", "test.probes=[]")
     code, out, err = call("weights=trained", "group=2", "name=drawn", *rest)
     assert code == 0, err
     assert "checkpoint of step 1" in out and "chosen on validation episodes" in out

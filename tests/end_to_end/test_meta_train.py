@@ -111,7 +111,7 @@ def test_a_stopped_run_ends_with_143_and_continues_to_the_same_numbers(place):
         "train.steps=16",
         "train.log_every=1",
         "train.val_every=6",
-        "tracking=disabled",
+        "logging=disabled",
     )
     code, _, err = finish(start(place, *arguments, "name=whole"))
     assert code == 0, err

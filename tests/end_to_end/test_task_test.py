@@ -18,8 +18,8 @@ from benchmarks import davis
 from benchmarks.masks.png import read_labels
 from episodes.sources.tasks import TASKS
 from fewshot import task_test
-from fewshot.cli.help import composed
-from fewshot.cli.program import checked, register_schemas
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.config.sections import TaskConfig, TrainConfig
 from fewshot.evaluation.tasks import answers
@@ -29,12 +29,12 @@ from fewshot.systems.registry import build_system
 from fewshot.weights.checkpoint import FORMAT, save_checkpoint
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
-from tests.fewshot.tasks.trees import PAIR, write_ref_davis, write_refcoco
+from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis, write_refcoco
 from tests.shared import require_shared
 
 pytestmark = pytest.mark.end_to_end
 
-TINY = ("system=uniref_tiny", "untrained=true", "tracking=disabled", "threads=1", "device=cpu", "task.short=32")
+TINY = ("system=uniref_tiny", "untrained=true", "logging=disabled", "threads=1", "device=cpu", "task.short=32")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sources import MiniRefSource, Source, open_source
 from tests.episodes.tree import tiny_world, write_tree
 
@@ -14,16 +14,16 @@ from tests.episodes.tree import tiny_world, write_tree
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny data set: read only."""
-    return write_tree(tmp_path_factory.mktemp("tiny"), tiny_world(FOLDS["mini_ref_ytvos"]))
+    return write_tree(tmp_path_factory.mktemp("tiny"), tiny_world(folds_of("mini_ref_ytvos")))
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_root: Path) -> MiniRefSource:
     """The tiny data set, opened as Mini-Ref-YouTube-VOS."""
-    return MiniRefSource(tiny_root, FOLDS["mini_ref_ytvos"])
+    return MiniRefSource(tiny_root, folds_of("mini_ref_ytvos"))
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A small invented world."""
-    return open_source("invented", cache=tmp_path_factory.mktemp("world"), world_seed=3, world_videos=2)
+    """A small synthetic world."""
+    return open_source("synthetic", cache=tmp_path_factory.mktemp("world"), world_seed=3, world_videos=2)

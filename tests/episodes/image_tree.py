@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from episodes.folds import FOLDS, Folds
+from episodes.catalogue import folds_of
+from episodes.folds import Folds
 from episodes.sources.images import ImageSource
 
 SIZE = (12, 16)
@@ -18,8 +19,8 @@ SIZE = (12, 16)
 class MemoryImages(ImageSource):
     """Images by what they show: name -> class id -> number of pixels. Names that start with `t` are for testing."""
 
-    def __init__(self, shows: Mapping[str, Mapping[int, int]], folds: Folds = FOLDS["pascal5i"]) -> None:
-        super().__init__("memory", folds)
+    def __init__(self, shows: Mapping[str, Mapping[int, int]], folds: Folds | None = None) -> None:
+        super().__init__("memory", folds or folds_of("pascal5i"))
         self.shows = shows
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:

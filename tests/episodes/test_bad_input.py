@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.files import read_image, read_labels
 from tests.episodes.tree import INNER, TinyVideo, write_tree
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 ALL = ClipSpec("plant1", 1, ("00000", "00005", "00010"), "it", "0")
 IMAGE = INNER / "train" / "JPEGImages" / "plant1" / "00005.jpg"
 MASK = INNER / "train" / "Annotations" / "plant1" / "00005.png"
@@ -55,7 +55,7 @@ def test_missing_folder(tmp_path) -> None:
         source_of(tmp_path)
     with pytest.raises(ValueError, match="needs data.root"):
         open_source("mini_ref_ytvos")
-    with pytest.raises(ValueError, match="unknown benchmark 'mini'; there are: invented, mini_ref_ytvos"):
+    with pytest.raises(ValueError, match="unknown benchmark 'mini'; there are: synthetic, mini_ref_ytvos"):
         open_source("mini", tmp_path)
 
 

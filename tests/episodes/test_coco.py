@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sampling.images import image_test_episodes
 from episodes.sources import open_source
 from tests.episodes.image_tree import square, write_coco
@@ -167,7 +167,7 @@ def test_crowds_of_the_real_images_count_as_their_class(real) -> None:
 
 @pytest.mark.parametrize("benchmark", ["coco20i", "coco20i_contiguous"])
 def test_both_kinds_of_folds_draw_from_the_real_images(real, benchmark) -> None:
-    folds = FOLDS[benchmark]
+    folds = folds_of(benchmark)
     for group in folds.groups:
         specs = image_test_episodes(real, folds, group, shots=1, seed=0, count=20, queries="uniform")
         assert {s.class_id for s in specs} <= set(folds.test_classes(group))

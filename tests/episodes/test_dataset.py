@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from episodes.collate import collate
+from episodes import collate
+from episodes.catalogue import folds_of
 from episodes.dataset import EpisodeDataset
-from episodes.folds import FOLDS
 from episodes.sampling.images import image_test_episodes
 from episodes.sampling.videos import TrainEpisodes, test_episodes
-from episodes.sources import open_source
+from episodes.sources import MiniRefSource, open_source
 from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.episodes.image_tree import blocks, write_folder, write_mask, write_picture, write_voc
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 TRANSFORM = TrainTransform([12, 16], 24, crop_sizes=(14, 20), crop_range=(8, 18))
 
 
@@ -104,26 +104,53 @@ def test_test_episodes_load_whole_videos_at_two_resolutions(tiny) -> None:
         assert batch.queries.expressions == tuple(q.expression for q in spec.queries)
 
 
-def test_endless_episodes_have_no_length(tiny) -> None:
-    with pytest.raises(TypeError):
+def test_endless_episodes_have_a_length_only_where_one_is_given(tiny) -> None:
+    with pytest.raises(TypeError, match="TrainEpisodes is endless: give EpisodeDataset a length"):
         len(training(tiny))
+    endless = training(tiny)
+    dataset = EpisodeDataset(tiny, endless.specs, TRANSFORM, seed=0, length=5)
+    assert len(dataset) == 5 and [e.spec.index for e in dataset] == [0, 1, 2, 3, 4]
+    assert same(dataset[np.int64(4)], endless[4]) and same(dataset[torch.tensor(-1)], endless[4])
+    for index in (5, -6):
+        with pytest.raises(IndexError, match=f"there are 5 episodes, so none with index {index}"):
+            dataset[index]
+    with pytest.raises(TypeError):
+        dataset[1.0]
 
 
-def test_small_clips_load_quickly(world) -> None:
-    """The embedded default reads hundreds of clips a second: below 3 ms of one core for a clip of two 64x64 frames."""
-    specs = TrainEpisodes(world, FOLDS["invented"], 1, "train", shots=1, seed=0, query_frames=2, support_frames=2)
-    dataset = EpisodeDataset(world, specs, TrainTransform([64], 96, crop=False), seed=0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for i in range(120):
-            dataset[i]
-        start = time.process_time()
-        for i in range(50):
-            dataset[i]
-        assert (time.process_time() - start) / 100 < 3e-3
-    finally:
-        torch.set_num_threads(threads)
+def test_the_length_of_a_list(tiny) -> None:
+    specs = test_episodes(tiny, YTVOS, 2, shots=1, seed=0, support_frames=3, limit=4)
+    assert [e.spec for e in EpisodeDataset(tiny, specs, TestTransform(6), seed=0)] == specs
+    assert len(EpisodeDataset(tiny, specs, TestTransform(6), seed=0, length=2)) == 2
+    for length, message in ((0, "length must be at least 1"), (5, "length is 5, but the list has 4 episodes")):
+        with pytest.raises(ValueError, match=message):
+            EpisodeDataset(tiny, specs, TestTransform(6), seed=0, length=length)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_a_plain_data_loader_with_workers(tiny, context) -> None:
+    dataset = EpisodeDataset(tiny, training(tiny).specs, TRANSFORM, seed=0, length=5)
+    loader = DataLoader(
+        dataset, batch_size=2, num_workers=2, collate_fn=collate, shuffle=True, multiprocessing_context=context
+    )
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert sorted(spec.index for batch in batches for spec in batch.specs) == [0, 1, 2, 3, 4]
+    for batch in batches:
+        here = collate([dataset[spec.index] for spec in batch.specs])
+        assert torch.equal(batch.queries.frames, here.queries.frames)
+        assert torch.equal(batch.supports.frames, here.supports.frames)
+
+
+def test_decoded_frames_are_not_sent_to_other_processes(tiny) -> None:
+    source = MiniRefSource(tiny.root, YTVOS, cache_frames=1 << 20)
+    dataset = EpisodeDataset(source, training(source).specs, TRANSFORM, seed=0, length=3)
+    before = len(pickle.dumps(dataset))
+    first = dataset[0]
+    assert source._cache.used > 1000
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy.source._cache.used == 0 and copy.source._cache.limit == 1 << 20
+    assert len(pickle.dumps(dataset)) < before + 5000 and same(copy[0], first)
 
 
 def test_a_support_image_that_shows_nothing_is_named(tmp_path) -> None:

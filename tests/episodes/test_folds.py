@@ -4,11 +4,17 @@ import json
 
 import pytest
 
+from episodes.catalogue import folds_of, rows
 from episodes.class_names import COCO_NAME_OF_VOC
-from episodes.folds import FOLDS, folder_folds, fss_folds
+from episodes.folds import folder_folds, fss_folds
 from tests.shared import require_shared
 
-ALL = [pytest.param(f, g, id=f"{f.name}-{g}") for f in FOLDS.values() if f.classes for g in f.groups]
+ALL = [
+    pytest.param(f, g, id=f"{f.name}-{g}")
+    for row in rows("videos", "images")
+    if (f := row.folds) and f.classes
+    for g in f.groups
+]
 
 
 @pytest.mark.parametrize(("folds", "group"), ALL)
@@ -22,18 +28,18 @@ def test_training_and_test_classes_never_meet(folds, group) -> None:
     assert not names, "two ids share a name"
 
 
-@pytest.mark.parametrize("name", ["invented", "mini_ref_ytvos"])
+@pytest.mark.parametrize("name", ["synthetic", "mini_ref_ytvos"])
 def test_every_class_is_held_out_in_one_group(name) -> None:
-    folds = FOLDS[name]
+    folds = folds_of(name)
     held = [c for g in folds.groups for c in folds.test_classes(g)]
     assert len(folds.classes) == 48
     assert folds.groups == (1, 2, 3, 4)
     assert sorted(held) == list(range(1, 49))
 
 
-@pytest.mark.parametrize("name", ["pascal5i", "coco20i", "coco20i_contiguous", "coco2pascal", "invented_images"])
+@pytest.mark.parametrize("name", ["pascal5i", "coco20i", "coco20i_contiguous", "coco2pascal", "synthetic_images"])
 def test_every_class_of_an_image_benchmark_is_held_out_in_one_group(name) -> None:
-    folds = FOLDS[name]
+    folds = folds_of(name)
     held = [c for g in folds.groups for c in folds.test_classes(g)]
     assert folds.groups == (0, 1, 2, 3)
     assert sorted(held) == list(range(1, len(folds.classes) + 1))
@@ -41,18 +47,18 @@ def test_every_class_of_an_image_benchmark_is_held_out_in_one_group(name) -> Non
 
 def test_groups_of_the_image_benchmarks() -> None:
     def names(benchmark: str, group: int) -> list[str]:
-        return [FOLDS[benchmark].class_name(c) for c in FOLDS[benchmark].test_classes(group)]
+        return [folds_of(benchmark).class_name(c) for c in folds_of(benchmark).test_classes(group)]
 
     assert names("pascal5i", 2) == ["diningtable", "dog", "horse", "motorbike", "person"]
-    assert FOLDS["coco20i"].test_classes(1) == tuple(range(2, 81, 4))
-    assert FOLDS["coco20i_contiguous"].test_classes(1) == tuple(range(21, 41))
+    assert folds_of("coco20i").test_classes(1) == tuple(range(2, 81, 4))
+    assert folds_of("coco20i_contiguous").test_classes(1) == tuple(range(21, 41))
     assert names("coco20i", 0)[:3] == ["person", "airplane", "boat"]
     assert names("coco2pascal", 1) == ["bicycle", "bus", "horse", "sofa"]
 
 
 @pytest.mark.parametrize("group", [0, 1, 2, 3])
 def test_the_domain_shift_tests_what_coco_holds_out(group) -> None:
-    shift, coco = FOLDS["coco2pascal"], FOLDS["coco20i"]
+    shift, coco = folds_of("coco2pascal"), folds_of("coco20i")
     tested = [shift.class_name(c) for c in shift.test_classes(group)]
     counterparts = {coco.class_id(COCO_NAME_OF_VOC.get(name, name)) for name in shift.classes}
     assert {coco.class_id(COCO_NAME_OF_VOC.get(n, n)) for n in tested} == counterparts & set(coco.test_classes(group))
@@ -62,7 +68,7 @@ def test_the_domain_shift_tests_what_coco_holds_out(group) -> None:
 def test_coco_classes_are_in_the_order_of_their_ids() -> None:
     path = require_shared("data", "coco128-instances", "annotations", "instances_train2017.json")
     categories = sorted(json.loads(path.read_text())["categories"], key=lambda c: c["id"])
-    assert tuple(c["name"] for c in categories) == FOLDS["coco20i"].classes
+    assert tuple(c["name"] for c in categories) == folds_of("coco20i").classes
 
 
 def test_folds_of_fss1000_and_of_a_folder() -> None:
@@ -80,11 +86,11 @@ def test_folds_of_fss1000_and_of_a_folder() -> None:
 @pytest.mark.parametrize("name", ["fss1000", "folder"])
 def test_classes_that_only_the_data_know(name) -> None:
     with pytest.raises(ValueError, match="known when it is opened: use the folds of the source"):
-        FOLDS[name].test_classes(0)
+        folds_of(name).test_classes(0)
 
 
 def test_sailvos_is_only_tested_on() -> None:
-    folds = FOLDS["mini_ref_sailvos"]
+    folds = folds_of("mini_ref_sailvos")
     for group in (1, 2, 3, 4):
         assert [folds.class_name(c) for c in folds.test_classes(group)] == ["dog", "car", "person"]
         assert folds.train_classes(group) == ()
@@ -92,7 +98,7 @@ def test_sailvos_is_only_tested_on() -> None:
 
 def test_groups_are_those_of_the_field() -> None:
     reference = json.loads(require_shared("data", "text", "mini-ref-youtube-vos", "groups.json").read_text())
-    folds = FOLDS["mini_ref_ytvos"]
+    folds = folds_of("mini_ref_ytvos")
     assert {n: folds.class_id(n) for n in folds.classes} == reference["mini_ytvos_category_dict"]
     for group, classes in reference["groups"].items():
         assert list(folds.test_classes(int(group))) == classes["test"]
@@ -102,10 +108,10 @@ def test_groups_are_those_of_the_field() -> None:
 @pytest.mark.parametrize("group", [0, 5, -1, "1", True, 1.5])
 def test_unknown_group_lists_the_valid_ones(group) -> None:
     with pytest.raises(ValueError, match=r"no group .*valid groups: 1, 2, 3, 4"):
-        FOLDS["invented"].test_classes(group)
+        folds_of("synthetic").test_classes(group)
 
 
 def test_unknown_class() -> None:
-    assert FOLDS["mini_ref_ytvos"].class_id("goat") is None
+    assert folds_of("mini_ref_ytvos").class_id("goat") is None
     with pytest.raises(ValueError, match="classes 1 to 48, not 49"):
-        FOLDS["mini_ref_ytvos"].class_name(49)
+        folds_of("mini_ref_ytvos").class_name(49)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
 from episodes.sampling.pools import NotFeasible
 from tests.episodes.image_tree import MemoryImages
 
-VOC = FOLDS["pascal5i"]
+VOC = folds_of("pascal5i")
 
 
 def world(per_class: int = 8) -> MemoryImages:
@@ -227,7 +227,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         (lambda: test_eps(limit=0), "limit must be a whole number"),
         (lambda: test_eps(7), "no group 7; valid groups: 0, 1, 2, 3"),
         (
-            lambda: ImageEpisodes(WORLD, FOLDS["coco2pascal"], 0, "train", shots=1, seed=0),
+            lambda: ImageEpisodes(WORLD, folds_of("coco2pascal"), 0, "train", shots=1, seed=0),
             "coco2pascal, group 0, has no training classes",
         ),
     ],

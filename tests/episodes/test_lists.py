@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sampling.images import image_test_episodes
-from episodes.sampling.lists import PFENET_AREA, cut_lists, read_fss_classes, read_lists, read_names
+from episodes.sampling.lists import PFENET_AREA, cut_lists, read_lists, read_names
 from episodes.sources import open_source
+from episodes.sources.fss1000 import read_fss_classes
 from tests.episodes.image_tree import MemoryImages
 from tests.shared import require_shared
 
-VOC, COCO = FOLDS["pascal5i"], FOLDS["coco20i"]
+VOC, COCO = folds_of("pascal5i"), folds_of("coco20i")
 GROUPS = (0, 1, 2, 3)
 
 
@@ -118,7 +119,7 @@ def test_two_repositories_list_the_same_images_of_coco() -> None:
 
 
 def test_the_domain_shift_gathers_its_classes_from_several_folds() -> None:
-    folds = FOLDS["coco2pascal"]
+    folds = folds_of("coco2pascal")
     for group in GROUPS:
         lists = read_lists(lists_of("hsnet"), "coco2pascal", group, "test")
         assert tuple(lists) == folds.test_classes(group)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.freeze import KEYS, main, parse
 from episodes.sampling.images import image_test_episodes
 from episodes.sampling.manifest import read_header, read_manifest, write_manifest
@@ -14,7 +15,7 @@ from episodes.sources import MiniRefSource, open_source
 from tests.episodes.image_tree import blocks, write_mask, write_voc
 from tests.episodes.tree import INNER
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def edit(path, change) -> None:
         (lambda x: ["hello\n", *x], "first line is not a header"),
         (lambda x: [], "first line is not a header"),
         (lambda x: [x[0].replace("episodes-1", "episodes-9"), *x[1:]], "format 'fewshot-episodes-9', this version"),
-        (lambda x: [x[0].replace("mini_ref_ytvos", "invented"), *x[1:]], "is for benchmark 'invented'"),
+        (lambda x: [x[0].replace("mini_ref_ytvos", "synthetic"), *x[1:]], "is for benchmark 'synthetic'"),
     ],
 )
 def test_a_changed_manifest_is_refused(tiny, path, change, message) -> None:
@@ -85,6 +86,18 @@ def test_another_data_set_is_refused_and_the_difference_named(tiny_root, path, t
         file.write_text(file.read_text().replace(old, new))
     with pytest.raises(ValueError, match=f"another version of mini_ref_ytvos .*{message}"):
         read_manifest(path, MiniRefSource(other, YTVOS))
+
+
+def test_a_manifest_of_the_former_name_is_read_as_the_benchmark_of_today(world, tmp_path) -> None:
+    episodes = TrainEpisodes(world, folds_of("synthetic"), 1, "val", shots=1, seed=0, query_frames=2, support_frames=2)
+    specs = [episodes[i] for i in range(4)]
+    former = [replace(spec, benchmark="invented") for spec in specs]
+    write_manifest(tmp_path / "old.jsonl", former, world)
+    edit(tmp_path / "old.jsonl", lambda lines: [lines[0].replace('"synthetic"', '"invented"'), *lines[1:]])
+    assert read_header(tmp_path / "old.jsonl")["benchmark"] == "invented"
+    assert read_manifest(tmp_path / "old.jsonl", world) == specs
+    with pytest.raises(ValueError, match="benchmark 'invented' is called 'synthetic' now: write synthetic"):
+        open_source("invented")
 
 
 def test_missing_and_empty(tiny, tmp_path) -> None:
@@ -129,7 +142,7 @@ def test_freezing_validation_episodes(tiny, tiny_root, tmp_path) -> None:
         (["shots=99", "out=x"], "99 shots need 100 videos of a class, and no class has them"),
         (["split=val", "out=x"], "split=val is endless: say how many episodes"),
         (["split=dev", "count=3", "out=x"], "split must be"),
-        (["benchmark=mine", "out=x"], "unknown benchmark 'mine'; there are: invented, mini_ref_ytvos"),
+        (["benchmark=mine", "out=x"], "unknown benchmark 'mine'; there are: synthetic, mini_ref_ytvos"),
         (["data.root=nowhere", "out=x"], "data.root=nowhere is not a folder"),
         ([], "missing: out=…"),
     ],

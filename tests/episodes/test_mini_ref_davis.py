@@ -7,19 +7,19 @@ import logging
 import pytest
 import torch
 
-from episodes.collate import collate
+from episodes.catalogue import folds_of
+from episodes.collation import collate
 from episodes.dataset import EpisodeDataset
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.freeze import main
-from episodes.sampling.cma_official import OfficialTrainEpisodes, official_test_episodes
+from episodes.sampling.cma_official import CMATrainEpisodes, cma_test_episodes
 from episodes.sampling.manifest import read_manifest
 from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
 from episodes.transforms.clips import TestTransform, TrainTransform
 from tests.shared import require_shared
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 COUNTS = {"person": 7, "sedan": 4, "dog": 2, "motorbike": 2, "bird": 1, "camel": 1, "cow": 1, "horse": 1, "sheep": 1}
 
 
@@ -93,17 +93,17 @@ def test_training_and_test_batches(davis) -> None:
 
 
 def test_official_recipe_runs_on_it(davis) -> None:
-    source = MiniRefSource(davis.root, YTVOS, official=True)
-    episodes = OfficialTrainEpisodes(source, YTVOS, 1, seed=0)
+    source = MiniRefSource(davis.root, YTVOS, class_of_last_expression=True, exchange_box_limits=True)
+    episodes = CMATrainEpisodes(source, YTVOS, 1, seed=0)
     assert len(episodes) == 3600
     specs = [episodes[i] for i in range(0, 3600, 180)]
     assert {s.class_name for s in specs} == {"motorbike", "dog", "person"}
     assert [s.class_id for s in specs] == sorted(s.class_id for s in specs), "class by class, unshuffled"
     assert all(s.supports[0].video != s.queries[0].video for s in specs)
     assert episodes[5] == episodes[5] != episodes[6]
-    transform = TrainTransform([288], 640, official=True)
+    transform = TrainTransform([288], 640, whole_words=False, wrap_colours=True, visible_by_box=True)
     assert collate([EpisodeDataset(source, specs, transform, seed=0)[0]]).queries.frames.shape[1] == 5
-    assert len(official_test_episodes(source, YTVOS, 1, seed=0)) == 3
+    assert len(cma_test_episodes(source, YTVOS, 1, seed=0)) == 3
 
 
 def test_freeze_and_read_again(davis, tmp_path) -> None:

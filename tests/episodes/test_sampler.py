@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from episodes.sampling.videos import TrainEpisodes, test_episodes, training_videos, validation_videos, window
 from episodes.sources import MiniRefSource
 from tests.episodes.tree import TinyVideo, write_tree
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 GROUPS = st.sampled_from(YTVOS.groups)
 
 
@@ -86,9 +86,9 @@ def test_splits_never_share_a_video_nor_a_class(tiny, group, shots) -> None:
     assert not {c.video for s in tests for c in (*s.supports, *s.queries)} & (videos["train"] | videos["val"])
 
 
-@pytest.mark.parametrize("name", ["invented", "mini_ref_ytvos", "mini_ref_sailvos"])
+@pytest.mark.parametrize("name", ["synthetic", "mini_ref_ytvos", "mini_ref_sailvos"])
 def test_no_training_episode_is_of_a_test_class_in_any_video_benchmark(name, tmp_path) -> None:
-    folds = FOLDS[name]
+    folds = folds_of(name)
     root = write_tree(
         tmp_path,
         {f"{c}-{n}": TinyVideo({1: c}, [("it", 1)], frames=2) for c in folds.classes for n in range(4)},

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.base import boxes_of
 from episodes.sources.files import ArrayCache
 from tests.episodes.tree import INNER, TinyVideo, write_frames, write_tree
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 TWO = TinyVideo(
     {1: "dog", 2: "train"}, [("The  Big\tDOG", 1), ("the train", 2), ("a dog", 1)], frames=3, hidden={(1, 2)}
 )
@@ -37,8 +37,8 @@ def test_a_video_belongs_to_the_class_of_every_expression(two) -> None:
         ("1", 2, train),
         ("2", 1, dog),
     ]
-    official = MiniRefSource(two.root, YTVOS, official=True)
-    assert official.videos(dog) == ("a", "b") and official.videos(train) == ()
+    last = MiniRefSource(two.root, YTVOS, class_of_last_expression=True)
+    assert last.videos(dog) == ("a", "b") and last.videos(train) == ()
 
 
 def test_reading_a_clip(two) -> None:
@@ -63,11 +63,11 @@ def test_boxes_are_first_and_last_row_and_column() -> None:
     assert valid.tolist() == [True, True, False, False]
 
 
-def test_official_boxes_are_clipped_with_height_and_width_swapped(two) -> None:
+def test_box_limits_can_be_exchanged_as_in_the_released_code(two) -> None:
     masks = torch.zeros(2, 10, 20, dtype=torch.bool)
     masks[0, 2:8, 4:16] = True
-    official = MiniRefSource(two.root, YTVOS, official=True)
-    boxes, valid = official.boxes(masks)
+    released = MiniRefSource(two.root, YTVOS, exchange_box_limits=True)
+    boxes, valid = released.boxes(masks)
     assert boxes.tolist() == [[4, 2, 10, 7], [0, 0, 0, 0]]
     assert valid.tolist() == [True, False]
 
@@ -155,10 +155,10 @@ def test_cached_frames_are_the_same_and_not_shared(two) -> None:
     assert torch.equal(again.frames, two.read(spec).frames) and torch.equal(again.masks, two.read(spec).masks)
 
 
-def test_invented_world_opens_by_name(world) -> None:
+def test_synthetic_world_opens_by_name(world) -> None:
     assert world.problems() == []
     video = world.videos(1)[0]
     said = next(e for e in world.expressions(video) if e.class_id == 1)
     clip = world.read(ClipSpec(video, said.object_id, world.frames(video)[:2], said.text, said.id))
     assert clip.frames.shape[1] == 3 and clip.masks.any()
-    assert open_source("invented", world.root).fingerprint() == world.fingerprint()
+    assert open_source("synthetic", world.root).fingerprint() == world.fingerprint()

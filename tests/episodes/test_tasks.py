@@ -13,17 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from episodes.collate import collate
+from episodes.collation import collate
 from episodes.dataset import EpisodeDataset
-from episodes.sampling.mixture import Mixture, Part
+from episodes.sampling.mixture import Mixture, MixturePart
 from episodes.sampling.tasks import (
     AGAIN,
-    DetectedImages,
-    FollowedObjects,
-    ReferredImages,
-    ReferredVideos,
-    StillVideos,
+    DetectionEpisodes,
+    PseudoVideoEpisodes,
+    RISEpisodes,
+    RVOSEpisodes,
     TaskEpisodes,
+    VOSEpisodes,
 )
 from episodes.sources.base import Expression
 from episodes.sources.instances import InstanceSource
@@ -74,11 +74,11 @@ class Videos(TaskSource):
 
 
 KINDS = {
-    "images": lambda source, seed: ReferredImages(source, seed=seed),
-    "followed": lambda source, seed: FollowedObjects(source, seed=seed),
-    "videos": lambda source, seed: ReferredVideos(source, seed=seed, batch=2),
-    "still": lambda source, seed: StillVideos(source, seed=seed),
-    "detected": lambda source, seed: DetectedImages(source, seed=seed),
+    "images": lambda source, seed: RISEpisodes(source, seed=seed),
+    "followed": lambda source, seed: VOSEpisodes(source, seed=seed),
+    "videos": lambda source, seed: RVOSEpisodes(source, seed=seed, batch=2),
+    "still": lambda source, seed: PseudoVideoEpisodes(source, seed=seed),
+    "detected": lambda source, seed: DetectionEpisodes(source, seed=seed),
 }
 
 
@@ -93,13 +93,13 @@ def test_an_episode_is_a_function_of_seed_and_index(kind: str) -> None:
 
 
 def test_referred_images_have_words_and_no_support() -> None:
-    specs = [ReferredImages(Videos(), seed=0)[i] for i in range(30)]
+    specs = [RISEpisodes(Videos(), seed=0)[i] for i in range(30)]
     assert {s.queries[0].expression for s in specs} == {"the red one", "a thing", "the second"}
     assert all(s.shots == 0 and len(s.queries[0].frames) == 1 for s in specs)
 
 
 def test_followed_objects_come_later_within_reach_and_are_seen_twice() -> None:
-    episodes, source = FollowedObjects(Videos(), seed=0), Videos()
+    episodes, source = VOSEpisodes(Videos(), seed=0), Videos()
     distances, objects = Counter(), Counter()
     for i in range(300):
         (support,), (query,) = episodes[i].supports, episodes[i].queries
@@ -111,14 +111,14 @@ def test_followed_objects_come_later_within_reach_and_are_seen_twice() -> None:
 
 
 def test_referred_videos_have_a_support_in_a_share_of_the_batches() -> None:
-    episodes = ReferredVideos(Videos(), seed=0, batch=4, mask_share=0.6)
+    episodes = RVOSEpisodes(Videos(), seed=0, batch=4, mask_share=0.6)
     shots = [episodes[i].shots for i in range(1200)]
     blocks = [set(shots[k : k + 4]) for k in range(0, 1200, 4)]
     assert all(len(block) == 1 for block in blocks)  # a batch is of one kind
     assert 0.5 < np.mean(shots) < 0.7
     assert [episodes[i + AGAIN].shots for i in range(40)] == shots[:40]  # drawn again, of the same kind
     assert all(episodes[i].queries[0].expression for i in range(20))
-    never, always = (ReferredVideos(Videos(), seed=0, mask_share=share) for share in (0.0, 1.0))
+    never, always = (RVOSEpisodes(Videos(), seed=0, mask_share=share) for share in (0.0, 1.0))
     assert {never[i].shots for i in range(50)} == {0} and {always[i].shots for i in range(50)} == {1}
 
 
@@ -128,12 +128,12 @@ def test_referred_videos_have_a_support_in_a_share_of_the_batches() -> None:
 )
 def test_data_without_episodes_are_refused(source: TaskSource, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FollowedObjects(source, seed=0)[0]
+        VOSEpisodes(source, seed=0)[0]
 
 
 def test_mask_share_is_a_share() -> None:
     with pytest.raises(ValueError, match=r"mask_share must lie in 0\.\.1, got 1\.5"):
-        ReferredVideos(Videos(), seed=0, mask_share=1.5)
+        RVOSEpisodes(Videos(), seed=0, mask_share=1.5)
 
 
 # -------------------------------------------------------------------------------------------------------- all objects
@@ -208,7 +208,7 @@ def transform(**options: object) -> TrainTransform:
 
 def test_transforms_carry_all_objects_along(coco_file: Path) -> None:
     source = open_instances(coco_file)
-    specs = DetectedImages(source, seed=0)
+    specs = DetectionEpisodes(source, seed=0)
     kept = Counter()
     for i in range(40):
         clip = EpisodeDataset(source, specs, transform(), seed=0)[i].queries[0]
@@ -226,11 +226,11 @@ def test_transforms_carry_all_objects_along(coco_file: Path) -> None:
 
 def test_batches_of_all_objects_have_no_reference(coco_file: Path) -> None:
     source = open_instances(coco_file)
-    dataset = EpisodeDataset(source, DetectedImages(source, seed=0), transform(crop=False), seed=0)
+    dataset = EpisodeDataset(source, DetectionEpisodes(source, seed=0), transform(crop=False), seed=0)
     batch = collate([dataset[0], dataset[1]], 32)
     assert batch.supports is None and batch.shots == 0 and len(batch.queries.instances) == 2
     assert batch.queries.expressions == (None, None) and dataset[0].references == ()
-    other = EpisodeDataset(source, StillVideos(source, seed=0), transform(crop=False), seed=0)
+    other = EpisodeDataset(source, PseudoVideoEpisodes(source, seed=0), transform(crop=False), seed=0)
     with pytest.raises(ValueError, match="different numbers of supports"):
         collate([dataset[0], other[0]])
 
@@ -256,8 +256,8 @@ class Constant:
 
 def mixture(hidden: int = 0, batch: int = 3, seed: int = 0) -> Mixture:
     parts = [
-        Part("words", Constant(ReferredImages(Videos(), seed=0), hidden), 1.0),
-        Part("masks", Constant(FollowedObjects(Videos(), seed=0), hidden), 0.5),
+        MixturePart("words", Constant(RISEpisodes(Videos(), seed=0), hidden), 1.0),
+        MixturePart("masks", Constant(VOSEpisodes(Videos(), seed=0), hidden), 0.5),
     ]
     return Mixture(parts, batch=batch, seed=seed)
 
@@ -287,12 +287,12 @@ def test_episodes_without_the_object_are_drawn_again() -> None:
 @pytest.mark.parametrize(("ratios", "message"), [([], "no part"), ([1.0, 0.0], "words: 0"), ([-1.0], "words: -1")])
 def test_ratios_must_be_positive(ratios: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Mixture([Part("words", Constant(ReferredImages(Videos(), seed=0)), r) for r in ratios], batch=1, seed=0)
+        Mixture([MixturePart("words", Constant(RISEpisodes(Videos(), seed=0)), r) for r in ratios], batch=1, seed=0)
 
 
 def test_frames_of_a_video_are_mirrored_together() -> None:
     source = Videos()
-    specs = FollowedObjects(source, seed=0)
+    specs = VOSEpisodes(source, seed=0)
     pairs = {}
     for one_draw in (True, False):
         dataset = EpisodeDataset(source, specs, transform(crop=False), seed=0, one_draw=one_draw)
@@ -303,7 +303,7 @@ def test_frames_of_a_video_are_mirrored_together() -> None:
 
 def test_ordinals_are_not_cropped() -> None:
     source = Videos()
-    specs = ReferredImages(source, seed=0)
+    specs = RISEpisodes(source, seed=0)
     sizes = {}
     for keep in (True, False):
         dataset = EpisodeDataset(source, specs, transform(keep_order=keep), seed=0)

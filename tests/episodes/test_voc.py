@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sources import areas as areas_module
 from episodes.sources import open_source
@@ -41,7 +41,7 @@ def test_the_root_may_be_any_of_the_outer_folders(voc, below) -> None:
 
 def test_a_clip_has_one_frame_and_knows_what_is_unknown(voc) -> None:
     source = open_source("pascal5i", voc)
-    episodes = image_test_episodes(source, FOLDS["pascal5i"], 2, shots=1, seed=0, count=None, queries="list")
+    episodes = image_test_episodes(source, folds_of("pascal5i"), 2, shots=1, seed=0, count=None, queries="list")
     clip = source.read(episodes[0].queries[0])
     assert clip.frames.shape == (1, 3, 12, 16) and clip.frames.dtype == torch.uint8
     assert torch.equal(clip.masks[0], torch.from_numpy(blocks(IMAGES[clip.video]) == 15))
@@ -120,7 +120,7 @@ def test_a_mask_of_another_size_is_named(voc) -> None:
     source = open_source("pascal5i", voc)
     assert any("a.png is 8x16, but its image is 12x16: they must be of one size" in p for p in source.problems())
     with pytest.raises(ValueError, match="a.png is 8x16, but its image is 12x16"):
-        ImageEpisodes(source, FOLDS["pascal5i"], 1, "train", shots=1, seed=0)
+        ImageEpisodes(source, folds_of("pascal5i"), 1, "train", shots=1, seed=0)
     spec = ClipSpec("a", 1, ("0",))
     with pytest.raises(ValueError, match="a.png is 8x16, but its frame is 12x16"):
         source.read(spec)
@@ -190,7 +190,7 @@ def test_the_real_subset(real) -> None:
 
 @pytest.mark.parametrize("group", [0, 1, 2, 3])
 def test_episodes_of_the_real_subset_can_be_read(real, group) -> None:
-    folds = FOLDS["pascal5i"]
+    folds = folds_of("pascal5i")
     specs = image_test_episodes(real, folds, group, shots=1, seed=0, count=4, queries="uniform")
     train = ImageEpisodes(real, folds, group, "train", shots=1, seed=0, drop_novel=True)
     for spec in [*specs, *(train[i] for i in range(3))]:

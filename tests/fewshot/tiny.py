@@ -9,7 +9,7 @@ import torch
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.text import small_text_encoder
-from fewshot.systems.cma import CMA, Sizes
+from fewshot.systems.cma.model import CMA, Sizes
 
 SIZES = Sizes(
     hidden_dim=32, heads=4, encoder_layers=1, decoder_layers=2, feedforward_dim=48, num_queries=3, dropout=0.0

@@ -1,0 +1,1 @@
+"""Tests against the numbers of the official evaluators."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.image_scores import ImageScore
-from benchmarks.metrics.fss import FssAccumulator, FssScore
+from benchmarks.metrics.fss import Counters, FssAccumulator, FssScore
 from benchmarks.metrics.iou import PairCounts, pair_counts
 from benchmarks.metrics.panet import PanetAccumulator, over_runs
 from benchmarks.report import Report
+from benchmarks.scores.scores import ImageScore
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
@@ -50,22 +50,24 @@ def _unpack(bits: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
     return [part.reshape(shape).astype(bool) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def accumulate(class_list: list[int], classes: list[int], counts: list[PairCounts], official: str) -> FssAccumulator:
-    accumulator = FssAccumulator(class_list, official)
+def accumulate(
+    class_list: list[int], classes: list[int], counts: list[PairCounts], counters: Counters
+) -> FssAccumulator:
+    accumulator = FssAccumulator(class_list, counters)
     for class_id, pair in zip(classes, counts, strict=True):
         accumulator.update(pair, class_id)
     return accumulator
 
 
-@pytest.mark.parametrize("official", ["", "hsnet"])
+@pytest.mark.parametrize("counters", ["exact", "float32_hsnet"])
 @pytest.mark.parametrize("case", case_files(lambda content: "hsnet" in content))
-def test_hsnet(case: Path, official: str) -> None:
+def test_hsnet(case: Path, counters: Counters) -> None:
     require_shared("golden", "fss")
     content = read_json(case)
     expected = content["hsnet"]
     classes, counts = episodes(case)
     assert_same([pair[:4] for pair in counts], expected[HSNET_COUNTS], "pixel counts of the episodes")
-    score = accumulate(content["class_ids"], classes, counts, official).compute()
+    score = accumulate(content["class_ids"], classes, counts, counters).compute()
     check_percent([score.miou, score.fb_iou], [expected["miou_percent"], expected["fb_iou_percent"]])
     for column, name in enumerate(("per_class_bg_iou", "per_class_fg_iou")):
         assert {str(class_id) for class_id in score.classes} == expected[name].keys()
@@ -100,7 +102,7 @@ def test_pfenet(case: Path) -> None:
     expected = content[PFENET]
     classes, counts = episodes(case)
     assert_same([(*pair[:4], *pair[4:]) for pair in counts], content[PFENET_COUNTS], "pixel counts of the episodes")
-    score = accumulate(content["class_ids"], classes, counts, "pfenet").compute()
+    score = accumulate(content["class_ids"], classes, counts, "first_twice_pfenet").compute()
     found = {
         "class_miou": score.miou,
         "fb_iou": score.fb_iou,
@@ -135,7 +137,7 @@ def test_counters(case: Path) -> None:
     counts = [PairCounts(*i, *u, 0, 0) for i, u in zip(inter, union, strict=True)]
     columns = len(expected["official_float32_union_buf"][0])
     order = list(range(columns)) if max(classes) < columns else sorted(set(classes))
-    exact, official = (accumulate(order, classes, counts, name) for name in ("", "hsnet"))
+    exact, official = (accumulate(order, classes, counts, name) for name in ("exact", "float32_hsnet"))
     found = [100 * exact.compute().miou, 100 * exact.compute().fb_iou]
     assert_same(found, [expected["exact_integer_miou_percent"], expected["exact_integer_fb_percent"]], "exact")
     check_percent(

@@ -18,9 +18,10 @@ from fewshot.nn.outputs import Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, roberta
-from fewshot.systems.cma import CMA
-from fewshot.systems.cma.build import build_cma
-from fewshot.systems.config import SystemConfig
+from fewshot.systems.cma.build import build_around
+from fewshot.systems.cma.checkpoint import plan_of
+from fewshot.systems.cma.config import CMAConfig
+from fewshot.systems.cma.model import CMA
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled, given, rectangles
 
@@ -65,8 +66,7 @@ def _model(
     backbone: str,
     roberta_config: str,
 ) -> CMA:
-    config = SystemConfig(
-        name="cma",
+    config = CMAConfig(
         variant=variant,
         backbone=backbone,
         hidden_dim=dim,
@@ -78,10 +78,10 @@ def _model(
         points=points,
         dropout=0.0,
     )
-    model = build_cma(config, TextEncoder(roberta(json.loads(roberta_config)), GivenTokens()))
+    model = build_around(config, TextEncoder(roberta(json.loads(roberta_config)), GivenTokens()))
     aliases = json.loads((keys.parent / "aliases.json").read_text())
     state = filled(json.loads(keys.read_text()), aliases)
-    report = load_official(model, state, str(keys))
+    report = load_official(model, state, str(keys), plan_of)
     assert report.used == report.total == len(state), str(report)
     return model
 

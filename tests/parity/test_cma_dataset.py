@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from episodes.clip import Clip
-from episodes.collate import box_fractions
+from episodes.collation import box_fractions
 from episodes.episode import ClipSpec
 from episodes.folds import FOLDS
 from episodes.sampling.cma_official import (
-    OfficialTrainEpisodes,
-    draw_official,
-    draw_official_supports,
-    official_test_episodes,
+    CMATrainEpisodes,
+    cma_test_episodes,
+    draw_cma_clip,
+    draw_cma_supports,
 )
 from episodes.sources import MiniRefSource
 from episodes.sources.base import clean_boxes
@@ -79,7 +79,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     data = json.loads(path.read_text())
     root = tmp_path_factory.mktemp("tree")
     write_tree(data["tree"], root)
-    return data["expected"], MiniRefSource(root, YTVOS, official=True)
+    return data["expected"], MiniRefSource(root, YTVOS, class_of_last_expression=True, exchange_box_limits=True)
 
 
 def check_clip(source: MiniRefSource, spec: ClipSpec, clip: Clip, expected: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ def groups(expected: dict[str, Any], split: str) -> list[tuple[int, dict[str, An
 def test_training_classes_and_videos(case: tuple[dict[str, Any], MiniRefSource]) -> None:
     expected, source = case
     for group, values in groups(expected, "train"):
-        episodes = OfficialTrainEpisodes(source, YTVOS, group, seed=0)
+        episodes = CMATrainEpisodes(source, YTVOS, group, seed=0)
         assert len(episodes) == values["length"]
         assert list(episodes.classes) == values["class_list"]
         first = [sorted(source.videos(c)) for c in episodes.classes[: len(values["video_ids_first3"])]]
@@ -113,7 +113,7 @@ def test_training_episodes(case: tuple[dict[str, Any], MiniRefSource]) -> None:
     for group, values in groups(expected, "train"):
         for episode in values["episodes"]:
             counts = {f"{side}_frames": len(episode[side]["frames"]) for side in ("query", "support")}
-            episodes = OfficialTrainEpisodes(source, YTVOS, group, seed=0, **counts)
+            episodes = CMATrainEpisodes(source, YTVOS, group, seed=0, **counts)
             spec = episodes.draw(episode["index"], random.Random(episode["seed"]))
             assert spec.class_id == episode["class_id"]
             check_training_clip(source, spec.queries[0], episode["query"])
@@ -133,11 +133,11 @@ def test_test_queries(case: tuple[dict[str, Any], MiniRefSource]) -> None:
     expected, source = case
     for group, values in groups(expected, "test"):
         seed = values["construction_seed"]
-        episodes = official_test_episodes(source, YTVOS, group, seed=seed)
+        episodes = cma_test_episodes(source, YTVOS, group, seed=seed)
         items = [(spec, query) for spec in episodes for query in spec.queries]
         classes = sorted({spec.class_id for spec in episodes})
         pools = {c: source.videos(c) for c in classes}
-        assert list(draw_official_supports(pools, random.Random(seed)).values()) == values["support_videos"]
+        assert list(draw_cma_supports(pools, random.Random(seed)).values()) == values["support_videos"]
         assert [next(s for s in episodes if s.class_id == c).supports[0].video for c in classes] == values[
             "support_videos"
         ]
@@ -149,7 +149,7 @@ def test_test_items(case: tuple[dict[str, Any], MiniRefSource]) -> None:
     """The clips of each listed item: the support where a class begins, and the query."""
     expected, source = case
     for group, values in groups(expected, "test"):
-        episodes = official_test_episodes(source, YTVOS, group, seed=values["construction_seed"])
+        episodes = cma_test_episodes(source, YTVOS, group, seed=values["construction_seed"])
         items = [(spec, query) for spec in episodes for query in spec.queries]
         transform = TestTransform(values["short_side"])
         for item in values["items"]:
@@ -160,7 +160,7 @@ def test_test_items(case: tuple[dict[str, Any], MiniRefSource]) -> None:
             if item["begin_new"]:
                 call = item["calls"][0]
                 draws = random.Random(item["seed"])
-                clips = [draw_official(source, spec.supports[0].video, draws, len(call["frames"])), query]
+                clips = [draw_cma_clip(source, spec.supports[0].video, draws, len(call["frames"])), query]
             assert len(clips) == len(item["calls"])
             for clip, call in zip(clips, item["calls"], strict=True):
                 check_test_clip(source, clip, transform, call)

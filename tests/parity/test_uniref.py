@@ -16,7 +16,8 @@ import torch
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import Sizes, UniRef
+from fewshot.systems.uniref.checkpoint import plan
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled, read_case
 from tests.shared import SHARED, require_shared
@@ -91,7 +92,7 @@ def test_a_pretraining_file_starts_a_system_of_one_class() -> None:
     keys = json.loads(require_shared("parity", "uniref", "keys_r50_obj365.json").read_text())
     aliases = json.loads(require_shared("parity", "uniref", "aliases.json").read_text())
     model = UniRef(ResNet(50), small_text_encoder(64), ValueEncoder(), Sizes())
-    report = load_official(model, filled(keys, aliases), "objects365.pth")
+    report = load_official(model, filled(keys, aliases), "objects365.pth", plan)
     heads = [name for name in report.fresh if ".score_head." in name or name.startswith("score_heads.")]
     assert len(heads) == 14 and model.score_heads[0].bias.item() == pytest.approx(-math.log(99))
     assert {n.split(".")[0] for n in set(report.fresh) - set(heads)} == {

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from episodes.instances import Instances
-from fewshot.systems.uniref import Detection, UniRef
 from fewshot.systems.uniref.checkpoint import TABLE
+from fewshot.systems.uniref.detection import Detection
 from fewshot.systems.uniref.losses import UniRefCriterion, match_layer, match_proposals
+from fewshot.systems.uniref.model import UniRef
 from fewshot.systems.uniref.targets import ImageTargets, targets_of
 from tests.parity.uniref_model import batch_of, expression, model_of
 from tests.parity.uniref_reference import image_of, rectangle
@@ -35,7 +36,7 @@ class Setting:
 
     mask_stride: int
     mask_aux: bool
-    box_supervision: str
+    box_supervision: bool
 
 
 def run(case: dict[str, Any], folder: Path) -> list[str]:
@@ -46,7 +47,7 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     setting = Setting(
         numbers["mask_stride_vos" if case["task"] in VIDEO_TASKS else "mask_stride"],
         numbers["mask_aux_loss"],
-        "official" if numbers["boxinst"] else "none",
+        bool(numbers["boxinst"]),
     )
     with trained_as(model, setting):
         shots = 0 if supports is None else len(supports) // len(queries)
@@ -71,14 +72,15 @@ def numbers_of(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 @contextmanager
 def trained_as(model: UniRef, setting: Setting) -> Iterator[None]:
     """The model in training mode with another training; put back at the end."""
-    before = (model.mask_stride, model.criterion, model.box_supervision)
+    before = (model.mask_stride, model.criterion, model.box_supervision, model.exchange_red_and_blue)
     model.mask_stride, model.box_supervision = setting.mask_stride, setting.box_supervision
+    model.exchange_red_and_blue = setting.box_supervision  # as the official code does
     model.criterion = UniRefCriterion(setting.mask_aux)
     model.register_buffer("mask_calls", torch.zeros((), dtype=torch.long), persistent=False)
     try:
         yield model.train() and None
     finally:
-        model.mask_stride, model.criterion, model.box_supervision = before
+        model.mask_stride, model.criterion, model.box_supervision, model.exchange_red_and_blue = before
         del model.mask_calls
         model.eval()
 

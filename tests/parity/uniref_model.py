@@ -24,7 +24,9 @@ from fewshot.nn.positions import sine_2d
 from fewshot.nn.swin import Swin
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import Detection, Sizes, UniRef
+from fewshot.systems.uniref.checkpoint import plan
+from fewshot.systems.uniref.detection import Detection
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.load import load_official
 from tests.parity.reference import filled
 from tests.parity.uniref_reference import array_of, image_of, label_problems, mismatches, rectangle
@@ -98,7 +100,7 @@ def _model(root: Path, name: str) -> tuple[UniRef, dict[str, Tensor]]:
     )
     keys = json.loads((root / f"keys_{name}.json").read_text())
     state = filled(keys, json.loads((root / "aliases.json").read_text()))
-    report = load_official(model, state, name)
+    report = load_official(model, state, name, plan)
     assert not report.fresh and report.used + len(report.ignored) == report.total == len(state), str(report)
     return model, {key: buffer.clone() for key, buffer in model.named_buffers()}
 

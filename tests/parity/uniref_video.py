@@ -12,7 +12,7 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch
 from fewshot.inference.trackers import FrameMasks, Memory, RVOSTracker, Tracker, VOSState, VOSTracker
-from fewshot.systems.uniref import UniRef
+from fewshot.systems.uniref.model import UniRef
 from tests.parity.uniref_model import batch_of, expression, model_of, recorded
 from tests.parity.uniref_reference import image_of, label_problems, mismatches, rectangle
 

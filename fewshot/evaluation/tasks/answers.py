@@ -42,7 +42,7 @@ class VOSAnswerer(Answerer):
     """Objects from their given masks: palette images of the object ids. Frames before the first mask get no file.
 
     Args:
-        official: masks enter at network size, which softens their border in the result.
+        resize_given: masks enter at network size, which softens their border in the result.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class VOSAnswerer(Answerer):
         tracker: VOSTracker,
         benchmark: str,
         folder: Path,
-        official: bool = False,
+        resize_given: bool = False,
     ) -> None:
-        self.source, self.frames, self.tracker, self.official = source, frames, tracker, official
+        self.source, self.frames, self.tracker, self.resize_given = source, frames, tracker, resize_given
         self.benchmark, self.folder = benchmark, folder
 
     def answer(self, unit: Unit) -> list[Row]:
@@ -71,7 +71,7 @@ class VOSAnswerer(Answerer):
 
     def _given(self, item: VOSItem, frame: Frame) -> dict[int, Tensor]:
         masks = {k: m.to(frame.batch.frames.device) for k, m in self.source.read_given(item, frame.name).items()}
-        if not self.official:
+        if not self.resize_given:
             return masks
         size = tuple(frame.batch.sizes[0].tolist())
         small = {k: F.interpolate(m[None, None].float(), size)[0, 0] > 0.5 for k, m in masks.items()}

@@ -1,4 +1,4 @@
-"""Who answers a task: the trackers and answerers with the numbers of the configuration."""
+"""The predictors of a task: trackers and answerers with the numbers of the configuration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 from benchmarks.masks.submission import RESULT_LAYOUTS
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
-from fewshot.config.sections import TaskConfig
+from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.answers import Answerer, RISAnswerer, RVOSAnswerer, VOSAnswerer
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
-from fewshot.systems.uniref.sam import predicted_iou
+from fewshot.systems.registry import find_system, spec_of, systems
 
-TRACKING = ("uniref", "uniref_sam")  # systems whose states can be joined to a memory
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression"}
 
 
@@ -30,21 +29,26 @@ def check_system(system: System, task: str) -> None:
         raise ValueError(f"task {task} gives the system {_a(given)}, which {system.name} as it is built does not take")
     if lacking := sorted(system.needs - {given}):
         raise ValueError(f"{system.name} needs {_a(lacking[0])}, which task {task} does not give")
-    if task != "ris" and system.name not in TRACKING:
-        raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(TRACKING)}")
+    if task != "ris" and find_system(system.name).video is None:
+        others = [name for name, spec in systems().items() if spec.video is not None]
+        raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
 
-def make_answerer(task: TaskConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path) -> Answerer:
+def make_answerer(
+    config: TaskTestConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path
+) -> Answerer:
     """The answerer of a task, which writes masks under `folder`."""
+    task = config.task
     if source.task == "ris":
         return RISAnswerer(source, frames, system, folder)
     numbers: dict[str, Any] = {"threshold": task.threshold}
-    if system.name == "uniref_sam":
-        numbers |= {"confidence": predicted_iou, "logits": task.official}
+    video = spec_of(config.system).video
+    assert video is not None  # `check_system` has refused others
+    numbers |= video(task)
     if source.task == "vos":
         assert isinstance(source, VideoFiles)
         tracker = VOSTracker(system, **numbers)
-        return VOSAnswerer(source, frames, tracker, source.name, folder, task.official)
+        return VOSAnswerer(source, frames, tracker, source.name, folder, task.resize_given_masks)
     exclusive = RESULT_LAYOUTS[source.name].palette  # one image for all expressions, so that they have to compete
     tracker = RVOSTracker(system, use_memory=task.use_memory, exclusive=exclusive, **numbers)
     return RVOSAnswerer(frames, tracker, source.name, folder)

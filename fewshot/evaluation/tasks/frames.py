@@ -10,7 +10,7 @@ import torch
 
 from episodes.batch import ClipBatch
 from episodes.clip import Clip
-from episodes.collate import collate_clips
+from episodes.collation import collate_clips
 from episodes.sources.base import Source
 from episodes.transforms.clips import normalise_frames, resize_clip
 

@@ -1,4 +1,4 @@
-"""What a test of a task says at the start and at the end, and what it leaves in its folder."""
+"""Results of a test on a task: card, numbers, files and pictures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import json
 import logging
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
-import yaml
 
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
@@ -20,15 +16,10 @@ from fewshot.evaluation.tasks.answers import Answerer
 from fewshot.evaluation.tasks.measures import Measures, Part, davis_measures, ris_measures
 from fewshot.evaluation.tasks.pictures import draw_unit
 from fewshot.evaluation.tasks.units import Unit
-from fewshot.run import processes
-from fewshot.run.console import device_line, parameter_line
-from fewshot.run.folder import INCIDENTAL, flat
 from fewshot.run.logging.files import replace_file, sheet
-from fewshot.systems.base import System
 
 logger = logging.getLogger(__name__)
 RESULTS, SHEET, PICTURES = "results.json", "results.csv", "pictures"
-ALLOWED = (*INCIDENTAL, "limit", "pictures", "zip", "processes")  # what may change when a run goes on
 SCORES = {
     "none": "not here: a server or a toolkit of the benchmark does",
     "ris": "oIoU, mIoU and P@K at the original size; a missing prediction is an empty mask (UniRef++'s evaluation)",
@@ -37,33 +28,8 @@ SCORES = {
 }
 
 
-def refuse_changes(config: TaskTestConfig) -> None:
-    """A run goes on as it was started: results of two settings are not to be mixed.
-
-    Raises:
-        ValueError: the folder holds a run with other settings; they are named.
-    """
-    path = Path(config.out) / (config.name or "") / "config.yaml"
-    if not config.resume or not path.is_file():
-        return
-    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(asdict(config))
-    changed = [
-        f"{name}={now[name]} (was {before.get(name)})"
-        for name in now
-        if before.get(name) != now[name] and not any(name == k or name.startswith(f"{k}.") for k in ALLOWED)
-    ]
-    if changed:
-        raise ValueError(
-            f"{path.parent} was started with other settings: {', '.join(changed)}. Give another name=<name>"
-        )
-
-
-def announce(
-    config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], system: System, device: torch.device
-) -> None:
-    """Log what runs, where, and how it will be tested."""
-    logger.info("system: %s, %s", system.name, parameter_line(system))
-    logger.info("device: %s, %d process(es)", device_line(device), processes.world_size())
+def tell_protocol(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> None:
+    """Log how a system will be tested."""
     logger.info("protocol of the test\n%s", textwrap.indent(card(config, source, units), "  "))
 
 
@@ -83,8 +49,10 @@ def card(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> s
     if source.task != "ris":
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
         lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
-    if task.official:
-        lines["official"] = "as the released code does"
+    if task.resize_given_masks and source.task == "vos":
+        lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"
+    if task.compare_logits:
+        lines["aggregation"] = "logits stand for probabilities, as in UniRef++'s released code"
     return "\n".join(f"{name:<13}: {text}" for name, text in lines.items())
 
 

@@ -1,4 +1,4 @@
-"""Where measurements go: always into the run folder, and to Weights & Biases where that is wanted."""
+"""`RunLogger`: measurements into the run folder, always, and to Weights & Biases where that is wanted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewshot.run.logging.files import MetricFiles, replace_file, sheet
 from fewshot.run.logging.weights_and_biases import WandbRun, resolve_mode
 
 
-class Tracker:
+class RunLogger:
     """Writes `metrics.jsonl` and `metrics.csv`, and the same numbers to W&B.
 
     Args:
@@ -95,7 +95,7 @@ class Tracker:
         if run is not None:
             run.close(exit_code)
 
-    def __enter__(self) -> Tracker:
+    def __enter__(self) -> RunLogger:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,6 +1,6 @@
 """CMA (ICCV 2023), its baseline and its self-affinity variant."""
 
-from fewshot.systems.cma.config import CMAConfig
+from fewshot.systems.cma.config import OFFICIAL, CMAConfig
 from fewshot.systems.spec import Later, SystemSpec
 
 SPECS = (
@@ -10,6 +10,7 @@ SPECS = (
         build=Later("fewshot.systems.cma.build:build"),
         plan=Later("fewshot.systems.cma.checkpoint:plan_of"),
         fit=Later("fewshot.systems.cma.build:fit"),
-        official={"text_dropout": True, "train_affinity": False},
+        needs=frozenset({"support", "expression"}),
+        official=OFFICIAL,
     ),
 )

@@ -20,7 +20,9 @@ class CMAConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         choices=("cma", "base", "self"),
     )
     clean_anchors: bool = key(False, "true: first-layer anchors as in DAB-DETR (not for released weights)")
-    support_frames: str = key("middle", "frames of each support that the cross affinity sees", choices=("middle", "all"))
+    support_frames: str = key(
+        "middle", "frames of each support that the cross affinity sees", choices=("middle", "all")
+    )
     affinity_init: str = key(
         "default",
         "start of the affinity's convolutions: as released, or as feature similarity",
@@ -35,3 +37,35 @@ class CMAConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
     def check(self) -> None:
         """Refuse widths that cannot be split among the heads."""
         self.check_width()
+
+
+# What `recipe=official` turns on: the released training of CMA, its faults included.
+OFFICIAL = {
+    "system.text_dropout": True,
+    "system.train_affinity": False,
+    "benchmark.sampling": "cma",
+    "benchmark.class_of_last_expression": True,
+    "benchmark.exchange_box_limits": True,
+    "benchmark.flip_inside_words": True,
+    "benchmark.wrap_colours": True,
+    "benchmark.boxes_alone_tell_visible": True,
+    "benchmark.crop": True,
+    "benchmark.flip": True,
+    "benchmark.colour": True,
+    "benchmark.episode_hue": 0.0,
+    "benchmark.protocol": "cma",
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 5e-4,
+    "optim.schedule": "step",
+    "optim.drop_at": [0.125, 0.2083333],  # epochs 3 and 5 of 24
+    "optim.warmup_fraction": 0.0,
+    "optim.clip_norm": 0.1,
+    "train.steps": 86400,  # 24 epochs of 36 classes x 100 episodes
+    "train.checkpoint_every": 3600,  # once per epoch
+    "train.val_every": 3600,
+    "train.batch": 1,
+    "train.accumulate": 1,
+    "train.prototype_fraction": 0.0,
+    "train.prototype_weight": 0.0,
+    "train.select_on": "test",  # the checkpoint is chosen on the held-out classes; the protocol card says so
+}

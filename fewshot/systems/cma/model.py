@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -31,9 +30,10 @@ from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.projection import LevelProjection
+from fewshot.nn.proposals import score_head
 from fewshot.nn.queries import AnchorQueries, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
-from fewshot.systems.base import System, learning_groups
+from fewshot.systems.base import System, learning_groups, require_supports
 from fewshot.systems.cma.support import CMAState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4
@@ -115,36 +115,36 @@ class CMA(System):
         )
         self.pixel_decoder = CrossModalFPN(backbone.channels[0], dim, heads, forward, dropout, checkpointing)
         self.mask_head = DynamicMaskHead(dim)
-        self.score_heads = nn.ModuleList(nn.Linear(dim, 1) for _ in range(sizes.decoder_layers))
+        self.score_heads = nn.ModuleList(score_head(dim, 1) for _ in range(sizes.decoder_layers))
         self.controller = MLP(dim, dim, dim, self.mask_head.num_parameters)
         self.criterion = SetCriterion()
         if affinity_init == "similarity":  # which needs features that the fusion lets pass
             self.fusion.start_near_identity()
-        self._initialise_heads()
+        self._initialise_controller()
         self._freeze(freeze_backbone, freeze_text)
 
-    def _initialise_heads(self) -> None:
-        for head in self.score_heads:
-            nn.init.constant_(head.bias, -torch.tensor(99.0).log().item())  # one candidate in a hundred is the one
-        for linear in self.controller.layers:
+    def _initialise_controller(self) -> None:
+        for linear in self.controller.linears:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def _freeze(self, backbone: bool, text: bool) -> None:
         """Freeze what is asked for, and what exists in checkpoints but has no part in the output."""
         unused: list[nn.Module] = []
-        if self.variant == "cma":  # anchors do not look at the sentence
-            unused.append(self.text.encoder.pooler)
+        queries = self.transformer.queries
+        if isinstance(queries, AnchorQueries):  # anchors do not look at the sentence
+            unused.append(self.text.pooler)
             if len(self.transformer.decoder) == 1:  # the scale starts at the second layer
-                unused.append(self.transformer.queries.scale)
+                unused.append(queries.scale)
         for module in [self.backbone] * backbone + [self.text] * text + unused:
             module.requires_grad_(False)
         self.text_is_frozen = text
 
     # ------------------------------------------------------------------------------------------------ the two questions
 
-    def encode_reference(self, supports: ClipBatch, shots: int) -> CMAState:
+    def encode_reference(self, supports: ClipBatch | None, shots: int) -> CMAState:
         """Fused support levels and masks of `(B * K)` support clips; only frames that have an effect are encoded."""
+        supports = require_supports(supports, self.name)
         frames, masks = frames_that_count(supports, self.variant, self.support_frames)
         levels = self.fused_levels(self.see(frames)[1:], self.read(supports.expressions), support=True)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
@@ -251,9 +251,10 @@ class CMA(System):
         return {k: p for k, p in self.named_parameters() if p.requires_grad and part_of(k) == "affinity"}
 
     def warmup_losses(
-        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
         """Prototype loss where the affinity compares query and support at stride 8 (PANet, ICCV 2019)."""
+        supports = require_supports(supports, self.name)
         clips = ((queries, False), (supports, True))
         query, support = (
             self.fused_levels(self.see(x.frames)[1:], self.read(x.expressions), support=side)[0] for x, side in clips

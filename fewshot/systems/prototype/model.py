@@ -20,7 +20,7 @@ from episodes.batch import ClipBatch
 from fewshot.losses.masks import clip_mask_loss
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.base import System
+from fewshot.systems.base import System, require_supports
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Prototype(System):
         maps = self.backbone(rearrange(frames, "n t c h w -> (n t) c h w"))
         return [rearrange(maps[k], "(n t) c h w -> n t c h w", n=frames.shape[0]) for k in self.levels]
 
-    def encode_reference(self, supports: ClipBatch, shots: int) -> PrototypeState:
+    def encode_reference(self, supports: ClipBatch | None, shots: int) -> PrototypeState:
         """Pool each of the `(B * K)` support clips, then average over the `K` shots of an episode (PANet, eq. 1)."""
+        supports = require_supports(supports, self.name)
         pairs = []
         for level in self.features(supports.frames):
             pair = prototypes(level, mask_weights(supports, (level.shape[-2], level.shape[-1])))
@@ -82,8 +83,9 @@ class Prototype(System):
         return Losses(total=loss, terms={"loss_mask": loss})
 
     def warmup_losses(
-        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
         """The prototype loss is what this system learns by anyway."""
+        supports = require_supports(supports, self.name)
         state = self.encode_reference(supports, shots).repeat(len(queries) * shots // len(supports))
         return self.losses(self(queries, state), queries, num_frames)

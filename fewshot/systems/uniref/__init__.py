@@ -9,19 +9,25 @@ SPECS = (
         name="uniref",
         config=UniRefConfig,
         build=Later("fewshot.systems.uniref.build:build"),
+        needs=frozenset(),
         plan=Later("fewshot.systems.uniref.checkpoint:plan"),
         fit=Later("fewshot.systems.uniref.build:fit"),
         input_rule=InputRule("short", 480, 768),  # as it is tested on FSS-1000
         video=Later("fewshot.systems.uniref.build:video"),
-        official={"text_dropout": True, "exchange_red_and_blue": True},
+        official={
+            "system.text_dropout": True,
+            "system.exchange_red_and_blue": True,
+            "task.resize_given_masks": True,
+        },
     ),
     SystemSpec(
         name="uniref_sam",
         config=UniRefSAMConfig,
         build=Later("fewshot.systems.uniref.build:build_with_sam"),
+        needs=frozenset(),
         plan=Later("fewshot.systems.uniref.sam_checkpoint:plan"),
         input_rule=Later("fewshot.systems.uniref.build:rule_of_sam"),
         video=Later("fewshot.systems.uniref.build:video_of_sam"),
-        official={"text_dropout": True},
+        official={"system.text_dropout": True, "task.resize_given_masks": True, "task.compare_logits": True},
     ),
 )

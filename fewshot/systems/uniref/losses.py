@@ -86,8 +86,9 @@ class UniRefCriterion:
         last = len(layers) - 1
         terms: dict[str, Tensor] = {}
         for call, index in enumerate((last, *range(last)), start=1):  # the order counts for the warm-up of `weak`
-            pairs = match_layer(*layers[index], targets)
-            found = score_and_box_terms(*layers[index], targets, pairs)
+            scores, boxes = layers[index]
+            pairs = match_layer(scores, boxes, targets)
+            found = score_and_box_terms(scores, boxes, targets, pairs)
             truth = at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
             logits = masks_of(index, *pairs[:2]) if len(truth) else truth
             if weak is None:
@@ -119,7 +120,8 @@ def match_proposals(logits: Tensor, boxes: Tensor, targets: Sequence[ImageTarget
     for x, b, t in zip(logits.float(), boxes.float(), targets, strict=True):
         cost = PROPOSAL_COSTS["score"] * score_cost(x)[:, t.labels] + PROPOSAL_COSTS["box"] * torch.cdist(b, t.boxes, 1)
         cost = cost - PROPOSAL_COSTS["giou"] * generalized_box_iou(to_corners(b), to_corners(t.boxes))
-        found.append(tuple(torch.tensor(x, dtype=torch.long, device=cost.device) for x in assign(cost)))
+        chosen, objects = (torch.tensor(x, dtype=torch.long, device=cost.device) for x in assign(cost))
+        found.append((chosen, objects))
     return _joined(found, logits.device)
 
 

@@ -98,6 +98,7 @@ class UniRef(System):
     accepts = frozenset({"support", "expression"})
     needs = frozenset()
     pad_multiple = 32
+    mask_calls: Tensor  # mask losses computed so far, only with `box_supervision`
 
     def __init__(
         self,
@@ -121,9 +122,12 @@ class UniRef(System):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        choices = ("freeze_backbone", freeze_backbone, FREEZE), ("mask_stride", mask_stride, STRIDES)
-        choices += (("fusion_init", fusion_init, FUSION_INITS),)
-        for name, value, valid in choices:
+        choices: dict[str, tuple[object, tuple[object, ...]]] = {
+            "freeze_backbone": (freeze_backbone, FREEZE),
+            "mask_stride": (mask_stride, STRIDES),
+            "fusion_init": (fusion_init, FUSION_INITS),
+        }
+        for name, (value, valid) in choices.items():
             if value not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
@@ -140,7 +144,7 @@ class UniRef(System):
         self.pixel_decoder = SmallFPN(backbone.channels[0], dim, MASK_CHANNELS)
         self.mask_head = DynamicMaskHead(MASK_CHANNELS, coordinates_first=True)
         self.controller = MLP(dim, dim, dim, self.mask_head.num_parameters)
-        for linear in self.controller.layers:
+        for linear in self.controller.linears:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
         self.criterion = UniRefCriterion(mask_aux)
@@ -167,7 +171,7 @@ class UniRef(System):
         parts: dict[str, list[nn.Module]] = {"all": [self.backbone], "stem": self.backbone.stages()[:1], "none": []}
         frozen = parts[backbone]
         if self.text is not None:
-            frozen.append(self.text if text else self.text.encoder.pooler)
+            frozen.append(self.text if text else self.text.pooler)
         for module in frozen:
             module.requires_grad_(False)
         self.text_is_frozen = text

@@ -119,7 +119,7 @@ class UniRefSAM(System):
         """Freeze SAM but for its mask decoder, and what has no share in the output."""
         frozen: list[nn.Module] = [self.sam.image_encoder, self.sam.prompt_encoder, *self.sam.unused()]
         if self.text is not None:
-            frozen.append(self.text if self.text_is_frozen else self.text.encoder.pooler)
+            frozen.append(self.text if self.text_is_frozen else self.text.pooler)
         for module in frozen:
             module.requires_grad_(False)
 

@@ -43,13 +43,13 @@ def start_as_readout(pixel_decoder: SmallFPN, controller: MLP, channels: int) ->
             whatever the place (coordinates are in pixels, large numbers that random weights would make a mask of).
         channels: of the mask features.
     """
-    for conv in (*pixel_decoder.levels, *pixel_decoder.narrow, pixel_decoder.smooth, pixel_decoder.out):
+    for conv in pixel_decoder.inner_convolutions:
         noise = torch.randn_like(conv.weight) * (QUIET / conv.weight[0].numel() ** 0.5)
         nn.init.dirac_(conv.weight)
         conv.weight.add_(noise)
     pixel_decoder.lateral.weight.mul_(QUIET)
     first, second, third = channels * (channels + 2), channels * channels, channels
-    last = controller.layers[-1]
+    last = controller.linears[-1]
     last.weight.mul_(QUIET)
     last.weight[:first].unflatten(0, (channels, -1))[:, :2].zero_()
     last.bias.zero_()

@@ -32,7 +32,12 @@ class UniRefState:
     def repeat(self, expressions: int) -> UniRefState:
         """Each episode's state for its `expressions` query clips: `B` states become `B * expressions`."""
         levels = tuple(
-            FusionReference(*(x.repeat_interleave(expressions, 0) for x in (r.keys, r.values, r.padding, r.embed)))
+            FusionReference(
+                r.keys.repeat_interleave(expressions, 0),
+                r.values.repeat_interleave(expressions, 0),
+                r.padding.repeat_interleave(expressions, 0),
+                r.embed.repeat_interleave(expressions, 0),
+            )
             for r in self.levels
         )
         return UniRefState(levels, self.images)
@@ -48,7 +53,9 @@ class UniRefState:
         images = self.images + other.images
         levels = tuple(
             FusionReference(
-                *(torch.cat(pair, 1) for pair in ((a.keys, b.keys), (a.values, b.values), (a.padding, b.padding))),
+                torch.cat([a.keys, b.keys], 1),
+                torch.cat([a.values, b.values], 1),
+                torch.cat([a.padding, b.padding], 1),
                 (self.images * a.embed + other.images * b.embed) / images,
             )
             for a, b in zip(self.levels, other.levels, strict=True)
@@ -68,7 +75,8 @@ def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, references: in
     there = (~padding)[:, None].to(keys.dtype)
     means = (keys * there).sum((2, 3)) / there.sum((2, 3)).clamp(min=1)
     return FusionReference(
-        *(rearrange(x, "(b f) c h w -> b (f h w) c", b=references) for x in (keys, values)),
+        rearrange(keys, "(b f) c h w -> b (f h w) c", b=references),
+        rearrange(values, "(b f) c h w -> b (f h w) c", b=references),
         rearrange(padding, "(b f) h w -> b (f h w)", b=references),
         rearrange(means, "(b f) c -> b f c", b=references).mean(1),
     )

@@ -69,9 +69,9 @@ def test_unused_convolutions_are_frozen() -> None:
 MEASURE = """
 import re, torch
 from episodes.batch import ClipBatch
-from fewshot.build import build_cma
-from fewshot.config import SystemConfig
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
+from fewshot.systems.cma.build import build_around
+from fewshot.systems.cma.config import CMAConfig
 
 def clip(frames, height=360, width=640):
     masks = torch.zeros(frames, height, width, dtype=torch.bool)
@@ -80,7 +80,7 @@ def clip(frames, height=360, width=640):
     sizes = torch.tensor([[height, width]])
     return ClipBatch(torch.randn(1, frames, 3, height, width), padding, sizes, ("a brown bear",), (masks,))
 
-model = build_cma(SystemConfig(name="cma"), TextEncoder(roberta(), WordHashTokenizer())).eval()
+model = build_around(CMAConfig(), TextEncoder(roberta(), WordHashTokenizer())).eval()
 with torch.inference_mode():
     prediction = model(clip(10), model.encode_reference(clip(5), 1))
 assert prediction.masks.shape == (1, 10, 5, 90, 160)

@@ -10,7 +10,7 @@ import torch
 from torchvision.models import mobilenet_v2, resnet50
 
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
-from fewshot.systems.config import SystemConfig
+from fewshot.systems.config import BackboneConfig
 from fewshot.systems.parts import build_backbone, load_backbone_weights
 from fewshot.weights.checkpoint import CheckpointError
 from tests.shared import require_shared
@@ -54,7 +54,7 @@ def test_weights_of_torchvision_in_half_precision(tmp_path: Path) -> None:
     reference = mobilenet_v2(weights=None).eval()
     file = tmp_path / "weights.pth"
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in reference.state_dict().items()}, file)
-    backbone = build_backbone(SystemConfig(name="cma", backbone="mobilenet_v2", backbone_weights=str(file)))
+    backbone = build_backbone(BackboneConfig(backbone="mobilenet_v2", backbone_weights=str(file)))
     first = backbone.state_dict()["body.0.0.weight"]
     assert first.dtype == torch.float32
     torch.testing.assert_close(first, reference.features[0][0].weight.half().float())

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.cma import Sizes
+from fewshot.systems.cma.config import CMAConfig
+from fewshot.systems.cma.model import Sizes
 from fewshot.systems.cma.support import at_query_grid
 from fewshot.systems.config import SystemConfig
+from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system
 from tests.fewshot.tiny import SIZES, clips, one_of, tiny_cma
 
@@ -217,14 +219,16 @@ def test_parameter_groups() -> None:
     model = tiny_cma()
     rates = {group["name"]: group["lr"] for group in model.parameter_groups(1e-4)}
     assert rates == pytest.approx({"main": 1e-4, "backbone": 5e-5, "text": 1e-5, "offsets": 1e-4, "affinity": 1e-4})
-    official = model.parameter_groups(1e-4, "official")
-    assert "affinity" not in {group["name"] for group in official}
-    untrained = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for g in official for p in g["params"]}
-    names = {name.rsplit(".", 1)[0] for name, p in model.named_parameters() if id(p) in untrained}
+    assert not model.kept_gradients()
+    fixed = tiny_cma(train_affinity=False)
+    groups = fixed.parameter_groups(1e-4)
+    assert "affinity" not in {group["name"] for group in groups}
+    untrained = {id(p) for p in fixed.parameters() if p.requires_grad} - {id(p) for g in groups for p in g["params"]}
+    names = {name for name, p in fixed.named_parameters() if id(p) in untrained}
+    assert names == set(fixed.kept_gradients())
+    names = {name.rsplit(".", 1)[0] for name in names}
     convolutions = {f"affinity.query.{part}" for part in ("query", "key", "value")}
     assert names == convolutions | {"affinity.support.key", "affinity.support.value", "affinity.project"}
-    with pytest.raises(ValueError, match="official"):
-        model.parameter_groups(1e-4, "offical")
 
 
 def test_activation_checkpointing_gives_the_same_gradients() -> None:
@@ -267,12 +271,17 @@ def test_support_without_masks() -> None:
         tiny_cma().encode_reference(support, 1)
 
 
-@pytest.mark.parametrize("name", ["cma", "prototype"])
-def test_built_from_a_configuration(name: str) -> None:
-    config = SystemConfig(
-        name=name, backbone="tiny", backbone_width=8, text="small", text_dim=32, text_layers=1, hidden_dim=32, heads=4,
+SETTINGS = (
+    CMAConfig(
+        backbone="tiny", backbone_width=8, text="small", text_dim=32, text_layers=1, hidden_dim=32, heads=4,
         encoder_layers=1, decoder_layers=1, feedforward_dim=32, num_queries=1,
-    )  # fmt: skip
+    ),
+    PrototypeConfig(backbone="tiny", backbone_width=8),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", SETTINGS, ids=lambda config: config.name)
+def test_built_from_a_configuration(config: SystemConfig) -> None:
     system = build_system(config).eval()
     with torch.no_grad():
         prediction = system(clips(2), system.encode_reference(clips(2), 1))
@@ -293,7 +302,7 @@ def test_built_from_a_configuration(name: str) -> None:
     ],
 )
 def test_wrong_configurations_name_the_remedy(change: dict[str, object], message: str) -> None:
-    config = SystemConfig(name="cma", backbone="tiny", text="small", text_dim=32, text_layers=1, hidden_dim=32)
+    config = CMAConfig(backbone="tiny", text="small", text_dim=32, text_layers=1, hidden_dim=32)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         build_system(replace(config, **change))
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
-from fewshot.systems.config import SystemConfig
-from fewshot.systems.prototype import Prototype
+from fewshot.systems.prototype.config import PrototypeConfig
+from fewshot.systems.prototype.model import Prototype
 from fewshot.systems.registry import build_system
 
 
@@ -134,5 +134,5 @@ def test_loss_falls_with_the_right_masks_and_the_warm_up_is_the_same_loss() -> N
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_backbone_is_frozen_where_the_configuration_says_so(frozen: bool) -> None:
-    system = build_system(SystemConfig(name="prototype", backbone="tiny", backbone_width=8, freeze_backbone=frozen))
+    system = build_system(PrototypeConfig(backbone="tiny", backbone_width=8, freeze_backbone=frozen))
     assert {parameter.requires_grad for parameter in system.parameters()} == {not frozen}

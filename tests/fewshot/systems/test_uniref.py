@@ -14,8 +14,9 @@ from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.padding import level_paddings, resize_padding
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import TinyValueEncoder
-from fewshot.systems.uniref import Detection, Sizes, UniRef, UniRefState
-from fewshot.systems.uniref.detection import best_queries, detect
+from fewshot.systems.uniref.detection import Detection, best_queries, detect
+from fewshot.systems.uniref.model import Sizes, UniRef
+from fewshot.systems.uniref.state import UniRefState
 from fewshot.training.step import in_float32
 from tests.fewshot.tiny import clips, one_of
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert
 from fewshot.nn.value_encoder import ValueEncoder
-from fewshot.systems.uniref import Sizes, UniRef
 from fewshot.systems.uniref.checkpoint import TABLE, plan, sizes_of
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.key_table import Plan
 from tests.fewshot.systems.test_uniref import tiny_uniref
 

@@ -15,7 +15,8 @@ from episodes.instances import Instances
 from episodes.transforms.clips import MEAN, STD
 from fewshot.losses.boxinst import rgb_to_lab
 from fewshot.nn.backbones import TinyBackbone
-from fewshot.systems.uniref import Detection, Sizes, UniRef
+from fewshot.systems.uniref.detection import Detection
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import similarity_of
 from tests.fewshot.losses.test_sim_ota import slow_claims, slow_cost
@@ -61,11 +62,17 @@ def images() -> ClipBatch:
     )
 
 
-def model(box_supervision: str = "official") -> UniRef:
+def model(box_supervision: bool = True, exchange: bool = True) -> UniRef:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         system = UniRef(
-            TinyBackbone(8), None, None, SIZES, freeze_backbone="none", box_supervision=box_supervision
+            TinyBackbone(8),
+            None,
+            None,
+            SIZES,
+            freeze_backbone="none",
+            box_supervision=box_supervision,
+            exchange_red_and_blue=exchange,
         ).train()
         for head in system.transformer.box_heads:  # boxes of many kinds
             torch.nn.init.normal_(head.layers[-1].weight, std=0.3)
@@ -124,9 +131,9 @@ def shadows(p: list[list[float]], inside: list[list[bool]]) -> float:
     return total
 
 
-@pytest.mark.parametrize("kind", ["fixed", "official"])
-def test_terms_are_those_of_the_loops(kind: str) -> None:
-    system, batch = model(kind), images()
+@pytest.mark.parametrize("exchange", [False, True])
+def test_terms_are_those_of_the_loops(exchange: bool) -> None:
+    system, batch = model(exchange=exchange), images()
     found = system(batch, None)
     losses = system.losses(found, batch)
     assert {name.rsplit("_", 1)[0] for name in losses.terms if name.startswith("loss_p")} >= {
@@ -143,7 +150,7 @@ def test_terms_are_those_of_the_loops(kind: str) -> None:
             distance += (found.all_boxes[layer, n, q] - targets_of(batch)[n].boxes[m]).abs().sum().item()
         p = found.class_logits[layer].sigmoid()
         focal = -truth * 0.25 * (1 - p) ** 2 * p.log() - (1 - truth) * 0.75 * p**2 * (1 - p).log()
-        projection, pairwise = slow_weak_terms(system, found, layer, batch, kind == "official")
+        projection, pairwise = slow_weak_terms(system, found, layer, batch, exchange)
         expected = {
             "loss_ce": float(focal.sum()) / len(pairs),
             "loss_bbox": distance / len(pairs),
@@ -160,7 +167,7 @@ def test_the_weight_of_neighbours_grows_with_every_layer_of_every_batch() -> Non
     first, second = (system.losses(system(batch, None), batch).terms["loss_pairwise"] for _ in range(2))
     torch.testing.assert_close(second / first, torch.tensor(3.0))  # call 1, then call 3
     assert int(system.state_dict()["mask_calls"]) == 4
-    assert "mask_calls" not in model("none").state_dict()
+    assert "mask_calls" not in model(box_supervision=False).state_dict()
 
 
 def test_boxes_alone_need_images_with_all_objects() -> None:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
+from fewshot.inference.model import Model
 from fewshot.nn.sam import SAM, SAMSize
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import Stride16ValueEncoder
+from fewshot.systems.uniref.build import rule_of_sam
 from fewshot.systems.uniref.sam import UniRefSAM, mask_losses, predicted_iou, reference_padding
 from fewshot.systems.uniref.sam_checkpoint import TABLE, plan
 from fewshot.weights.key_table import convert
@@ -70,7 +72,8 @@ def test_frames_of_a_clip_are_seen_one_by_one() -> None:
 @pytest.mark.parametrize("size", [(30, 120), (120, 30), (40, 40)])
 def test_pictures_of_any_size_fill_the_plane(size: tuple[int, int]) -> None:
     picture = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    result = tiny().segment(picture, text="the red cat")
+    system = tiny()
+    result = Model(system, rule_of_sam(system)).segment(picture, text="the red cat")
     assert result.masks.shape[-2:] == size
 
 

@@ -10,7 +10,7 @@ from episodes.batch import ClipBatch
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.unifusion import UniFusion
 from fewshot.nn.value_encoder import TinyValueEncoder
-from fewshot.systems.uniref import Sizes, UniRef
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.start import retrieved_masks
 from tests.fewshot.tiny import clips
 

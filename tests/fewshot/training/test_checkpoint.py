@@ -12,7 +12,7 @@ import torch
 
 from fewshot.training.loop import Trainer
 from fewshot.weights.checkpoint import FORMAT, CheckpointError, CheckpointFolder, load_checkpoint, save_checkpoint
-from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
+from tests.fewshot.training.tiny_system import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
 
 
 def state(step: int = 1) -> dict:

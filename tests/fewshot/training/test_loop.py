@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from torch import nn
 
 from episodes.batch import ClipBatch
 from fewshot.nn.outputs import Losses, Prediction
+from fewshot.run.signals import CAUGHT
+from fewshot.systems.base import System
 from fewshot.training.loop import Interrupted, NonFiniteLoss, Trainer
 from fewshot.training.optim import clear_gradients, make_optimizer
 from fewshot.training.step import set_training_mode
 from fewshot.weights.checkpoint import CheckpointError, load_checkpoint
-from tests.fewshot.training.tiny import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
+from tests.fewshot.training.tiny_system import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -30,8 +33,17 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def signals_heard() -> Iterator[None]:
+    """SIGINT and SIGTERM as in a program of the foreground, even where the parent of the tests ignores them."""
+    before = {signum: signal.signal(signum, signal.default_int_handler) for signum in CAUGHT}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 def program(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "tests.fewshot.training.tiny", str(folder), *options]
+    return [sys.executable, "-m", "tests.fewshot.training.tiny_system", str(folder), *options]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -55,11 +67,11 @@ def weights_of_best(folder: Path) -> tuple[int, float | None]:
     return state["step"], state["best_score"]
 
 
-@pytest.mark.parametrize("recipe", ["fixed", "official"])
-def test_killed_and_resumed_is_bit_identical(tmp_path: Path, recipe: str) -> None:
+@pytest.mark.parametrize("train_affinity", [True, False])
+def test_killed_and_resumed_is_bit_identical(tmp_path: Path, train_affinity: bool) -> None:
     (tmp_path / "whole").mkdir()
-    train(tmp_path / "whole", recipe=recipe)
-    settings = json.dumps({"recipe": recipe})
+    train(tmp_path / "whole", train_affinity=train_affinity)
+    settings = json.dumps({"train_affinity": train_affinity})
     killed = run(
         program(tmp_path / "broken", "--settings", settings, "--episodes", json.dumps({"stop_at": 4 * 10 + 1}))
     )
@@ -85,7 +97,17 @@ def test_signal_saves_and_ends_with_its_exit_code(tmp_path: Path, signum: int, c
     assert_same_run(tmp_path / "whole", tmp_path / "stopped", 12)
 
 
-def test_signal_with_workers_and_in_the_last_step(tmp_path: Path) -> None:
+def test_an_ignored_signal_stays_ignored_and_others_still_stop_the_run(tmp_path: Path) -> None:
+    """As in the background job of a script, to which Ctrl-C must not get through."""
+    ignored = ("--ignored", json.dumps([int(signal.SIGINT)]))
+    for signum, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
+        episodes = json.dumps({"stop_at": 4 * 6, "by": int(signum)})
+        ended = run(program(tmp_path / signum.name, "--episodes", episodes, *ignored))
+        assert ended.returncode == code, ended.stderr
+    assert weights(tmp_path / "SIGINT", 12) and weights(tmp_path / "SIGTERM", 6)
+
+
+def test_signal_with_workers_and_in_the_last_step(tmp_path: Path, signals_heard: None) -> None:
     episodes, settings = json.dumps({"stop_at": 4 * 11, "by": int(signal.SIGTERM)}), json.dumps({"workers": 1})
     worker_hit = run(program(tmp_path / "worker", "--episodes", episodes, "--settings", settings))
     assert worker_hit.returncode == 0, worker_hit.stderr  # the signal hit the worker, which outlives it
@@ -103,7 +125,7 @@ def test_signal_with_workers_and_in_the_last_step(tmp_path: Path) -> None:
     assert weights(tmp_path, 12)
 
 
-def test_signal_during_validation_validates_again(tmp_path: Path) -> None:
+def test_signal_during_validation_validates_again(tmp_path: Path, signals_heard: None) -> None:
     calls = []
 
     def interrupted(system: nn.Module, step: int) -> dict[str, float]:
@@ -190,11 +212,12 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     assert weights_of_best(tmp_path / "one")[0] == weights_of_best(tmp_path / "two")[0]
 
 
-def test_two_processes_keep_official_gradients(tmp_path: Path) -> None:
-    two = run_two(tmp_path / "two", settings={"accumulate": 1, "recipe": "official", "warmup": "none"})
+def test_two_processes_keep_the_gradients_of_what_no_group_holds(tmp_path: Path) -> None:
+    changes = {"train_affinity": False, "prototype_steps": 0, "prototype_weight": 0}
+    two = run_two(tmp_path / "two", settings={"accumulate": 1, **changes})
     assert two.returncode == 0, two.stderr
     (tmp_path / "one").mkdir()
-    train(tmp_path / "one", recipe="official", warmup="none")
+    train(tmp_path / "one", **changes)
     ours, theirs = Rows(tmp_path / "one" / "rows.jsonl").losses(), Rows(tmp_path / "two" / "rows.jsonl").losses()
     for (_, one), (_, other) in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
@@ -237,7 +260,14 @@ def test_infinite_gradient_stops_before_the_weights_change(tmp_path: Path) -> No
     system = Bad()
     before = system.head.bias.detach().clone()
     with pytest.raises(NonFiniteLoss, match="step 1: the gradient"):
-        Trainer(system, TinyEpisodes(), tiny_settings(warmup="none"), tmp_path, log=Rows(), validate=score).run()
+        Trainer(
+            system,
+            TinyEpisodes(),
+            tiny_settings(prototype_steps=0, prototype_weight=0.0),
+            tmp_path,
+            log=Rows(),
+            validate=score,
+        ).run()
     assert torch.equal(system.head.bias, before)
 
 
@@ -249,8 +279,8 @@ def test_queries_without_targets_are_refused(tmp_path: Path) -> None:
 def test_warm_up_trains_features_first(tmp_path: Path) -> None:
     train(tmp_path)
     rows = [row for _, row in Rows(tmp_path / "rows.jsonl").losses() if "train/loss" in row]
-    assert "train/mask" not in rows[2] and rows[2]["train/loss"] == pytest.approx(rows[2]["train/warmup_proto"])
-    both = 2 * rows[3]["train/mask"] + 0.1 * rows[3]["train/warmup_proto"]
+    assert "train/mask" not in rows[2] and rows[2]["train/loss"] == pytest.approx(rows[2]["train/prototype_proto"])
+    both = 2 * rows[3]["train/mask"] + 0.1 * rows[3]["train/prototype_proto"]
     assert rows[3]["train/loss"] == pytest.approx(both)
 
 
@@ -291,7 +321,7 @@ def test_other_system_and_other_settings_are_refused(tmp_path: Path) -> None:
 
 def test_refusals_at_the_start(tmp_path: Path) -> None:
     class Cold(TinySystem):
-        warmup_losses = property()  # hasattr is False
+        warmup_losses = System.warmup_losses
 
     arguments = {"folder": tmp_path, "log": Rows()}
     with pytest.raises(ValueError, match="fp16 needs a GPU"):
@@ -318,18 +348,34 @@ def test_bf16_on_the_cpu_learns_in_float32(tmp_path: Path) -> None:
     assert rows[0][1]["train/loss"] == pytest.approx(exact[0][1]["train/loss"], rel=0.02)
 
 
-def test_official_recipe_keeps_gradients_and_modes() -> None:
-    settings = tiny_settings(recipe="official")
-    system = TinySystem()
-    optimizer = make_optimizer(system, settings)
+def test_gradients_of_what_no_group_holds_are_cleared_or_kept() -> None:
+    system = TinySystem(train_affinity=False)
+    optimizer = make_optimizer(system, tiny_settings())
     for p in system.parameters():
         p.grad = torch.ones_like(p)
-    clear_gradients(system, optimizer, "official")
+    clear_gradients(system, optimizer, keep=True)
     assert system.affinity.weight.grad is not None and system.head.weight.grad is None
-    clear_gradients(system, optimizer, "fixed")
+    clear_gradients(system, optimizer, keep=False)
     assert system.affinity.weight.grad is None
-    set_training_mode(system, "official")
-    assert system.frozen.training and system.frozen[1].training
-    set_training_mode(system, "fixed")
+
+
+def test_kept_gradients_add_up_from_step_to_step(tmp_path: Path) -> None:
+    system = TinySystem(train_affinity=False)
+    before = system.affinity.weight.detach().clone()
+    settings = tiny_settings(clip_norm=0.0, select="last")
+    Trainer(system, TinyEpisodes(), settings, tmp_path, log=Rows()).run()
+    assert torch.equal(system.affinity.weight, before)  # not trained
+    state = load_checkpoint(tmp_path / "checkpoints" / "step_00000012.pt")
+    assert set(state["kept_gradients"]) == {"affinity.weight", "affinity.bias"}
+    assert torch.equal(state["kept_gradients"]["affinity.weight"], system.affinity.weight.grad)
+
+
+@pytest.mark.parametrize("text_dropout", [True, False])
+def test_frozen_parts_stay_in_evaluation_mode_but_for_a_text_encoder_with_dropout(text_dropout: bool) -> None:
+    system = TinySystem()
+    system.text = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).requires_grad_(False)
+    system.text_is_frozen, system.text_dropout = True, text_dropout
+    set_training_mode(system)
     assert not system.frozen.training and not system.frozen[1].training
+    assert system.text.training == system.text[1].training == text_dropout
     assert system.training and system.dropout.training and system.features.training

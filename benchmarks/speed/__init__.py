@@ -1,1 +1,0 @@
-"""Timings, as ratios within one run."""

@@ -1,0 +1,89 @@
+"""Configurations of runs by Hydra: schemas of the runs and of the systems, and the YAML files beside this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from fewshot._origin import config_folder
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
+from fewshot.systems.registry import find_system, systems
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+RUNS: dict[str, type[RunConfig]] = {
+    "meta_train": MetaTrainConfig,
+    "meta_test": MetaTestConfig,
+    "task_test": TaskTestConfig,
+    "train_stage": StageConfig,
+}
+SCHEMA = "_schema"  # a system's option without a YAML file: its own defaults
+
+
+def register_schemas() -> None:
+    """Make the dataclasses of runs and systems known to Hydra, which then refuses wrong types and unknown keys."""
+    store = ConfigStore.instance()
+    for name, run in RUNS.items():
+        store.store(name=f"{name}_schema", node=run)
+    for name, spec in systems().items():
+        store.store(group="system", name=name + SCHEMA, node=spec.config(name=name))
+        if not (config_folder() / "system" / f"{name}.yaml").is_file():
+            store.store(group="system", name=name, node=spec.config(name=name))
+
+
+def with_named_system(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `system.name=X` as a choice of the settings of X, so that its own keys are known.
+
+    Raises:
+        ValueError: there is no such system, or a file of settings is chosen as well.
+    """
+    named = [argument for argument in arguments if argument.lstrip("+").startswith("system.name=")]
+    if not named:
+        return list(arguments)
+    if any(argument.startswith("system=") for argument in arguments):
+        raise ValueError(f"{named[0]} beside system=...: give one of them, the settings belong to one system")
+    name = named[-1].partition("=")[2].strip("'\"")
+    spec = find_system(name)
+    option = spec.name + SCHEMA
+    ConfigStore.instance().store(group="system", name=option, node=spec.config(name=name))
+    return [f"system={option}", *(argument for argument in arguments if argument not in named)]
+
+
+def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration that these overrides give; nothing runs. Raises ValueError if they cannot be composed."""
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return compose(config_name, overrides=list(overrides))
+    except HydraException as error:
+        raise ValueError(f"{error} {error.__cause__ or ''}".strip()) from error
+
+
+def system_of(config_name: str, arguments: Sequence[str]) -> type:
+    """The class of the settings of the system that the arguments choose.
+
+    Only options of groups count (`system=`, `benchmark=`), of several (`-m system=a,b`) the first: the others are
+    checked when their run starts.
+    """
+    groups = {folder.name for folder in config_folder().iterdir() if folder.is_dir()}
+    options = [a.split(",")[0] for a in arguments if a.partition("=")[0] in groups]
+    kind = OmegaConf.get_type(composed(config_name, options), "system")
+    assert kind is not None
+    return kind
+
+
+def run_composed(config_name: str, job: Callable[[DictConfig, Sequence[str], dict[str, str]], Any]) -> None:
+    """Let Hydra read the command line and call `job(config, overrides, choices)`, once for each run of `-m`."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    def inside(config: DictConfig) -> Any:
+        running = HydraConfig.get()
+        return job(config, tuple(running.overrides.task), dict(running.runtime.choices))
+
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(inside)()

@@ -1,0 +1,65 @@
+"""User errors in one line, with what to do; other errors with their trace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PACKAGES = ("fewshot", "episodes", "benchmarks")
+FREE_SPACE = (
+    "free some space, or give another out=<folder> (data.cache=<folder> for the generated world); "
+    "resume=true goes on with what the run has written"
+)
+OTHER_FOLDER = "check that path; runs are written to out=<folder>, the generated world to data.cache=<folder>"
+DISK_ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EROFS: OTHER_FOLDER,
+    errno.EACCES: OTHER_FOLDER,
+    errno.ENOTDIR: OTHER_FOLDER,
+}
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """User errors end the program with exit code 1 and their message; other errors keep their trace.
+
+    FEWSHOT_TRACEBACK=1 or HYDRA_FULL_ERROR=1 shows the trace of every error (`is_user_error` tells them apart).
+    """
+    try:
+        yield
+    except Exception as error:
+        full = any(os.environ.get(name, "0") not in ("", "0") for name in ("FEWSHOT_TRACEBACK", "HYDRA_FULL_ERROR"))
+        if full or not is_user_error(error):
+            traceback.print_exc()
+        else:
+            print(f"error: {error}{advice(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def advice(error: Exception) -> str:
+    """What to do about a full disk or a folder that cannot be written; empty for all other errors."""
+    return f": {DISK_ADVICE[error.errno]}" if isinstance(error, OSError) and error.errno in DISK_ADVICE else ""
+
+
+def is_user_error(error: Exception) -> bool:
+    """Whether a user can cause it: an error class of this project, a full or closed disk, or what its lines refuse."""
+    if type(error).__module__.split(".")[0] in PACKAGES or advice(error):
+        return True
+    return isinstance(error, (ValueError, OSError)) and raised_in(error).split(".")[0] in PACKAGES
+
+
+def raised_in(error: Exception) -> str:
+    """Name of the module whose line raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    names = trace.tb_frame.f_globals
+    spec = names.get("__spec__")  # `python -m` calls the module __main__, its spec keeps the name
+    return str(spec.name if spec is not None else names.get("__name__", ""))

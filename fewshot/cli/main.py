@@ -1,0 +1,54 @@
+"""`fewshot <command> [key=value ...]`: one console command for all entry points."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "meta_train": "meta-train on the training classes of a fold, then test on the held-out ones",
+    "meta_test": "test trained weights on the held-out classes of a fold, or of all folds",
+    "train_stage": "train on a mixture of tasks and data sets",
+    "task_test": "test on referring or mask-guided segmentation",
+    "predict": "segment images and videos of your own",
+    "convert": "convert an official checkpoint",
+    "freeze": "write a list of episodes to a file",
+    "compare": "compare two results on the same episodes",
+    "davis": "J and F of written masks, as the DAVIS toolkit computes them",
+}
+
+
+def main() -> None:
+    """Run the command that is named first. Ends with 1, and one line, for an unknown one."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if words[0] in ("-V", "--version", "version"):
+        from fewshot import __version__
+
+        print(f"fewshot {__version__}")
+        return
+    name = words[0].replace("-", "_")
+    if name not in COMMANDS:
+        from episodes.hints import did_you_mean
+
+        print(
+            f"error: unknown command {words[0]!r}.{did_you_mean(name, COMMANDS)} `fewshot` lists them", file=sys.stderr
+        )
+        raise SystemExit(1)
+    sys.argv = [f"fewshot {name}", *words[1:]]
+    sys.path.append("")  # a system of one's own, named by its place, may lie in the folder where the command is typed
+    import_module(f"fewshot.{name}").main()
+
+
+def usage() -> str:
+    """The list of commands."""
+    rows = [f"  {name:<12} {about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        ["Usage: fewshot COMMAND [key=value ...]", "", "Commands", *rows, "", "fewshot COMMAND --help says more."]
+    )
+
+
+if __name__ == "__main__":
+    main()

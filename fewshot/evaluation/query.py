@@ -1,0 +1,71 @@
+"""Queries of an episode: read for a test, and their result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from episodes.clip import Clip
+from episodes.episode import EpisodeSpec
+from episodes.seeding import generator
+from episodes.sources.base import Source
+from fewshot.inference.chunks import masks_at
+
+Transform = Callable[[Clip, torch.Generator], Clip]
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One segmented query.
+
+    Attributes:
+        spec: its episode, as the probe changed it.
+        query: index of the query in `spec.queries`.
+        clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
+        maps: mask probabilities `(T, H, W)` float32 at network size: one map, or one for each support where the
+            supports are given one by one.
+        probe: '' or the probe.
+    """
+
+    spec: EpisodeSpec
+    query: int
+    clip: Clip
+    maps: tuple[Tensor, ...]
+    probe: str = ""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`(T, H, W)` float32 at network size; the share of the votes where the supports vote."""
+        return self.maps[0] if len(self.maps) == 1 else votes([m > 0.5 for m in self.maps])
+
+    def masks(self) -> Tensor:
+        """The prediction at the original size, `(T, Ho, Wo)` bool."""
+        return masks_at(self.probabilities, self.clip.original_size or self.clip.size)
+
+
+def votes(masks: Sequence[Tensor]) -> Tensor:
+    """Votes of masks `(T, H, W)` bool, as a share of the highest count of the image (at least 1), float32 in 0..1.
+
+    HSNet (Min et al., ICCV 2021) takes a share of 0.5 and above as the object.
+    """
+    count = torch.stack(tuple(masks)).sum(0).float()
+    return count / count.amax((-2, -1), keepdim=True).clamp(min=1)
+
+
+def read_supports(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
+    """The support clips of an episode, transformed."""
+    return tuple(transform(source.read(clip), generator("test", clip.video)) for clip in spec.supports)
+
+
+def read_queries(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
+    """One clip per query of an episode, transformed. The frames are read once and lie in memory once."""
+    first = spec.queries[0]
+    frames = source.read_frames(first.video, first.frames)
+    clips: list[Clip] = []
+    for query in spec.queries:
+        clip = transform(source.with_object(query, frames), generator("test", query.video))
+        clips.append(replace(clip, frames=clips[0].frames) if clips else clip)
+    return tuple(clips)

@@ -1,0 +1,110 @@
+"""`python -m fewshot.freeze benchmark=… group=1 shots=1 seed=0 out=…`: write a list of episodes to a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from omegaconf import MISSING
+
+from episodes.catalogue import WITH_FOLDS, names
+from fewshot.cli.program import Command, Program
+from fewshot.config.keys import key
+
+
+@dataclass
+class FreezeDataConfig:
+    """Where the data lie."""
+
+    root: Optional[str] = key(None, "folder of the data set; null: the generated world", place=True)
+    cache: Optional[str] = key(
+        None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot", place=True
+    )
+    lists: Optional[str] = key(
+        None, "images: folder of the field's list files; null: what the data set says", place=True
+    )
+
+
+@dataclass
+class FreezeConfig:
+    """Episodes of a benchmark, and the file that they are written to."""
+
+    out: str = key(MISSING, "the file to write", place=True)
+    benchmark: str = key("synthetic", "the data set", choices=names(*WITH_FOLDS))
+    group: Optional[int] = key(None, "the fold; null: the first, 1, or 0 of images", minimum=0)
+    split: str = key(
+        "test",
+        "held-out classes, training classes, or videos of training classes that are set apart",
+        choices=("test", "train", "val"),
+    )
+    shots: int = key(1, "supports of an episode", minimum=1)
+    seed: int = key(0, "of all draws", minimum=0)
+    count: Optional[int] = key(
+        None, "number of episodes; needed for train and val; test, null: all queries of the fold", minimum=1
+    )
+    query_frames: Optional[int] = key(
+        None, "frames of a train or val query clip; null: 5, of the synthetic world 2", minimum=1
+    )
+    support_frames: Optional[int] = key(None, "frames of a support clip; null: as above", minimum=1)
+    queries: Optional[str] = key(None, "images, test: how queries are drawn (list, uniform, each, first); null: list")
+    min_area: Optional[int] = key(
+        None, "images: pixels of a class from which on an image shows it; null: any", minimum=0
+    )
+    drop_novel: Optional[bool] = key(
+        None, "images, train and val: leave out images that show a held-out class; null: no"
+    )
+    world_seed: int = key(0, "seed of the synthetic world", minimum=0)
+    world_videos: int = key(24, "videos per class of the synthetic world", minimum=2)
+    overwrite: bool = key(False, "true: write although there is such a file")
+    data: FreezeDataConfig = field(default_factory=FreezeDataConfig)
+
+
+def run(config: FreezeConfig, command: Command) -> None:
+    """Draw the episodes, write them, and say how many there are."""
+    from episodes.sampling.freeze import freeze  # here, so that help does not wait for torch
+
+    out = Path(config.out).expanduser()
+    if out.exists() and not config.overwrite:
+        raise FileExistsError(f"{out} exists already: give another out=<file>, or overwrite=true")
+    specs = freeze(
+        out,
+        config.benchmark,
+        config.group,
+        config.split,
+        shots=config.shots,
+        seed=config.seed,
+        count=config.count,
+        query_frames=config.query_frames,
+        support_frames=config.support_frames,
+        queries=config.queries,
+        min_area=config.min_area,
+        drop_novel=config.drop_novel,
+        lists=config.data.lists,
+        root=config.data.root,
+        cache=config.data.cache,
+        world_seed=config.world_seed,
+        world_videos=config.world_videos,
+    )
+    print(f"{len(specs)} episodes of {config.benchmark}, group {specs[0].group}, split {config.split}: {out}")
+
+
+PROGRAM = Program(
+    name="freeze",
+    schema=FreezeConfig,
+    about="Draw episodes of a benchmark and write them to a file, for other machines and programs to test the same.",
+    examples=(
+        ("group=1 out=episodes/group1.jsonl", "all test queries of fold 1 of the synthetic world"),
+        (
+            "benchmark=mini_ref_ytvos data.root=<folder> group=2 shots=5 seed=3 out=group2_5shot.jsonl",
+            "five shots of another data set",
+        ),
+        ("group=1 split=val count=48 out=val1.jsonl", "validation episodes"),
+    ),
+    run=run,
+)
+
+main = PROGRAM.main
+
+if __name__ == "__main__":
+    main()

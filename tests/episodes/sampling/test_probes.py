@@ -1,0 +1,86 @@
+"""Probes change what they say and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from episodes.sampling.probes import derangement, no_support, probe_specs, probe_supports, shuffled_text, wrong_support
+from tests.episodes.memory import MemorySource, memory_specs
+
+SPECS = memory_specs(MemorySource())
+
+
+def test_wrong_support_gives_each_class_the_supports_of_one_other_class() -> None:
+    changed = wrong_support(SPECS)
+    assert changed == wrong_support(SPECS)
+    taken = {spec.class_id: spec.supports[0].video for spec in changed}
+    assert sorted(taken.values()) == ["class1_0", "class2_0", "class3_0"]
+    for before, after in zip(SPECS, changed, strict=True):
+        assert after.supports[0].video[:6] != before.class_name
+        assert after.supports == next(s.supports for s in SPECS if s.supports[0].video == taken[before.class_id])
+        assert replace(after, supports=before.supports) == before
+
+
+def test_wrong_support_needs_two_classes() -> None:
+    with pytest.raises(ValueError, match="at least 2 classes, the list has 1"):
+        wrong_support(SPECS[:2])
+
+
+def test_shuffled_text_permutes_expressions_between_classes() -> None:
+    changed = shuffled_text(SPECS)
+    assert changed == shuffled_text(SPECS)
+    texts = [q.expression for spec in SPECS for q in spec.queries]
+    assert Counter(q.expression for spec in changed for q in spec.queries) == Counter(texts)
+    for before, after in zip(SPECS, changed, strict=True):
+        for old, new in zip(before.queries, after.queries, strict=True):
+            assert not new.expression.startswith(before.class_name)
+            assert replace(new, expression=old.expression) == old
+        assert replace(after, queries=before.queries) == before
+
+
+def test_shuffled_text_falls_back_to_other_objects_of_the_class() -> None:
+    """With a single class each query gets words that were written for another object."""
+    changed = shuffled_text(SPECS[:2])
+    for before, after in zip(SPECS[:2], changed, strict=True):
+        for old, new in zip(before.queries, after.queries, strict=True):
+            assert new.expression != old.expression
+    only = replace(SPECS[0], queries=SPECS[0].queries[:1])
+    with pytest.raises(ValueError, match="shuffled_text needs"):
+        shuffled_text([only])
+
+
+@given(st.lists(st.integers(0, 4), max_size=20), st.integers(0, 5))
+def test_derangement_moves_everything_or_is_impossible(kinds: list[int], seed: int) -> None:
+    found = derangement(kinds, seed)
+    if found is None:
+        assert not kinds or 2 * max(Counter(kinds).values()) > len(kinds)
+        return
+    assert sorted(found) == list(range(len(kinds)))
+    assert all(kinds[j] != kinds[i] for i, j in enumerate(found))
+
+
+def test_no_support_keeps_shapes() -> None:
+    clip = MemorySource().read(SPECS[0].supports[0])
+    empty = no_support(clip)
+    assert not empty.frames.any() and not empty.masks.any() and not empty.valid.any() and not empty.boxes.any()
+    assert empty.frames.shape == clip.frames.shape and empty.masks.shape == clip.masks.shape
+    assert (empty.video, empty.expression) == (clip.video, "object")
+    assert clip.masks.any()
+
+
+def test_probes_go_where_they_belong() -> None:
+    clip = MemorySource().read(SPECS[0].supports[0])
+    assert probe_specs(SPECS, "") == SPECS and probe_specs(SPECS, "no_support") == SPECS
+    assert probe_supports([clip], "wrong_support") == (clip,)
+    assert not probe_supports([clip], "no_support")[0].frames.any()
+    with pytest.raises(ValueError, match="unknown probe 'wrong'.*wrong_support"):
+        probe_specs(SPECS, "wrong")
+    with pytest.raises(ValueError, match="has no masks"):
+        no_support(replace(clip, masks=None))
+    assert torch.equal(clip.frames, MemorySource().read(SPECS[0].supports[0]).frames)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from episodes.clip import Clip
+from episodes.collation import collate, collate_clips
+from episodes.episode import ClipSpec, Episode, EpisodeSpec
+from episodes.seeding import generator
+
+
+def clip(height=6, width=8, frames=2, expression="it", boxes=True) -> Clip:
+    pixels = torch.rand(frames, 3, height, width, generator=generator(height, width)) + 1
+    box = torch.tensor([[2.0, 1.0, 6.0, 4.0]]).repeat(frames, 1)
+    return Clip(
+        pixels,
+        torch.ones(frames, 2 * height, 2 * width, dtype=torch.bool),
+        box if boxes else None,
+        torch.ones(frames, dtype=torch.bool) if boxes else None,
+        expression,
+        "v",
+    )
+
+
+def episode(index=0, shots=1, queries=1, **size) -> Episode:
+    spec = ClipSpec("v", 1, ("0",), "it")
+    names = EpisodeSpec("b", 1, "train", 0, index, 1, "c", (spec,) * shots, (spec,) * queries)
+    return Episode(names, (clip(4, 4),) * shots, (clip(**size),) * queries)
+
+
+def test_batch_of_two_sizes_is_padded_at_the_bottom_and_right() -> None:
+    batch = collate([episode(0, 2, 3), episode(1, 2, 3, height=5, width=13)], pad_multiple=4)
+    queries = batch.queries
+    assert len(batch) == 2 and batch.shots == 2 and len(batch.supports) == 4 and len(queries) == 6
+    assert [s.index for s in batch.specs] == [0, 1]
+    assert queries.frames.shape == (6, 2, 3, 8, 16) and batch.supports.frames.shape == (4, 2, 3, 4, 4)
+    assert queries.sizes.tolist() == [[6, 8]] * 3 + [[5, 13]] * 3
+    for n, (h, w) in enumerate(queries.sizes.tolist()):
+        assert not queries.padding[n, :h, :w].any()
+        assert queries.padding[n].sum() == 8 * 16 - h * w
+        assert (queries.frames[n][..., :h, :w] >= 1).all(), "pixels are kept"
+        assert queries.frames[n].masked_select(queries.padding[n]).abs().sum() == 0
+    assert [m.shape for m in queries.masks] == [(2, 12, 16)] * 3 + [(2, 10, 26)] * 3
+
+
+def test_boxes_are_fractions_of_the_unpadded_frame() -> None:
+    batch = collate([episode(), episode(height=12, width=16)])
+    assert batch.queries.boxes[0, 0].tolist() == pytest.approx([4 / 8, 2.5 / 6, 4 / 8, 3 / 6])
+    assert batch.queries.boxes[1, 0].tolist() == pytest.approx([4 / 16, 2.5 / 12, 4 / 16, 3 / 12])
+    assert batch.queries.valid.all()
+
+
+def test_no_padding_when_nothing_differs() -> None:
+    batch = collate([episode(), episode()])
+    assert batch.queries.frames.shape[-2:] == (6, 8) and not batch.queries.padding.any()
+
+
+def test_unknown_boxes_and_masks_stay_unknown() -> None:
+    bare = replace(clip(boxes=False), masks=None)
+    batch = collate_clips([bare, clip()])
+    assert batch.boxes is None and batch.valid is None
+    assert batch.masks[0] is None and batch.masks[1] is not None
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"different numbers of supports: \[1, 2\]"):
+        collate([episode(shots=1), episode(shots=2)])
+    with pytest.raises(ValueError, match=r"different numbers of query expressions: \[1, 2\]"):
+        collate([episode(), episode(queries=2)])
+    with pytest.raises(ValueError, match=r"different numbers of frames: \[2, 3\]; put clips of different length"):
+        collate([episode(), episode(frames=3)])
+    with pytest.raises(ValueError, match="at least one episode"):
+        collate([])
+    with pytest.raises(ValueError, match="pad_multiple must be at least 1, got 0"):
+        collate([episode()], pad_multiple=0)
+    with pytest.raises(ValueError, match="raw torch.uint8 frames: transform it"):
+        collate_clips([Clip(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))])

@@ -1,0 +1,181 @@
+"""Rows on disk, exact rewinding, and W&B without network, account or question."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fewshot.run.logging import RunLogger
+from fewshot.run.logging.curve import draw_learning_curve
+from fewshot.run.logging.files import MetricFiles
+from fewshot.run.logging.weights_and_biases import has_key, resolve_mode
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    """Neither the environment nor the home folder of the machine says anything about W&B."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def cells(folder: Path) -> list[dict]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_lie_in_both_files_and_columns_may_come_later(tmp_path):
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        log.log({"train/loss": 2.0}, 1)
+        log.log({"train/loss": 1.5, "note": "a, b"}, 2)
+        log.log({"val/J": 40.0}, 2)
+    assert lines(tmp_path) == [
+        {"step": 1, "train/loss": 2.0},
+        {"step": 2, "train/loss": 1.5, "note": "a, b"},
+        {"step": 2, "val/J": 40.0},
+    ]
+    assert cells(tmp_path) == [
+        {"step": "1", "train/loss": "2.0", "note": "", "val/J": ""},
+        {"step": "2", "train/loss": "1.5", "note": "a, b", "val/J": ""},
+        {"step": "2", "train/loss": "", "note": "", "val/J": "40.0"},
+    ]
+
+
+@given(before=st.lists(st.integers(0, 9), max_size=8), step=st.integers(0, 9))
+def test_rewind_keeps_exactly_the_rows_up_to_the_step(tmp_path_factory, before, step):
+    folder = tmp_path_factory.mktemp("run")
+    files = MetricFiles(folder)
+    for number, at in enumerate(sorted(before)):
+        files.append({"step": at, f"column{number % 3}": number})
+    files.rewind(step)
+    kept = [row for row in sorted(before) if row <= step]
+    assert [row["step"] for row in lines(folder)] == kept
+    assert [int(row["step"]) for row in cells(folder)] == kept
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_row_is_whole(tmp_path):
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        log.log({"loss": 1.0}, 1)
+        log.log({"loss": 0.5}, 2)
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(whole[:-9])
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        assert log.rows() == [{"step": 1, "loss": 1.0}]
+        log.rewind(1)
+        log.log({"loss": 0.5}, 2)
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+    assert [row["step"] for row in cells(tmp_path)] == ["1", "2"]
+
+
+def test_a_silent_process_writes_nothing(tmp_path):
+    with RunLogger(tmp_path / "run", {}, "offline", writes=False) as log:
+        log.log({"loss": 1.0}, 1)
+        log.rewind(0)
+        log.summary({"J": 1.0})
+        log.table("t", ["a"], [["b"]])
+        assert log.rows() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disabled_does_not_import_wandb(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from fewshot.run.logging import RunLogger\n"
+        f"with RunLogger(Path({str(tmp_path)!r}), {{}}, 'disabled') as t: t.log({{'a': 1}}, 1); t.summary({{'a': 1}})\n"
+        "assert 'wandb' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_offline_needs_no_account_and_says_nothing(tmp_path, capfd):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(picture)
+    folder = tmp_path / "run"
+    with RunLogger(folder, {"group": 1}, "auto", experiment="folds", tags=["tiny"]) as log:
+        assert log.mode == "offline"
+        log.log({"train/loss": 1.0}, 1)
+        log.table("episodes", ["class", "picture"], [["dax", picture]])
+        log.summary({"test/J": 55.0})
+    assert tuple(capfd.readouterr()) == ("", "")
+    recorded = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(recorded) == 1
+    content = recorded[0].read_bytes()
+    for known in (b"folds", b"tiny", b"train/loss", b"test/J"):
+        assert known in content
+    assert str(folder / "wandb").encode() in content  # the pictures of the table wait in the run folder
+    assert (folder / "episodes.csv").read_text().splitlines()[1] == f"dax,{picture}"
+    assert lines(folder) == [{"step": 1, "train/loss": 1.0}]
+
+
+def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("fewshot.run.logging.weights_and_biases.INIT_TIMEOUT", 1.0)
+    with RunLogger(tmp_path, {}, "auto") as log:
+        log.log({"loss": 1.0}, 1)
+        assert log.mode == "offline"
+    assert "recorded offline" in caplog.text
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert lines(tmp_path) == [{"step": 1, "loss": 1.0}]
+
+
+def test_a_continued_run_keeps_its_id(tmp_path):
+    ids = set()
+    for step in (1, 2):
+        with RunLogger(tmp_path, {}, "offline") as log:
+            log.log({"loss": 1.0}, step)
+        ids |= {path.stem for path in tmp_path.glob("wandb/offline-run-*/run-*.wandb")}
+    assert len(ids) == 1
+    assert [row["step"] for row in lines(tmp_path)] == [1, 2]
+
+
+def test_a_sweep_agent_gives_the_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
+    RunLogger(tmp_path, {}, "offline").close()
+    assert list(tmp_path.glob("wandb/offline-run-*/run-fromagent.wandb"))
+
+
+def test_auto_is_online_only_with_a_key(tmp_path, monkeypatch):
+    assert not has_key()
+    assert resolve_mode("auto") == "offline"
+    (tmp_path / "netrc").write_text("machine elsewhere.example login user password secret\n")
+    assert resolve_mode("auto") == "offline"
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    assert resolve_mode("auto") == "online"
+    (tmp_path / "netrc").write_text("machine")  # broken: as if it were not there
+    assert resolve_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert resolve_mode("auto") == "online"
+
+
+def test_the_environment_decides_where_the_configuration_says_auto(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert resolve_mode("auto") == "disabled"
+    assert resolve_mode("offline") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(ValueError, match="auto, online, offline, disabled"):
+        resolve_mode("auto")
+
+
+def test_the_learning_curve_shows_right_and_wrong_supports(tmp_path):
+    rows = [{"step": s, "train/loss": 1 / s, "val/J": 10.0 * s, "val/J_wrong_support": 5.0 * s} for s in (1, 2, 3)]
+    assert draw_learning_curve(tmp_path / "both.png", rows)
+    right = [{k: v for k, v in row.items() if k != "val/J_wrong_support"} for row in rows]
+    assert draw_learning_curve(tmp_path / "right.png", right)
+    both, one = (np.asarray(Image.open(tmp_path / name)) for name in ("both.png", "right.png"))
+    assert both.shape == one.shape and (both != one).any()
+    assert not draw_learning_curve(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
+    assert not (tmp_path / "none.png").exists()

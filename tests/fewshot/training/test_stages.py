@@ -1,0 +1,233 @@
+"""Training stages: their configurations, and each task learning on small generated data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from episodes.collation import collate
+from fewshot.cli.arguments import refuse_unknown_keys
+from fewshot.cli.checks import check
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import Command, checked
+from fewshot.cli.runs import StageConfig
+from fewshot.config.sections import KINDS, PartConfig
+from fewshot.inference.loading import stored_stage, stored_system
+from fewshot.systems.registry import make_system
+from fewshot.training.stages import dataset_of, mixture_of, named, train_stage
+from fewshot.training.step import TrainingStep
+from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.load import start_from
+from tests.episodes.image_tree import write_folder
+from tests.episodes.tree import TinyVideo
+from tests.episodes.videos import write_videos
+from tests.fewshot.evaluation.tasks.trees import write_ref_davis, write_refcoco
+
+STAGES = ("uniref_pretrain", "uniref_image", "uniref_image_fss", "uniref_video")
+SMALL = "sizes=[64]", "max_size=96", "crop_sizes=[]", "crop_range=[48,64]"
+
+
+@pytest.fixture(autouse=True)
+def schemas() -> None:
+    register_schemas()
+    torch.set_num_threads(1)  # these networks are too small for more
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A COCO file with two images of bright squares, two videos of two objects, and RefCOCO."""
+    images = tmp_path / "images"
+    images.mkdir()
+    entries, objects = [], []
+    for k in (1, 2):
+        picture = np.full((64, 80, 3), 60, np.uint8)
+        picture[8:40, 8 * k : 8 * k + 32] = (220, 40, 40)
+        picture[44:60, 50:76] = (40, 200, 220)
+        Image.fromarray(picture).save(images / f"{k}.png")
+        entries.append(dict(id=k, file_name=f"{k}.png", height=64, width=80))
+        for box, category in (([8 * k, 8, 32, 32], 1), ([50, 44, 26, 16], 2)):
+            x, y, w, h = box
+            polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+            row = dict(id=len(objects) + 1, image_id=k, category_id=category, bbox=box, iscrowd=0, area=w * h)
+            objects.append(row | dict(segmentation=[polygon]))
+    content = dict(images=entries, annotations=objects, categories=[dict(id=1, name="a"), dict(id=2, name="b")])
+    (tmp_path / "objects.json").write_text(json.dumps(content))
+    write_videos(tmp_path / "videos", {k: TinyVideo({1: "dog", 2: "cat"}, []) for k in ("v", "w")})
+    write_refcoco(tmp_path / "refcoco")
+    write_ref_davis(tmp_path / "said", {"v": TinyVideo({1: "dog", 2: "cat"}, [])})
+    write_folder(tmp_path / "classes", {"cup": 4, "pan": 4, "pot": 4})
+    return tmp_path
+
+
+def part(data: Path, kind: str) -> PartConfig:
+    """A part of each kind, with its small data."""
+    small = dict(sizes=[32], max_size=64, crop_sizes=[], crop_range=[48, 64])
+    files = dict(benchmark="things", root=str(data), annotations="objects.json", images="images")
+    places = {
+        "detection": files,
+        "still_vos": files,
+        "vos": dict(benchmark="vos_folder", split="all", root=str(data / "videos")),
+        "ris": dict(benchmark="refcoco", split="val", root=str(data / "refcoco")),
+        "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_share=1.0),
+        "fss": dict(benchmark="folder", root=str(data / "classes")),
+    }
+    return PartConfig(kind=kind, **places[kind], **small)
+
+
+def configured(data: Path, kinds: Sequence[str], *overrides: str) -> StageConfig:
+    """The image stage with a tiny system and parts of these kinds."""
+    typed = ["stage=uniref_image_fss", "system=uniref_tiny", "system.value_encoder=tiny", "logging=disabled"]
+    typed += ["optim.lr=1e-3", "train.batch=2", f"out={data / 'runs'}", "device=cpu", *overrides]
+    refuse_unknown_keys(typed, StageConfig)
+    config = OmegaConf.to_object(composed("train_stage", typed))
+    config.parts = {kind: part(data, kind) for kind in kinds}
+    check(config)
+    return config
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_is_a_valid_configuration(stage: str) -> None:
+    config = composed("train_stage", [f"stage={stage}"])
+    for part in config.parts.values():
+        part.root = "somewhere"
+    assert checked(config).stage == stage
+    rates = {"uniref_pretrain": 2e-4, "uniref_image": 2e-4, "uniref_image_fss": 2e-5, "uniref_video": 1e-4}
+    assert config.optim.lr == rates[stage] and config.optim.weight_decay == 0.05 and config.optim.clip_norm == 0.1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("parts.coco.root=null", r"parts\.coco\.root is not set"),
+        ("parts.refcoco.benchmark=davis17", "for ris valid are refcoco, "),
+        ("parts.coco.annotations=null", "give annotations="),
+        ("parts.coco.ratio=-1", "the smallest valid value is 0"),
+        ("parts.coco.kind=pvos", "valid are fss, ris, "),
+        ("train.select_on=val", "a stage has no validation"),
+        ("device=tpu", "device=tpu"),
+    ],
+)
+def test_what_cannot_work_is_refused(override: str, message: str) -> None:
+    config = composed("train_stage", [f"parts.{n}.root=x" for n in ("coco", "refcoco", "refcoco_plus", "refcocog")])
+    checked(config)
+    with pytest.raises(ValueError, match=message):
+        roots = [f"parts.{n}.root=x" for n in ("coco", "refcoco", "refcoco_plus", "refcocog")]
+        checked(composed("train_stage", [*roots, override]))
+
+
+def test_keys_of_parts_are_free_and_others_are_not() -> None:
+    refuse_unknown_keys(["parts.mine.root=x", "+parts.mine.kind=vos"], StageConfig)
+    for typed, meant in (("trian.steps=3", "train.steps"), ("parts.mine.ratoi=1", "ratio")):
+        with pytest.raises(ValueError, match=f"unknown key .* Did you mean '{meant}'"):
+            refuse_unknown_keys([typed], StageConfig)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_task_learns(data: Path, kind: str) -> None:
+    """One batch, again and again: the loss falls."""
+    config = configured(data, [kind], "system.mask_aux=true")
+    system = make_system(config.system, 0).train()
+    dataset = dataset_of(config.parts[kind], config)
+    batch = collate([dataset[0], dataset[1]], 32)
+    step = TrainingStep(system, "fp32")
+    optimizer = torch.optim.AdamW(system.parameter_groups(3e-3))
+    totals = []
+    for _ in range(15):
+        total, terms = step(batch, num_frames=2.0)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert np.mean(totals[-3:]) < 0.8 * np.mean(totals[:3]), totals
+    assert {"loss_mask", "loss_mask_iou_0", "loss_ce_enc"} <= set(terms)
+    given = {"supports": batch.supports is not None, "words": batch.queries.expressions[0] is not None}
+    assert given == {"supports": kind in ("fss", "vos", "rvos", "still_vos"), "words": kind in ("ris", "rvos")}
+
+
+def test_masks_are_learnt_from_boxes(data: Path) -> None:
+    config = configured(
+        data, ["detection"], "system.box_supervision=fixed", "system.num_classes=2", "system.num_queries=20"
+    )
+    config.parts["detection"].boxes_only, config.parts["detection"].one_class = True, False
+    check(config)
+    system = make_system(config.system, 0).train()
+    dataset = dataset_of(config.parts["detection"], config)
+    batch = collate([dataset[0], dataset[1]], 32)
+    assert {label for x in batch.queries.instances for label in x.labels.tolist()} == {0, 1}
+    step, totals = TrainingStep(system, "fp32"), []
+    optimizer = torch.optim.AdamW(system.parameter_groups(3e-3))
+    for _ in range(15):
+        total, terms = step(batch, num_frames=2.0)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(terms["loss_prj"].item())
+    assert np.mean(totals[-3:]) < 0.8 * np.mean(totals[:3]), totals
+    assert int(system.mask_calls) == 15 * 2 and "loss_mask" not in terms
+
+
+def test_classes_of_the_data_must_have_their_scores(data: Path) -> None:
+    config = configured(data, ["detection"])
+    config.parts["detection"].one_class = False
+    with pytest.raises(ValueError, match=r"has 2 classes and the system scores 1: give system\.num_classes=2"):
+        dataset_of(config.parts["detection"], config)
+
+
+def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
+    kinds = ["detection", "vos", "ris"]
+    config = configured(data, kinds, "train.steps=6", "train.checkpoint_every=2", "name=first")
+    command = Command((), {})
+    train_stage(config, command)
+    folder = data / "runs" / "first"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 6 and rows[-1]["train/loss"] > 0
+    assert stored_system(folder) == config.system and stored_stage(folder).stage == "uniref_image_fss"
+    (folder / "checkpoints" / "step_00000006.pt").unlink()
+    last = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
+    (folder / "checkpoints" / "best.pt").unlink()
+    config.resume = True
+    train_stage(config, command)  # from step 4
+    again = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
+    assert all(torch.equal(again[name], tensor) for name, tensor in last.items())
+    following = configured(data, ["detection"], "system.num_classes=3", "system.value_encoder=none")
+    system = make_system(following.system, 1)
+    report = start_from(system, folder)
+    assert set(report.ignored.values()) == {"of another shape here", "this system has no such part"}
+    assert all("score_head" in name for name in report.fresh) and report.used + len(report.ignored) == report.total
+    assert torch.equal(
+        system.state_dict()["level_projection.levels.0.0.weight"], last["level_projection.levels.0.0.weight"]
+    )
+
+
+def test_a_file_that_does_not_fit_at_all_is_no_start(data: Path, tmp_path: Path) -> None:
+    system = make_system(configured(data, ["ris"]).system, 0)
+    state = {"format": 1, "system": "uniref", "step": 1, "model": {"other": torch.zeros(1)}}
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match="has no tensor that fits this uniref"):
+        start_from(system, tmp_path / "odd.pt")
+
+
+def test_a_mixture_draws_its_parts_batch_by_batch(data: Path) -> None:
+    config = configured(data, ["detection", "ris"], "train.batch=3")
+    datasets = {name: dataset_of(part, config) for name, part in config.parts.items() if part.ratio > 0}
+    mixture = mixture_of(config, datasets)
+    names = [mixture.part(i).name for i in range(60)]
+    assert set(names) == {"detection", "ris"} and all(len(set(names[k : k + 3])) == 1 for k in range(0, 60, 3))
+    for first in (0, 3, 6, 9, 12):
+        batch = collate([mixture[i] for i in range(first, first + 3)], 32)
+        assert len(batch) == 3 and batch.supports is None
+
+
+def test_the_name_of_a_run_says_what_it_is(data: Path) -> None:
+    config = configured(data, ["ris"])
+    plain = named(config, Command(("stage=uniref_image", "out=x"), {"system": "uniref_tiny"}))
+    assert plain.name == "uniref_image_fss-uniref_tiny-s0"
+    other = named(config, Command(("stage=uniref_image", "optim.lr=1"), {"system": "uniref_tiny"}))
+    assert other.name is not None and other.name.startswith(f"{plain.name}-")
