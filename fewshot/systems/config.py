@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Optional
 
-from omegaconf import MISSING
-
 from fewshot.config.keys import key
 
+MISSING = "???"  # OmegaConf's mark of a mandatory value; models are built without it
 BACKBONES = ("resnet50", "resnet101", "swin_tiny", "swin_small", "swin_base", "swin_large", "mobilenet_v2", "tiny")
 TEXTS = ("roberta", "bert", "small", "none")
 

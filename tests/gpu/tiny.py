@@ -16,7 +16,7 @@ from torch import Tensor
 
 from episodes.batch import EpisodeBatch
 from episodes.clip import Clip
-from episodes.collate import collate
+from episodes.collation import collate
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 from fewshot.nn.outputs import Prediction
