@@ -21,7 +21,7 @@ class ClipBatch:
         sizes: `(N, 2)` int64, unpadded height and width of each clip's frames.
         expressions: `N` texts (None where a clip has none).
         masks: `N` tensors `(T, Hm, Wm)` bool, NOT padded, each at its own resolution; None where unknown.
-        ignore: `N` tensors like `masks`, True where nobody knows, None where all is known; empty: all of all clips.
+        ignore: `N` tensors like `masks`, True on void pixels; None or empty: there are none.
         boxes: `(N, T, 4)` float32 `cx, cy, w, h` as fractions of the unpadded frame, zeros where absent; or None.
         valid: `(N, T)` bool, True where the object is visible; or None.
         instances: all objects of `N` images in which no single one is meant; empty: this is not the task.

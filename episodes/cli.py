@@ -1,4 +1,4 @@
-"""What the command lines share."""
+"""Parts that the command lines share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def key_values(words: Sequence[str], keys: Collection[str], repeated: Collection
     """`key=value` words as a table: one value for each key, several for those of `repeated`.
 
     Raises:
-        ValueError: a word that is none, an unknown key, an empty value, or a key that is given twice.
+        ValueError: a word that is no `key=value`, an unknown key, an empty value, or a key that is given twice.
     """
     values: dict[str, list[str]] = {}
     for word in words:

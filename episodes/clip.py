@@ -1,4 +1,4 @@
-"""`Clip`: some frames of one video and what is known of one object in them. An image is a clip of one frame."""
+"""`Clip`: some frames of one video, with the mask and box of one object. An image is a clip of one frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clip:
         frames: `(T, 3, H, W)` RGB, either uint8 in 0..255 (as read) or float32 (after the transforms).
         masks: `(T, Hm, Wm)` bool, True on the object; None where it is to be found. `(Hm, Wm)` may differ from
             `(H, W)`: testing keeps masks at the original resolution while the frames are resized.
-        ignore: `(T, Hm, Wm)` bool like `masks`, True where nobody knows (label 255 of PASCAL VOC); None: nowhere.
+        ignore: `(T, Hm, Wm)` bool like `masks`, True on void pixels (label 255 of PASCAL VOC); None: there are none.
         boxes: `(T, 4)` float32 `x0, y0, x1, y1` in pixels of `frames`; zeros where the object is absent.
         valid: `(T,)` bool, True where the object is visible (and its box has a positive area).
         expression: the words that refer to the object, or None.

@@ -1,4 +1,4 @@
-"""Which classes of a benchmark train and which are held out, as data."""
+"""Folds of a benchmark as data: the classes that train and those that are held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Instances`: everything that is annotated in an image, for the tasks in which no single object is meant."""
+"""`Instances`: all annotated objects of an image, for the tasks in which no single object is meant."""
 
 from __future__ import annotations
 
