@@ -64,7 +64,7 @@ def schema_keys(schema: type, prefix: str = "", types: Mapping[str, type] | None
 
 def _own_first(schema: type) -> list[Field[Any]]:
     """The fields of a dataclass: `name` first, then its own, then those of its bases."""
-    depth = {}
+    depth: dict[str, int] = {}
     for at, kind in enumerate(schema.__mro__):
         for name in kind.__dict__.get("__annotations__", {}):
             depth.setdefault(name, at)
