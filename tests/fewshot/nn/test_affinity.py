@@ -81,9 +81,6 @@ def clip(frames, height=360, width=640):
     return ClipBatch(torch.randn(1, frames, 3, height, width), padding, sizes, ("a brown bear",), (masks,))
 
 model = build_around(CMAConfig(), TextEncoder(roberta(), WordHashTokenizer())).eval()
-# the layers of the encoder free what they use: one shows the peak of all, whose weights stay in memory
-encoder = model.transformer.encoder
-model.transformer.encoder = encoder[:1]
 with torch.inference_mode():
     prediction = model(clip(10), model.encode_reference(clip(5), 1))
 assert prediction.masks.shape == (1, 10, 5, 90, 160)
