@@ -1,4 +1,4 @@
-"""Set-up that every test shares: two threads for torch, no account, no network; imported names are no tests."""
+"""Set-up that every test shares: one thread for torch, no account, no network; imported names are no tests."""
 
 from __future__ import annotations
 
@@ -23,5 +23,6 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    """Tiny networks are slower on several threads, far slower where other processes want the cores too."""
+    torch.set_num_threads(1)

@@ -298,7 +298,8 @@ def test_built_from_a_configuration(config: SystemConfig) -> None:
         ({"variant": "cross"}, "base"),
         ({"affinity_init": "zero"}, "similarity"),
         ({"support_frames": "first"}, "middle"),
-        ({"hidden_dim": 30}, "multiple"),
+        ({"hidden_dim": 30}, "system.heads=8 must divide system.hidden_dim=30"),
+        ({"hidden_dim": 30, "heads": 5}, "multiple of 4"),
     ],
 )
 def test_wrong_configurations_name_the_remedy(change: dict[str, object], message: str) -> None:
