@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from fewshot.cli.arguments import key_values, refuse_missing, refuse_unknown_keys
+from fewshot.cli.arguments import form_of, key_values, refuse_missing, refuse_unknown_keys
 from fewshot.cli.checks import check, check_values
 from fewshot.cli.composition import composed, register_schemas, run_composed, system_of, with_named_system
 from fewshot.cli.errors import short_errors
@@ -105,7 +105,8 @@ class Program(Generic[Config]):
             try:
                 empty[name] = values if name in lists else None if values[0] == "null" else values[0]
             except OmegaConfBaseException as error:
-                raise ValueError(f"{name}={values[0]}: {str(error).splitlines()[0]}") from error
+                wanted = form_of(get_type_hints(self.schema)[name], keys[name].minimum)
+                raise ValueError(f"{name}={values[0]}: give {wanted}") from error
         refuse_missing((name for name in keys if OmegaConf.is_missing(empty, name)), given)
         config: Any = OmegaConf.to_object(empty)
         check_values(config)

@@ -15,7 +15,7 @@ from benchmarks.scores.scores import read_scores
 from episodes.folds import FOLDS
 from fewshot import meta_test
 from tests.episodes.tree import tiny_world, write_tree
-from tests.fewshot.test_loading import write_run
+from tests.fewshot.inference.saved import write_run
 
 pytestmark = pytest.mark.end_to_end
 
