@@ -89,6 +89,14 @@ def keys_of(config: Any) -> Iterator[Key]:
     return schema_keys(type(config), types={name: kind for name, kind in inside.items() if is_dataclass(kind)})
 
 
+def type_of(schema: type, name: str) -> Any:
+    """The declared type of the key with the dotted `name`."""
+    kind: Any = schema
+    for part in name.split("."):
+        kind = get_type_hints(kind)[part]
+    return kind
+
+
 def value_of(config: Any, name: str) -> Any:
     """The value of the key with the dotted `name` in an instance of the schema."""
     for part in name.split("."):
