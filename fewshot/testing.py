@@ -123,7 +123,7 @@ class SystemContract:
         """Query clips, with expressions where the system reads them."""
         return noise_clips(count, self.frames, self.size, seed=seed, words="expression" in system.accepts)
 
-    # ------------------------------------------------------------------------------------------------------ what it says
+    # what it says
 
     def test_its_spec_says_what_the_system_says(self) -> None:
         system, spec = self.system(), spec_of(self.settings)
@@ -156,7 +156,7 @@ class SystemContract:
         with pytest.raises(ValueError, match="3 query clips"), torch.no_grad():
             system(self.queries(system, 3), state)
 
-    # ------------------------------------------------------------------------------------------------------ what it computes
+    # what it computes
 
     @torch.no_grad()
     def test_a_batch_of_two_equals_two_batches_of_one(self) -> None:
@@ -205,7 +205,7 @@ class SystemContract:
             before = self._logits(system(queries, system.encode_reference(references)))
             assert torch.equal(before, self._logits(loaded(queries, loaded.encode_reference(references))))
 
-    # ------------------------------------------------------------------------------------------------------ what it learns
+    # what it learns
 
     def test_one_batch_is_learnt_by_heart(self) -> None:
         system = make_system(self.settings, 0)
@@ -225,7 +225,7 @@ class SystemContract:
             overlaps = [self._overlap(system, prediction, queries, n) for n in range(2)]
         assert min(overlaps) >= self.overlap, f"IoU of the two clips: {overlaps}"
 
-    # ------------------------------------------------------------------------------------------------------ helpers
+    # helpers
 
     @staticmethod
     def _one(references: References, n: int) -> References:

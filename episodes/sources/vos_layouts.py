@@ -167,7 +167,7 @@ class VOSSource(VideoFiles, TaskSource):
                 if new := sorted((ids if known is None else ids & known) - seen):
                     given[frame] = tuple(new)
                     seen.update(new)
-                if seen == known:
+                if known is not None and known <= seen:
                     break
             self._given[video] = given
         return self._given[video]

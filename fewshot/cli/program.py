@@ -17,7 +17,7 @@ from fewshot.cli.errors import short_errors
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig
-from fewshot.config.keys import schema_keys, sections
+from fewshot.config.keys import schema_keys, sections, type_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

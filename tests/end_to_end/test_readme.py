@@ -63,6 +63,6 @@ def test_the_default_run_has_the_name_that_the_example_loads() -> None:
     from fewshot.run.folder import run_name
     from fewshot.systems.cma.config import CMAConfig
 
-    config = MetaTrainConfig(system=CMAConfig(), benchmark=BenchmarkConfig(name="invented"))
-    name = run_name(config, Command(("group=1",), {"system": "cma_tiny", "benchmark": "invented"}))
+    config = MetaTrainConfig(system=CMAConfig(), benchmark=BenchmarkConfig(name="synthetic"))
+    name = run_name(config, Command(("group=1",), {"system": "cma_tiny", "benchmark": "synthetic"}))
     assert f'load("runs/{name}")' in README
