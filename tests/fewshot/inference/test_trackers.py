@@ -1,4 +1,4 @@
-"""The video loops of UniRef++, stepped with a system that answers from a script."""
+"""The trackers of videos, stepped with a system that answers from a script."""
 
 from __future__ import annotations
 
