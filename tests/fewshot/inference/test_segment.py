@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.transforms.clips import TestTransform
 from episodes.transforms.input_rule import InputRule
 from fewshot import Model, Support, segment_episode
+from fewshot.inference.chunks import segment_clips
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from fewshot.systems.prototype.model import Prototype
 from tests.fewshot.inference.squares import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO, square
 from tests.fewshot.systems.test_uniref import tiny_uniref
@@ -74,6 +76,16 @@ def test_several_classes_at_once_are_each_found_as_alone() -> None:
     assert iou(result.labels[0] == 1, square(32, 8)) > 0.9 and iou(result.labels[0] == 2, square(8, 64)) > 0.9
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The share of a support's mask."""
+
+    value: Tensor
+
+    def repeat(self, expressions: int) -> Share:
+        return self
+
+
 class Votes(System):
     """Finds everywhere what its support mask has in parts: the probability is the share of the mask."""
 
@@ -84,14 +96,21 @@ class Votes(System):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
-        self.encoded: list[Any] = []
+        self.encoded: list[tuple[str | None, ...]] = []
+        self.read: list[str | None] = []
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> Any:
-        self.encoded.append(() if supports is None else supports.expressions)
-        return None if supports is None else supports.masks[0].float().mean()
+    def encode_supports(self, supports: ClipBatch, shots: int) -> Share:
+        self.encoded.append(supports.expressions)
+        assert supports.masks[0] is not None
+        return Share(supports.masks[0].float().mean())
 
-    def forward(self, queries: ClipBatch, state: Any) -> Prediction:
-        share = torch.tensor(0.9 if state is None else float(state))
+    def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        self.read += expressions
+        return tuple(expressions)
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        state.check(len(queries))
+        share = torch.tensor(0.9) if state.supports is None else state.supports.value
         n, t, _, height, width = queries.frames.shape
         scores = torch.stack([share.logit(), (share / 2).logit()]).expand(n, t, 2)
         return Prediction(share.logit().expand(n, t, 2, height // 4, width // 4), scores)
@@ -129,7 +148,7 @@ def test_supports_are_encoded_once_for_all_frames_and_expressions() -> None:
     model = voting(system)
     support = [covered(0.8)]
     model.segment(np.zeros((9, 16, 16, 3), np.uint8), support=support, text=["a", "b", "c"], chunk=2)
-    assert system.encoded == [(None,)]
+    assert system.encoded == [(None,)] and system.read == ["a", "b", "c"]
     result = model.segment(np.zeros((16, 16, 3), np.uint8), text=["a", "b"])
     assert result.names == ("a", "b") and result.masks.all()
     system.needs = frozenset({"support", "expression"})  # a system that reads supports with their words
@@ -137,6 +156,14 @@ def test_supports_are_encoded_once_for_all_frames_and_expressions() -> None:
     model.segment(BOTH, support=[Support(*support[0], text="own words")], text=["a", "b"])
     model.segment(BOTH, support=support, text=["a", "b"])
     assert system.encoded == [("own words",), ("a",), ("b",)]
+
+
+def test_words_of_an_episode_are_encoded_once_for_all_chunks() -> None:
+    system = Votes()
+    clips = [Clip(torch.zeros(9, 3, 16, 16), expression=text) for text in ("a", "b")]
+    found = segment_clips(system, clips, None, chunk=2, device="cpu")
+    assert [masks.shape for masks in found] == [(9, 16, 16)] * 2
+    assert system.read == ["a", "b"]
 
 
 def test_words_go_to_their_class() -> None:
@@ -230,7 +257,7 @@ def test_systems_refuse_what_they_cannot_take() -> None:
         (cma, {"text": "the dax"}, r"system 'cma' needs supports \(images with masks\), also with text=..."),
         (proto, {"support": [RED_SUPPORT], "text": "x"}, "system 'prototype' takes no text: leave text=... away"),
         (proto, {}, r"system 'prototype' needs supports \(images with masks\): give support=..."),
-        (votes, {}, "nothing says what to look for: give support=... or text=..."),
+        (both, {}, "nothing says what to look for: give support=... or text=..."),
     ):
         with pytest.raises(ValueError, match=message):
             model.segment(BOTH, **arguments)
