@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from episodes.catalogue import folds_of
-    from episodes.clip import Clip
+    from episodes.clip import Clip, Objects
     from episodes.collation import collate
     from episodes.dataset import EpisodeDataset
     from episodes.episode import ClipSpec, Episode, EpisodeSpec, Reference
@@ -19,6 +19,7 @@ __all__ = [
     "Episode",
     "EpisodeDataset",
     "EpisodeSpec",
+    "Objects",
     "Reference",
     "collate",
     "folds_of",
@@ -27,6 +28,7 @@ __all__ = [
 
 _HOMES = {
     "Clip": "episodes.clip",
+    "Objects": "episodes.clip",
     "ClipSpec": "episodes.episode",
     "Episode": "episodes.episode",
     "EpisodeSpec": "episodes.episode",

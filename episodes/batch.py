@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from episodes.clip import Objects
 from episodes.episode import EpisodeSpec
-from episodes.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class ClipBatch:
         sizes: `(N, 2)` int64, unpadded height and width of each clip's frames.
         expressions: `N` texts (None where a clip has none).
         masks: `N` tensors `(T, Hm, Wm)` bool, NOT padded, each at its own resolution; None where unknown.
-        ignore: `N` tensors like `masks`, True on void pixels; None or empty: there are none.
+        ignore: `N` tensors like `masks`, True on void pixels, None where a clip has none; empty: none at all.
         boxes: `(N, T, 4)` float32 `cx, cy, w, h` as fractions of the unpadded frame, zeros where absent; or None.
         valid: `(N, T)` bool, True where the object is visible; or None.
-        instances: all objects of `N` images in which no single one is meant; empty: this is not the task.
+        objects: all objects of `N` clips in which no single one is meant; empty: this is not the task.
+        original_sizes: `N` pairs `(height, width)` of the frames on disk, None where unknown; empty: all unknown.
     """
 
     frames: Tensor
@@ -35,7 +36,8 @@ class ClipBatch:
     boxes: Tensor | None = None
     valid: Tensor | None = None
     ignore: tuple[Tensor | None, ...] = ()
-    instances: tuple[Instances, ...] = ()
+    objects: tuple[Objects, ...] = ()
+    original_sizes: tuple[tuple[int, int] | None, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -55,7 +57,7 @@ class ClipBatch:
             boxes=move(self.boxes),
             valid=move(self.valid),
             ignore=tuple(move(x) for x in self.ignore),
-            instances=tuple(x.to(device) for x in self.instances),
+            objects=tuple(x.to(device) for x in self.objects),
         )
 
 

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch, EpisodeBatch
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import Episode
-from episodes.instances import Instances
 
 
 def collate(episodes: Sequence[Episode], pad_multiple: int = 1) -> EpisodeBatch:
@@ -57,7 +56,8 @@ def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
         boxes=_stack([None if c.boxes is None else box_fractions(c.boxes, c.size) for c in clips]),
         valid=_stack([c.valid for c in clips]),
         ignore=tuple(c.ignore for c in clips) if any(c.ignore is not None for c in clips) else (),
-        instances=_instances(clips),
+        objects=_all_objects(clips),
+        original_sizes=tuple(c.original_size for c in clips),
     )
 
 
@@ -68,8 +68,8 @@ def box_fractions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], -1)
 
 
-def _instances(clips: Sequence[Clip]) -> tuple[Instances, ...]:
-    there = tuple(c.instances for c in clips if c.instances is not None)
+def _all_objects(clips: Sequence[Clip]) -> tuple[Objects, ...]:
+    there = tuple(c.objects for c in clips if c.objects is not None and c.exhaustive)
     if there and len(there) < len(clips):
         raise ValueError("some clips of a batch mean one object, the others all of theirs: keep the tasks apart")
     return there

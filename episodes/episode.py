@@ -103,8 +103,8 @@ class Episode:
     def references(self) -> tuple[Reference, ...]:
         """One reference per query: the shared supports and that query's expression.
 
-        There are none where no single object is meant, but all that are annotated (`Clip.instances`).
+        There are none where no single object is meant, but all that are annotated (`Clip.exhaustive`).
         """
-        if any(query.instances is not None for query in self.queries):
+        if any(query.exhaustive for query in self.queries):
             return ()
         return tuple(Reference(query.expression, self.supports) for query in self.queries)

@@ -53,15 +53,15 @@ def probe_supports(clips: Sequence[Clip], probe: str) -> tuple[Clip, ...]:
 
 def no_support(clip: Clip) -> Clip:
     """A support that says nothing: zero frames (after normalisation: the mean colour), empty masks, a neutral word."""
-    if clip.masks is None:
+    if clip.objects is None or clip.masks is None:
         raise ValueError(f"support {clip.video!r} has no masks")
+    known = clip.objects.masks, clip.objects.boxes, clip.objects.valid
+    masks, boxes, valid = (None if x is None else torch.zeros_like(x) for x in known)
     return replace(
         clip,
         frames=torch.zeros_like(clip.frames),
-        masks=torch.zeros_like(clip.masks),
+        objects=replace(clip.objects, masks=masks, boxes=boxes, valid=valid),
         ignore=None,
-        boxes=None if clip.boxes is None else torch.zeros_like(clip.boxes),
-        valid=None if clip.valid is None else torch.zeros_like(clip.valid),
         expression=None if clip.expression is None else NEUTRAL_WORD,
     )
 

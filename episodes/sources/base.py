@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from episodes.catalogue import draws_as
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec
 
 
@@ -96,9 +96,7 @@ class Source(ABC):
         boxes, valid = self.boxes(masks)
         return Clip(
             frames=frames,
-            masks=masks,
-            boxes=boxes,
-            valid=valid,
+            objects=Objects.one(masks, boxes, valid, spec.object_id),
             expression=None if spec.expression is None else normalise(spec.expression),
             video=spec.video,
             frame_names=spec.frames,
@@ -134,6 +132,6 @@ def boxes_of(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clean_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes `(T, 4)` with those of no area set to zero, and `(T,)` bool, True for the others."""
-    valid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return boxes * valid[:, None], valid
+    """Boxes `(..., 4)` with those of no area set to zero, and `(...)` bool, True for the others."""
+    valid = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+    return boxes * valid[..., None], valid

@@ -14,9 +14,8 @@ import torch
 from pycocotools.coco import COCO
 from torch import Tensor
 
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec
-from episodes.instances import Instances
 from episodes.sources.base import Expression
 from episodes.sources.files import read_image
 from episodes.sources.refcoco import decode
@@ -31,7 +30,7 @@ class InstanceSource(TaskSource):
     """Images whose objects have a box and a class, and a mask unless `boxes_only`.
 
     An image is a clip of one frame. Object `k` (from 1) is its k-th annotation; object 0 stands for all of them, and
-    its clip carries `instances`. Crowds and boxes without an area are left out, and images that have nothing else.
+    its clip is `exhaustive`. Crowds and boxes without an area are left out, and images that have nothing else.
 
     Args:
         name: the benchmark.
@@ -113,22 +112,21 @@ class InstanceSource(TaskSource):
             return super().with_object(spec, frames)
         return Clip(
             frames=frames,
-            valid=torch.ones(1, dtype=torch.bool),
+            objects=self.read_objects(spec.video),
             video=spec.video,
             frame_names=spec.frames,
             original_size=(frames.shape[-2], frames.shape[-1]),
-            instances=self.read_instances(spec.video),
         )
 
-    def read_instances(self, image: str) -> Instances:
-        """All objects of an image."""
+    def read_objects(self, image: str) -> Objects:
+        """All objects of an image. Raises KeyError for an unknown one, ValueError for a mask that cannot be read."""
         entry, objects = self._entry(image)
         corners = torch.tensor([a["bbox"] for a in objects], dtype=torch.float32)
         corners[:, 2:] += corners[:, :2]
         size = torch.tensor([entry["width"], entry["height"]] * 2, dtype=torch.float32)
         labels = [0 if self.one_class else self._classes[a["category_id"]] for a in objects]
         masks = None if self.boxes_only else torch.from_numpy(np.stack([self._mask(image, a) for a in objects]))
-        return Instances(corners.clamp(min=0).minimum(size), torch.tensor(labels), masks, int(entry["height"]))
+        return Objects.of_image(corners.clamp(min=0).minimum(size), torch.tensor(labels), masks)
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
         """True if the image has an object of this number."""

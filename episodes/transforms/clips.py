@@ -13,8 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from episodes.clip import Clip
-from episodes.instances import Instances
+from episodes.clip import Clip, Objects
 from episodes.sources.base import clean_boxes
 from episodes.transforms.colour import distort
 from episodes.transforms.imagenet import MEAN, STD
@@ -90,7 +89,7 @@ class TrainTransform:
         resized = resize_clip(clip, size)
         if not self.keep_object or clip.masks is None or resized.masks is None:
             return resized
-        return replace(resized, masks=keep_pixel(clip.masks, resized.masks))
+        return resized.with_masks(keep_pixel(clip.masks, resized.masks))
 
     def _crop_with_object(self, clip: Clip, generator: torch.Generator) -> Clip:
         if clip.masks is None or not clip.masks.any():
@@ -108,15 +107,15 @@ class TrainTransform:
         return _apply(clip, F.crop, top=top, left=left, height=size[0], width=size[1])
 
     def _validate(self, clip: Clip) -> Clip:
-        if clip.instances is not None:
-            instances = clip.instances.visible()
-            return replace(clip, instances=instances, valid=torch.tensor([len(instances) > 0]))
-        if clip.boxes is None:
+        """The clip with what is still visible of its objects; of an exhaustive one the others are taken out."""
+        objects = clip.objects
+        if objects is None or objects.boxes is None:
             return clip
-        boxes, valid = clean_boxes(clip.boxes)
-        if clip.masks is not None and not self.visible_by_box:
-            valid = valid & clip.masks.flatten(1).any(1)
-        return replace(clip, boxes=boxes * valid[:, None], valid=valid)
+        boxes, valid = clean_boxes(objects.boxes)
+        if objects.masks is not None and (objects.exhaustive or not self.visible_by_box):
+            valid = valid & objects.masks.flatten(2).any(2)
+        objects = replace(objects, boxes=boxes * valid[..., None], valid=valid)
+        return replace(clip, objects=objects.visible() if objects.exhaustive else objects)
 
 
 class ResizeTransform(ABC):
@@ -128,8 +127,10 @@ class ResizeTransform(ABC):
 
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
         """Transform a clip of uint8 frames; nothing is drawn."""
-        resized = resize_clip(replace(clip, masks=None, ignore=None), self.target(clip.size))
-        return normalise_frames(replace(resized, masks=clip.masks, ignore=clip.ignore))
+        bare = replace(clip, objects=_with_masks_of(clip.objects, None), ignore=None)
+        resized = resize_clip(bare, self.target(clip.size))
+        objects = _with_masks_of(resized.objects, clip.objects)
+        return normalise_frames(replace(resized, objects=objects, ignore=clip.ignore))
 
 
 class TestTransform(ResizeTransform):
@@ -242,30 +243,38 @@ def normalise_frames(clip: Clip) -> Clip:
     return replace(clip, frames=frames)
 
 
+def _with_masks_of(objects: Objects | None, others: Objects | None) -> Objects | None:
+    """`objects` with the masks of `others`; no `others`, no masks."""
+    return None if objects is None else replace(objects, masks=None if others is None else others.masks)
+
+
 def _apply(clip: Clip, kernel: Callable[..., Any], **arguments: Any) -> Clip:
     """Run one torchvision functional on frames, masks and boxes."""
-    masks, ignore, boxes = clip.masks, clip.ignore, clip.boxes
-    if masks is not None:
-        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
+    objects, ignore = clip.objects, clip.ignore
+    if objects is not None:
+        objects = _apply_to_objects(objects, clip.size, kernel, **arguments)
     if ignore is not None:
-        ignore = _plain(kernel(tv_tensors.Mask(ignore.to(torch.uint8)), **arguments)).bool()
-    if boxes is not None:
-        wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=clip.size)
-        boxes = _plain(kernel(wrapped, **arguments))
+        ignore = _apply_to_masks(ignore, kernel, **arguments)
     frames = _plain(kernel(tv_tensors.Image(clip.frames), **arguments))
-    instances = None if clip.instances is None else _apply_to_all(clip.instances, clip.size, kernel, **arguments)
-    return replace(clip, frames=frames, masks=masks, ignore=ignore, boxes=boxes, instances=instances)
+    return replace(clip, frames=frames, objects=objects, ignore=ignore)
 
 
-def _apply_to_all(
-    instances: Instances, canvas: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
-) -> Instances:
-    """The same functional on boxes and masks of all objects of a frame of size `canvas`."""
-    wrapped = tv_tensors.BoundingBoxes(instances.boxes, format="XYXY", canvas_size=canvas)
-    masks = instances.masks
+def _apply_to_objects(
+    objects: Objects, canvas: tuple[int, int], kernel: Callable[..., Any], **arguments: Any
+) -> Objects:
+    """The same functional on masks and boxes of the objects of frames of size `canvas`."""
+    masks, boxes = objects.masks, objects.boxes
     if masks is not None:
-        masks = _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
-    return replace(instances, boxes=_plain(kernel(wrapped, **arguments)), masks=masks)
+        masks = _apply_to_masks(masks, kernel, **arguments)
+    if boxes is not None:
+        wrapped = tv_tensors.BoundingBoxes(boxes.flatten(0, 1), format="XYXY", canvas_size=canvas)
+        boxes = _plain(kernel(wrapped, **arguments)).view(boxes.shape)
+    return replace(objects, masks=masks, boxes=boxes)
+
+
+def _apply_to_masks(masks: Tensor, kernel: Callable[..., Any], **arguments: Any) -> Tensor:
+    """The same functional on masks `(..., H, W)` bool."""
+    return _plain(kernel(tv_tensors.Mask(masks.to(torch.uint8)), **arguments)).bool()
 
 
 def _plain(tensor: Tensor) -> Tensor:

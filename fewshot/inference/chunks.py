@@ -88,10 +88,8 @@ def frame_range(clip: Clip, start: int, stop: int) -> Clip:
     return replace(
         clip,
         frames=clip.frames[start:stop],
-        masks=None,
+        objects=None,
         ignore=None,
-        boxes=None,
-        valid=None,
         frame_names=clip.frame_names[start:stop],
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Union
 
 from torch import Tensor
 
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from fewshot.media.masks import Masks, MaskSource, read_masks
 from fewshot.media.media import width_by_height
 from fewshot.media.reading import MediaSource, open_media
@@ -92,7 +92,7 @@ def _read(entry: Support, k: int, whose: str) -> Clip:
         )
     return Clip(
         frames=frames,
-        masks=found.masks,
+        objects=Objects.one(found.masks),
         ignore=found.ignore,
         expression=entry.text,
         video=media.name,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.collation import collate, collate_clips
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
@@ -14,11 +14,10 @@ from episodes.seeding import generator
 def clip(height=6, width=8, frames=2, expression="it", boxes=True) -> Clip:
     pixels = torch.rand(frames, 3, height, width, generator=generator(height, width)) + 1
     box = torch.tensor([[2.0, 1.0, 6.0, 4.0]]).repeat(frames, 1)
+    masks = torch.ones(frames, 2 * height, 2 * width, dtype=torch.bool)
     return Clip(
         pixels,
-        torch.ones(frames, 2 * height, 2 * width, dtype=torch.bool),
-        box if boxes else None,
-        torch.ones(frames, dtype=torch.bool) if boxes else None,
+        Objects.one(masks, box if boxes else None, torch.ones(frames, dtype=torch.bool) if boxes else None),
         expression,
         "v",
     )
@@ -58,7 +57,7 @@ def test_no_padding_when_nothing_differs() -> None:
 
 
 def test_unknown_boxes_and_masks_stay_unknown() -> None:
-    bare = replace(clip(boxes=False), masks=None)
+    bare = replace(clip(boxes=False), objects=None)
     batch = collate_clips([bare, clip()])
     assert batch.boxes is None and batch.valid is None
     assert batch.masks[0] is None and batch.masks[1] is not None

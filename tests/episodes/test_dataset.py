@@ -161,7 +161,7 @@ def test_a_support_image_that_shows_nothing_is_named(tmp_path) -> None:
     assert whole.supports[0].masks.any() and whole.supports[0].ignore.any()
 
     def lose(clip, _):
-        return replace(TestTransform(8)(clip), masks=torch.zeros_like(clip.masks))
+        return TestTransform(8)(clip).with_masks(torch.zeros_like(clip.masks))
 
     name = specs[0].supports[0].video
     with pytest.raises(ValueError, match=f"mask of support 1, image '{name}' for class 'aeroplane', is empty after"):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from episodes.batch import EpisodeBatch
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.collation import collate
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
@@ -77,7 +77,8 @@ def _clip(draw: torch.Generator, video: str, words: str) -> Clip:
     masks[:, top : top + 32, left : left + 32] = True
     frames = torch.randn(2, 3, SIZE, SIZE, generator=draw) + 2.0 * masks[:, None]
     boxes = torch.tensor([left, top, left + 32, top + 32], dtype=torch.float32).expand(2, 4)
-    return Clip(frames, masks, boxes, torch.ones(2, dtype=torch.bool), words, video, ("0", "1"), (SIZE, SIZE))
+    objects = Objects.one(masks, boxes, torch.ones(2, dtype=torch.bool))
+    return Clip(frames, objects, words, video, ("0", "1"), (SIZE, SIZE))
 
 
 def tiny_batch(first: int = 0, count: int = 2) -> EpisodeBatch:

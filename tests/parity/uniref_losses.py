@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch, References
-from episodes.instances import Instances
+from episodes.clip import Objects
 from fewshot.systems.uniref.checkpoint import TABLE
 from fewshot.systems.uniref.detection import Detection
 from fewshot.systems.uniref.losses import UniRefCriterion, match_layer, match_proposals
@@ -96,7 +96,7 @@ def clips_of(case: Mapping[str, Any], weak: bool) -> tuple[ClipBatch | None, Cli
     if "frames" not in case:
         images = [image_of(recipe) for recipe in case["images"]]
         if weak or labels is not None or any(len(r) != 1 for r in rects):
-            return None, with_instances(images, rects, labels, weak, case)
+            return None, with_all_objects(images, rects, labels, weak, case)
         return supports_of(case), batch_of(images, texts, masks_of(images, rects))
     frames = [image_of(recipe) for recipe in case["frames"]]
     masks = masks_of(frames, rects)
@@ -134,7 +134,7 @@ def masks_of(images: Sequence[Tensor], rects: Sequence[Sequence[Sequence[int]]])
     return [rectangle(rect, (image.shape[1], image.shape[2])) for image, (rect,) in zip(images, rects, strict=True)]
 
 
-def with_instances(
+def with_all_objects(
     images: Sequence[Tensor],
     rects: list[list[Any]],
     labels: list[list[int]] | None,
@@ -142,15 +142,16 @@ def with_instances(
     case: Mapping[str, Any],
 ) -> ClipBatch:
     """Images with all of their objects; `weak`: only the boxes are known."""
-    batch, instances = batch_of(images), []
+    batch, objects, sizes = batch_of(images), [], []
     heights = case.get("heights", case.get("height", [image.shape[1] for image in images]))
     for n, (image, boxes) in enumerate(zip(images, rects, strict=True)):
         size = (image.shape[1], image.shape[2])
         names = torch.tensor([0] * len(boxes) if labels is None else labels[n], dtype=torch.long)
         masks = None if weak else torch.stack([rectangle([int(v) for v in box], size) for box in boxes])
         height = heights[n] if isinstance(heights, list) else heights
-        instances.append(Instances(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), names, masks, height))
-    return replace(batch, instances=tuple(instances))
+        objects.append(Objects.of_image(torch.tensor(boxes, dtype=torch.float32).view(-1, 4), names, masks))
+        sizes.append((height, size[1]))
+    return replace(batch, objects=tuple(objects), original_sizes=tuple(sizes))
 
 
 # ------------------------------------------------------------------------------------------------------------ outputs

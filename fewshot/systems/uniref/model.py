@@ -242,7 +242,7 @@ class UniRef(System):
         """Substitute for masks in the losses of this batch; None where masks are learnt from masks."""
         if not self.box_supervision:
             return None
-        if not queries.instances:
+        if not queries.objects:
             raise ValueError(
                 "box_supervision learns from the boxes of all objects of an image: give it such a data set"
             )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from episodes.instances import Instances
+from episodes.clip import Objects
 from fewshot.losses.boxinst import fill_boxes
 from fewshot.losses.masks import target_masks
 
@@ -38,15 +38,17 @@ class ImageTargets:
 def targets_of(queries: ClipBatch) -> list[ImageTargets]:
     """Targets of the `N * T` frames, clip by clip: the one object of class 0, nothing in frames that do not show it.
 
-    Where the images carry `instances`, these are the targets. Boxes are those of the masks, right and bottom edge
-    included, where there are masks. Void pixels count as background.
+    Where the batch carries all `objects`, those that a frame shows are its targets. Boxes are those of the masks,
+    right and bottom edge included, where there are masks. Void pixels count as background.
 
     Raises:
-        ValueError: if a clip carries no masks, or masks of another size than its frames.
+        ValueError: if a clip carries no masks (and no boxes of all objects), or masks of another size than its frames.
     """
     size = (queries.frames.shape[-2], queries.frames.shape[-1])
-    if queries.instances:
-        return [all_objects(x, s, size) for x, s in zip(queries.instances, queries.sizes.tolist(), strict=True)]
+    if queries.objects:
+        clips = zip(queries.objects, queries.sizes.tolist(), strict=True)
+        frames = range(queries.frames.shape[1])
+        return [all_objects(objects.in_frame(t), unpadded, size) for objects, unpadded in clips for t in frames]
     return [single_object(mask, size) for masks in target_masks(queries) for mask in masks]
 
 
@@ -57,16 +59,19 @@ def single_object(mask: Tensor, size: tuple[int, int]) -> ImageTargets:
     return ImageTargets(labels, mask_boxes(masks), pad_masks(masks, size))
 
 
-def all_objects(instances: Instances, unpadded: list[int], size: tuple[int, int]) -> ImageTargets:
+def all_objects(objects: Objects, unpadded: list[int], size: tuple[int, int]) -> ImageTargets:
     """Targets of an image of `unpadded` height and width from all of its objects; without masks these are the boxes."""
-    masks = instances.masks
-    if masks is None:
-        low, high = (instances.boxes / instances.boxes.new_tensor([unpadded[1], unpadded[0]] * 2)).split(2, -1)
+    if objects.masks is None:
+        if objects.boxes is None:
+            raise ValueError("the objects of an image have neither masks nor boxes: there is nothing to learn from")
+        corners = objects.boxes[:, 0]
+        low, high = (corners / corners.new_tensor([unpadded[1], unpadded[0]] * 2)).split(2, -1)
         boxes = torch.cat([(low + high) / 2, high - low], -1)
-        return ImageTargets(instances.labels, boxes, fill_boxes(instances.boxes, size).float())
+        return ImageTargets(objects.labels, boxes, fill_boxes(corners, size).float())
+    masks = objects.masks[:, 0]
     if list(masks.shape[1:]) != unpadded:
-        raise ValueError(f"instances have masks of {tuple(masks.shape[1:])} for a frame of {tuple(unpadded)}")
-    return ImageTargets(instances.labels, mask_boxes(masks), pad_masks(masks, size))
+        raise ValueError(f"objects have masks of {tuple(masks.shape[1:])} for a frame of {tuple(unpadded)}")
+    return ImageTargets(objects.labels, mask_boxes(masks), pad_masks(masks, size))
 
 
 def mask_boxes(masks: Tensor) -> Tensor:

@@ -64,7 +64,12 @@ def similarity_of(queries: ClipBatch, stride: int, swapped: bool = False) -> Ten
 
     Args:
         swapped: exchange red and blue first, as the official pretraining does by mistake.
+
+    Raises:
+        ValueError: clips of more than one frame, or images of unknown size on disk.
     """
+    if queries.frames.shape[1] != 1:
+        raise ValueError(f"masks are learnt from the boxes of single images, got clips of {queries.frames.shape[1]}")
     frames = queries.frames[:, 0].float()
     colours = frames * frames.new_tensor(STD)[:, None, None] + frames.new_tensor(MEAN)[:, None, None]
     colours = F.avg_pool2d(colours * ~queries.padding[:, None], stride)
@@ -75,7 +80,10 @@ def similarity_of(queries: ClipBatch, stride: int, swapped: bool = False) -> Ten
 def _known(queries: ClipBatch) -> Tensor:
     """`(n, H, W)` bool, False on the padding and on the lowest rows of each image."""
     known = ~queries.padding
-    for image, height, instances in zip(known, queries.sizes[:, 0].tolist(), queries.instances, strict=True):
-        removed = int(BOTTOM * height / instances.original_height)
+    original = queries.original_sizes or (None,) * len(queries)
+    for image, height, on_disk in zip(known, queries.sizes[:, 0].tolist(), original, strict=True):
+        if on_disk is None:
+            raise ValueError("learning masks from boxes needs the sizes of the images on disk: give original_sizes")
+        removed = int(BOTTOM * height / on_disk[0])
         image[height - removed :] = False
     return known

@@ -82,5 +82,5 @@ def test_probes_go_where_they_belong() -> None:
     with pytest.raises(ValueError, match="unknown probe 'wrong'.*wrong_support"):
         probe_specs(SPECS, "wrong")
     with pytest.raises(ValueError, match="has no masks"):
-        no_support(replace(clip, masks=None))
+        no_support(clip.with_masks(None))
     assert torch.equal(clip.frames, MemorySource().read(SPECS[0].supports[0]).frames)

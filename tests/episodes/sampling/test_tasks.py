@@ -177,12 +177,12 @@ def open_instances(path: Path, **options: bool) -> InstanceSource:
 def test_all_objects_of_an_image(coco_file: Path) -> None:
     source = open_instances(coco_file, one_class=False)
     assert source.names() == ("1", "2") and source.num_classes == 2 and source.problems() == []
-    found = source.read_instances("1")
-    assert found.boxes.tolist() == [[2, 3, 12, 13], [20, 5, 40, 10]]  # cut at the border of the image
-    assert found.labels.tolist() == [1, 0] and found.original_height == 30
-    assert found.masks is not None and found.masks[0].nonzero().amin(0).tolist() == [3, 2]
+    found = source.read_objects("1")
+    assert found.boxes[:, 0].tolist() == [[2, 3, 12, 13], [20, 5, 40, 10]]  # cut at the border of the image
+    assert found.labels.tolist() == [1, 0] and found.ids.tolist() == [1, 2] and found.exhaustive
+    assert found.masks is not None and found.masks[0, 0].nonzero().amin(0).tolist() == [3, 2]
     plain = open_instances(coco_file, boxes_only=True)
-    assert plain.read_instances("1").masks is None and plain.read_instances("1").labels.tolist() == [0, 0]
+    assert plain.read_objects("1").masks is None and plain.read_objects("1").labels.tolist() == [0, 0]
     assert source.read_masks("1", ("0",), 1).shape == (1, 30, 40) and len(source.expressions("1")) == 2
 
 
@@ -199,7 +199,7 @@ def test_broken_files_are_refused(tmp_path: Path, coco_file: Path) -> None:
     content["annotations"][0]["segmentation"] = [[1, 2]]
     coco_file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="object 1 of .* has no mask that can be read"):
-        open_instances(coco_file).read_instances("1")
+        open_instances(coco_file).read_objects("1")
 
 
 def transform(**options: object) -> TrainTransform:
@@ -212,15 +212,17 @@ def test_transforms_carry_all_objects_along(coco_file: Path) -> None:
     kept = Counter()
     for i in range(40):
         clip = EpisodeDataset(source, specs, transform(), seed=0)[i].queries[0]
-        found = clip.instances
-        assert found is not None and found.masks is not None and found.masks.shape[1:] == clip.size
+        found = clip.objects
+        assert found is not None and found.masks is not None and found.masks.shape[1:] == (1, *clip.size)
+        assert clip.exhaustive and clip.masks is None and clip.boxes is None
         assert clip.valid is not None and bool(clip.valid[0]) == (len(found) > 0)
-        assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all() and (found.boxes >= 0).all()
-        assert (found.boxes[:, 2] <= clip.size[1]).all() and (found.boxes[:, 3] <= clip.size[0]).all()
+        assert found.valid.all() and found.masks.flatten(1).any(1).all()
+        assert ((found.boxes[..., 2:] - found.boxes[..., :2]) > 0).all() and (found.boxes >= 0).all()
+        assert (found.boxes[..., 2] <= clip.size[1]).all() and (found.boxes[..., 3] <= clip.size[0]).all()
         kept[len(found)] += 1
     assert len(kept) > 1  # crops lose objects
     flipped = EpisodeDataset(source, specs, transform(crop=False), seed=0)
-    boxes = {tuple(flipped[i].queries[0].instances.boxes[0].round().int().tolist()) for i in range(20)}
+    boxes = {tuple(flipped[i].queries[0].objects.boxes[0, 0].round().int().tolist()) for i in range(20)}
     assert len(boxes) >= 2  # mirrored or not
 
 
@@ -228,7 +230,7 @@ def test_batches_of_all_objects_have_no_reference(coco_file: Path) -> None:
     source = open_instances(coco_file)
     dataset = EpisodeDataset(source, DetectionEpisodes(source, seed=0), transform(crop=False), seed=0)
     batch = collate([dataset[0], dataset[1]], 32)
-    assert batch.supports is None and batch.shots == 0 and len(batch.queries.instances) == 2
+    assert batch.supports is None and batch.shots == 0 and len(batch.queries.objects) == 2
     assert batch.queries.expressions == (None, None) and dataset[0].references == ()
     other = EpisodeDataset(source, PseudoVideoEpisodes(source, seed=0), transform(crop=False), seed=0)
     with pytest.raises(ValueError, match="different numbers of supports"):

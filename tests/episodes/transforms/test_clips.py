@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.seeding import generator
 from episodes.sources.base import boxes_of
 from episodes.transforms.clips import (
@@ -34,7 +34,7 @@ def make_clip(height=40, width=60, frames=2, expression="the left dog", block=(1
     masks[:, y0:y1, x0:x1] = True
     boxes, valid = boxes_of(masks)
     pixels = torch.randint(0, 256, (frames, 3, height, width), dtype=torch.uint8, generator=generator("clip", seed))
-    return Clip(pixels, masks, boxes, valid, expression, "v", (), (height, width))
+    return Clip(pixels, Objects.one(masks, boxes, valid), expression, "v", (), (height, width))
 
 
 def plain(sizes=(40,), max_size=1000, **switches) -> TrainTransform:
@@ -100,7 +100,7 @@ def test_masks_follow_by_nearest_and_boxes_by_scale() -> None:
 def test_test_transform_keeps_masks_and_scales_boxes() -> None:
     clip = make_clip(40, 60)
     out = TestTransform(20)(clip)
-    assert out.size == (20, 30) and out.masks is clip.masks
+    assert out.size == (20, 30) and out.objects.masks is clip.objects.masks
     assert torch.equal(out.boxes, clip.boxes / 2)
     with pytest.raises(ValueError, match="test_size must be at least 1"):
         TestTransform(0)
@@ -193,7 +193,7 @@ def test_an_object_that_is_cropped_away_is_not_valid() -> None:
 def test_a_box_without_a_pixel_is_valid_only_by_its_switch() -> None:
     """An L-shaped object whose box, but none of whose pixels, is in the crop."""
     clip = make_clip()
-    empty = Clip(clip.frames, torch.zeros_like(clip.masks), clip.boxes, clip.valid)
+    empty = clip.with_masks(torch.zeros_like(clip.masks))
     assert not plain()(empty, generator(0)).valid.any()
     assert plain(visible_by_box=True)(empty, generator(0)).valid.all()
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.protocols.images import IMAGE_PROTOCOLS
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, EpisodeSpec
 from fewshot.evaluation.query import QueryResult
 from fewshot.evaluation.scoring import image_score
@@ -18,7 +18,7 @@ def scored(maps: list[torch.Tensor], truth: torch.Tensor, protocol: str, ignore:
     still = ClipSpec("q", 1, ("0",))
     spec = EpisodeSpec("pascal5i", 0, "test", 0, 0, 1, "cat", (still,), (still,))
     frames = torch.zeros(1, 3, *maps[0].shape)
-    clip = Clip(frames, truth[None], ignore=None if ignore is None else ignore[None], video="q")
+    clip = Clip(frames, Objects.one(truth[None]), ignore=None if ignore is None else ignore[None], video="q")
     return image_score(QueryResult(spec, 0, clip, tuple(m[None] for m in maps)), IMAGE_PROTOCOLS[protocol])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.masks.png import write_mask
 from episodes.batch import ClipBatch
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.transforms.clips import TestTransform
 from episodes.transforms.input_rule import InputRule
@@ -237,8 +237,9 @@ def test_cma_gives_what_its_episode_gives() -> None:
     masks[:, 10:30, 12:40] = True
     own = Support(support, masks, text="a blue dax")
     found = model.segment(query, support=[own], text="the dax", size=32, chunk=2)
+    meant = Objects.one(torch.from_numpy(masks))
     clips = [
-        Clip(torch.from_numpy(support).permute(0, 3, 1, 2), torch.from_numpy(masks), expression="a blue dax"),
+        Clip(torch.from_numpy(support).permute(0, 3, 1, 2), meant, expression="a blue dax"),
         Clip(torch.from_numpy(query).permute(0, 3, 1, 2), expression="the dax", original_size=(40, 48)),
     ]
     names = tuple(map(str, range(3)))
@@ -257,7 +258,7 @@ def test_systems_refuse_what_they_cannot_take() -> None:
         (cma, {"text": "the dax"}, r"system 'cma' needs supports \(images with masks\), also with text=..."),
         (proto, {"support": [RED_SUPPORT], "text": "x"}, "system 'prototype' takes no text: leave text=... away"),
         (proto, {}, r"system 'prototype' needs supports \(images with masks\): give support=..."),
-        (both, {}, "nothing says what to look for: give support=... or text=..."),
+        (votes, {}, "nothing says what to look for: give support=... or text=..."),
     ):
         with pytest.raises(ValueError, match=message):
             model.segment(BOTH, **arguments)

@@ -129,6 +129,6 @@ def test_contact_sheet_side_by_side(episode: Episode, tmp_path: Path) -> None:
 
 
 def test_unknown_masks_are_left_out(episode: Episode) -> None:
-    clip = replace(episode.queries[0], masks=None, boxes=None, valid=None, expression=None)
+    clip = replace(episode.queries[0], objects=None, expression=None)
     picture = episode_picture(replace(episode, queries=(clip,)), [torch.zeros(5, 8, 16)])
     assert picture.width > 0

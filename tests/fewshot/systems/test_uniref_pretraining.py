@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from episodes.instances import Instances
+from episodes.clip import Objects
 from episodes.transforms.clips import MEAN, STD
 from fewshot.losses.boxinst import rgb_to_lab
 from fewshot.nn.backbones import TinyBackbone
@@ -56,10 +56,8 @@ def images() -> ClipBatch:
         expressions=(None, None),
         masks=(None, None),
         valid=torch.ones(2, 1, dtype=torch.bool),
-        instances=tuple(
-            Instances(torch.tensor(boxes), torch.tensor(labels), None, 2 * height)
-            for (boxes, labels), height in zip(OBJECTS, (64, 56), strict=True)
-        ),
+        objects=tuple(Objects.of_image(torch.tensor(boxes), torch.tensor(labels)) for boxes, labels in OBJECTS),
+        original_sizes=((128, 128), (112, 120)),
     )
 
 
@@ -174,15 +172,15 @@ def test_the_weight_of_neighbours_grows_with_every_layer_of_every_batch() -> Non
 def test_boxes_alone_need_images_with_all_objects() -> None:
     system, batch = model(), images()
     found = predicted(system, batch)
-    single = replace(batch, instances=(), masks=(torch.ones(1, 64, 64).bool(), torch.ones(1, 56, 60).bool()))
+    single = replace(batch, objects=(), masks=(torch.ones(1, 64, 64).bool(), torch.ones(1, 56, 60).bool()))
     with pytest.raises(ValueError, match="boxes of all objects"):
         system.losses(found, single)
 
 
 def test_images_without_objects_and_without_known_neighbours() -> None:
     batch = images()
-    empty = Instances(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), None, 64)
-    nothing = replace(batch, instances=(empty, empty))
+    empty = Objects.of_image(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    nothing = replace(batch, objects=(empty, empty), original_sizes=((64, 64), (64, 64)))
     system = model()
     losses = system.losses(predicted(system, nothing), nothing)
     losses.total.backward()
@@ -194,9 +192,9 @@ def test_targets_with_masks_take_boxes_from_them() -> None:
     batch = images()
     masks = torch.zeros(1, 56, 60, dtype=torch.bool)
     masks[0, 10:20, 30:60] = True
-    given = Instances(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([3]), masks, 56)
-    target = targets_of(replace(batch, instances=(batch.instances[0], given)))[1]
+    given = Objects.of_image(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([3]), masks)
+    target = targets_of(replace(batch, objects=(batch.objects[0], given)))[1]
     torch.testing.assert_close(target.boxes, torch.tensor([[45 / 60, 15 / 56, 30 / 60, 10 / 56]]))
     assert target.masks.shape == (1, 64, 64) and target.labels.tolist() == [3]
     with pytest.raises(ValueError, match=r"masks of \(56, 60\) for a frame of \(64, 64\)"):
-        targets_of(replace(batch, instances=(given, given)))
+        targets_of(replace(batch, objects=(given, given)))

@@ -170,7 +170,7 @@ def test_masks_are_learnt_from_boxes(data: Path) -> None:
     system = make_system(config.system, 0).train()
     dataset = dataset_of(config.parts["detection"], config, system.num_classes)
     batch = collate([dataset[0], dataset[1]], 32)
-    assert {label for x in batch.queries.instances for label in x.labels.tolist()} == {0, 1}
+    assert {label for x in batch.queries.objects for label in x.labels.tolist()} == {0, 1}
     terms = learnt(system, batch, "loss_prj")
     assert int(system.mask_calls) == STEPS * 2 and "loss_mask" not in terms
 

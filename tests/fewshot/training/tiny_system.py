@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 from fewshot.nn.outputs import Losses, Prediction
@@ -126,7 +126,7 @@ class TinyEpisodes:
         masks = (frames.mean(1) > 0) & valid[:, None, None]
         boxes = torch.tensor([0.0, 0, SIZE, SIZE]).expand(2, 4) * valid[:, None]
         seen = valid if self.valid else None
-        return Clip(frames * scale, masks, boxes, seen, words, video, ("0", "1"), (SIZE, SIZE))
+        return Clip(frames * scale, Objects.one(masks, boxes, seen), words, video, ("0", "1"), (SIZE, SIZE))
 
 
 class Rows:
