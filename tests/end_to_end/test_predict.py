@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_nothing_is_written_over_without_being_told(call) -> None:
         (("support=red.jpg:red.png",), "missing: input=…"),
         (("input=photo.jpg", "input=red.jpg"), "input is given twice"),
         (("input=photo.jpg", "photo.jpg"), "expected key=value, got 'photo.jpg'"),
-        (("input=photo.jpg", "size=big"), "size=big: give a whole number of at least 1"),
+        (("input=photo.jpg", "size=big"), "size=big: Value 'big' of type 'str' could not be converted to Integer"),
         (("input=photo.jpg", "min_score=2"), "min_score must lie between 0 and 1, got 2"),
         (("input=photo.jpg", "preview=mp4"), "preview=mp4: valid are gif, webp, none"),
         (("input=photo.jpg", "device=tpu"), "device=tpu: valid are auto, cpu"),
@@ -205,6 +206,10 @@ def test_the_module_runs_and_helps() -> None:
         [sys.executable, "-m", "fewshot.predict", "--help"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0 and done.stderr == ""
+<<<<<<< HEAD
     keys = [key.name for key in schema_keys(predict.PredictConfig)]
     assert len(keys) == 12 and all(f"\n  {key}=" in done.stdout for key in keys)
+=======
+    assert all(f"\n  {entry.name}=" in done.stdout for entry in fields(predict.PredictConfig))
+>>>>>>> h_t_ref
     assert "support=cat=a.jpg:a.png" in done.stdout
