@@ -206,10 +206,6 @@ def test_the_module_runs_and_helps() -> None:
         [sys.executable, "-m", "fewshot.predict", "--help"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0 and done.stderr == ""
-<<<<<<< HEAD
     keys = [key.name for key in schema_keys(predict.PredictConfig)]
     assert len(keys) == 12 and all(f"\n  {key}=" in done.stdout for key in keys)
-=======
-    assert all(f"\n  {entry.name}=" in done.stdout for entry in fields(predict.PredictConfig))
->>>>>>> h_t_ref
     assert "support=cat=a.jpg:a.png" in done.stdout
