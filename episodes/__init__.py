@@ -1,4 +1,4 @@
-"""What is sampled: clips, episodes, the sources on disk that they come from, and frozen episode lists."""
+"""Clips and episodes: data sets on disk, samplers, transforms, frozen lists. Nothing is imported before it is used."""
 
 from __future__ import annotations
 

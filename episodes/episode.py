@@ -1,4 +1,4 @@
-"""`EpisodeSpec` says what an episode is made of (names only, JSON); `Episode` holds the loaded clips."""
+"""`EpisodeSpec` names the parts of an episode (JSON); `Episode` holds the loaded clips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from episodes.clip import Clip
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Which object of which video, named by which expression, in which frames (nothing loaded).
+    """Object, video, expression and frames of a clip by name (nothing loaded).
 
     `expression` is the text itself, so that a manifest can be read without the data set.
     """
@@ -64,7 +64,7 @@ class EpisodeSpec:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model is given to know what to look for: an expression, masked support clips, or both.
+    """Reference for a query: an expression, masked support clips, or both.
 
     The tasks differ in nothing else: few-shot image segmentation has supports, referring segmentation has an
     expression, few-shot referring video segmentation has both.

@@ -1,10 +1,9 @@
-"""Which classes of a benchmark train and which are held out, as data."""
+"""Folds of a benchmark as data: the classes that train and those that are held out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 LAYOUTS = ("interleaved", "contiguous")
 
@@ -82,17 +81,6 @@ class Folds:
 
 IMAGE_GROUPS = (0, 1, 2, 3)
 FEW_CLASSES = 8  # a folder with fewer classes has one group for each of them
-
-
-def __getattr__(name: str) -> Any:
-    """`FOLDS` and `IMAGE_BENCHMARKS`, which the catalogue holds."""
-    from episodes import catalogue
-
-    if name == "FOLDS":
-        return {row.name: row.folds for row in catalogue.rows("videos", "images")}
-    if name == "IMAGE_BENCHMARKS":
-        return catalogue.names("images")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def fss_folds(name: str, train: Sequence[str], val: Sequence[str], test: Sequence[str]) -> Folds:

@@ -1,6 +1,7 @@
-"""What is worked on in a test of referring and mask-guided segmentation: one item at a time, by name, nothing loaded.
+"""Items of a test of referring and semi-supervised segmentation, by name, nothing loaded.
 
-An item says what is given and which frames are answered. Its pixels are read through the source that listed it.
+An item names the reference that is given and the frames to segment. Its pixels are read by the
+source that listed it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VOSItem:
-    """Mask-guided video segmentation: one video, whose objects are followed from the frame that gives their mask.
+    """Semi-supervised VOS: one video, whose objects are segmented from the frame on that gives their mask.
 
     Attributes:
         video: its name.

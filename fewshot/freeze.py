@@ -62,16 +62,14 @@ class FreezeConfig:
 
 def run(config: FreezeConfig, command: Command) -> None:
     """Draw the episodes, write them, and say how many there are."""
-    from episodes.sampling.freeze import freeze  # here, so that help does not wait for torch
+    from episodes.sampling.freeze import Drawing, freeze  # here, so that help does not wait for torch
 
     out = Path(config.out).expanduser()
     if out.exists() and not config.overwrite:
         raise FileExistsError(f"{out} exists already: give another out=<file>, or overwrite=true")
-    specs = freeze(
-        out,
-        config.benchmark,
-        config.group,
-        config.split,
+    drawing = Drawing(
+        group=config.group,
+        split=config.split,
         shots=config.shots,
         seed=config.seed,
         count=config.count,
@@ -81,6 +79,11 @@ def run(config: FreezeConfig, command: Command) -> None:
         min_area=config.min_area,
         drop_novel=config.drop_novel,
         lists=config.data.lists,
+    )
+    specs = freeze(
+        out,
+        config.benchmark,
+        drawing,
         root=config.data.root,
         cache=config.data.cache,
         world_seed=config.world_seed,

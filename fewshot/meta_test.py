@@ -1,4 +1,4 @@
-"""`python -m fewshot.meta_test weights=<run folder> group=1`: test a system on the held-out classes of a fold, or all."""
+"""`python -m fewshot.meta_test weights=<run folder> group=1`: test on the held-out classes of a fold, or of all."""
 
 from __future__ import annotations
 

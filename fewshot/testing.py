@@ -106,9 +106,9 @@ class SystemContract:
     size: ClassVar[tuple[int, int]] = (64, 64)
     frames: ClassVar[int] = 2
     tolerance: ClassVar[float] = 1e-4
-    steps: ClassVar[int] = 80
-    lr: ClassVar[float] = 2e-3
-    overlap: ClassVar[float] = 0.7
+    steps: ClassVar[int] = 60
+    lr: ClassVar[float] = 5e-3
+    overlap: ClassVar[float] = 0.8
 
     def system(self, seed: int = 0) -> System:
         """A system of the settings, the same for the same seed, in evaluation mode."""
@@ -126,7 +126,7 @@ class SystemContract:
         """Query clips, with expressions where the system reads them."""
         return noise_clips(count, self.frames, self.size, seed=seed, words="expression" in system.accepts)
 
-    # ------------------------------------------------------------------------------------------------------ what it says
+    # what it says
 
     def test_its_spec_says_what_the_system_says(self) -> None:
         system, spec = self.system(), spec_of(self.settings)
@@ -141,14 +141,15 @@ class SystemContract:
 
     def test_what_it_cannot_take_is_refused(self) -> None:
         system = self.system()
-        both = {"support": True, "text": True}
-        for part, word in (("support", "support"), ("expression", "text")):
+        words = {"support": "support", "expression": "text"}
+        all_that_it_accepts = {word: part in system.accepts for part, word in words.items()}
+        for part, word in words.items():
             if part not in system.accepts:
                 with pytest.raises(ValueError, match=f"leave {word}=... away"):
-                    check_reference(system, **both)
+                    check_reference(system, **{**all_that_it_accepts, word: True})
             if part in system.needs:
                 with pytest.raises(ValueError, match=f"give {word}=..."):
-                    check_reference(system, **{**both, word: False})
+                    check_reference(system, **{**all_that_it_accepts, word: False})
         with pytest.raises(ValueError, match="needs|nothing says"):
             check_reference(system, support=False, text=False)
 
@@ -158,7 +159,7 @@ class SystemContract:
         with pytest.raises(ValueError, match="3 query clips"), torch.no_grad():
             system(self.queries(system, 3), state)
 
-    # ------------------------------------------------------------------------------------------------------ what it computes
+    # what it computes
 
     @torch.no_grad()
     def test_a_batch_of_two_equals_two_batches_of_one(self) -> None:
@@ -207,7 +208,7 @@ class SystemContract:
             before = self._logits(system(queries, system.encode_reference(references)))
             assert torch.equal(before, self._logits(loaded(queries, loaded.encode_reference(references))))
 
-    # ------------------------------------------------------------------------------------------------------ what it learns
+    # what it learns
 
     def test_one_batch_is_learnt_by_heart(self) -> None:
         system = make_system(self.settings, 0)
@@ -227,7 +228,7 @@ class SystemContract:
             overlaps = [self._overlap(system, prediction, queries, n) for n in range(2)]
         assert min(overlaps) >= self.overlap, f"IoU of the two clips: {overlaps}"
 
-    # ------------------------------------------------------------------------------------------------------ helpers
+    # helpers
 
     @staticmethod
     def _one(references: References, n: int) -> References:

@@ -65,7 +65,7 @@ def get_protocol(name: str) -> AnyProtocol:
     """Protocol of a name; an unknown name raises ValueError with the valid ones and the closest."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    from episodes.cli import did_you_mean  # not needed for a name that is known
+    from episodes.hints import did_you_mean  # not needed for a name that is known
 
     raise ValueError(f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} Valid: {', '.join(PROTOCOLS)}")
 

@@ -32,7 +32,7 @@ class ImageEpisodes:
         seed: of all draws.
         min_area: a class counts as shown by an image from this many pixels on; at least one is always needed.
         drop_novel: leave out the images that show a held-out class (BAM: Lang et al., CVPR 2022). Else they are used,
-            and what is held out is background in them.
+            and held-out classes are background in them.
         lists: class id -> image names of a list file; None takes the training images of the source.
 
     Raises ValueError for a wrong argument, a list that names images that are not there, a broken mask, or (NotFeasible)
@@ -143,7 +143,7 @@ def image_test_episodes(
 
 
 def _numbers(pairs: int, queries: str, count: int | None, limit: int | None) -> tuple[int | None, int | None]:
-    """How many episodes are drawn of so many pairs (None: each pair once), and to how many they are spread out."""
+    """Number of episodes drawn of so many pairs (None: each pair once), and number to which they are spread out."""
     if queries in ("each", "first"):
         return None, count if limit is None else limit
     if limit is None:

@@ -82,7 +82,7 @@ def read_manifest(path: Path | str, source: Source) -> list[EpisodeSpec]:
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     if not path.is_file():
-        raise FileNotFoundError(f"manifest {path} is missing: make it with python -m episodes.freeze")
+        raise FileNotFoundError(f"manifest {path} is missing: make it with python -m fewshot.freeze")
     first, _, lines = path.read_text(encoding="utf-8").partition("\n")
     try:
         header = json.loads(first)

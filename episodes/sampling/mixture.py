@@ -22,7 +22,7 @@ class Episodes(Protocol):
 
 @dataclass(frozen=True)
 class MixturePart:
-    """A task on a data set and its share.
+    """A task on a data set and its fraction of the batches.
 
     Attributes:
         name: for the log.
@@ -75,6 +75,6 @@ class Mixture:
 
 
 def shows(episode: Episode) -> bool:
-    """Whether every support shows the object, and the query frames show one in at least one frame."""
+    """True if every support shows the object, and at least one query frame does."""
     supports = all(clip.masks is not None and bool(clip.masks.any()) for clip in episode.supports)
     return supports and all(clip.valid is not None and bool(clip.valid.any()) for clip in episode.queries)

@@ -1,4 +1,4 @@
-"""Which videos or images of a class may be drawn: enough of them, some kept apart for validation, some of many."""
+"""Pools of videos or images that may be drawn for a class: large enough, less those set apart for validation."""
 
 from __future__ import annotations
 

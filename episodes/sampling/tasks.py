@@ -1,7 +1,7 @@
 """Endless training episodes of tasks without classes: expressions, given masks, and all objects of an image.
 
 Each list is a pure function of (data set, seed, index): every draw is independent of the others, so that a mixture may
-ask for any index. What is drawn follows the training of UniRef++ (arXiv 2312.15715, section 4.1).
+ask for any index. The draws follow the training of UniRef++ (arXiv 2312.15715, section 4.1).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class TaskEpisodes(ABC):
         return self.names[generator.integers(len(self.names))]
 
     def pair_of_frames(self, generator: np.random.Generator) -> tuple[str, Expression, str, str]:
-        """A video, what is said of one of its objects, and two frames that show it, at most `REACH` apart, in order.
+        """A video, an expression of one of its objects, and two frames that show it, at most `REACH` apart, in order.
 
         Raises ValueError if no such pair is found.
         """
@@ -97,6 +97,7 @@ class RISEpisodes(TaskEpisodes):
     draws_as = "ReferredImages"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
+        """No support, and an image with the words of one of its expressions."""
         image = self.name(generator)
         said = self.source.expressions(image)
         about = said[generator.integers(len(said))]
@@ -104,22 +105,23 @@ class RISEpisodes(TaskEpisodes):
 
 
 class VOSEpisodes(TaskEpisodes):
-    """Mask-guided video segmentation: the support is an earlier frame with its mask, the query a later frame."""
+    """Semi-supervised VOS: the support is an earlier frame with its mask, the query a later frame."""
 
     draws_as = "FollowedObjects"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
+        """An earlier frame with the mask of an object, and a later one without words."""
         video, about, first, second = self.pair_of_frames(generator)
         return clip(video, about, [first]), clip(video, about, [second])
 
 
 class RVOSEpisodes(TaskEpisodes):
-    """Referring video segmentation: a frame and an expression, in a share of the batches also an earlier, masked frame.
+    """Referring video segmentation: a frame and an expression, in a part of the batches also an earlier, masked frame.
 
     Args:
         batch: episodes of a batch, which all have a support or all have none: indices `k * batch` to
             `(k + 1) * batch - 1`.
-        mask_share: share of the batches with a support.
+        mask_share: fraction of the batches with a support, 0 to 1.
     """
 
     draws_as = "ReferredVideos"
@@ -131,6 +133,7 @@ class RVOSEpisodes(TaskEpisodes):
         self.batch, self.mask_share = batch, mask_share
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
+        """A frame with words, and in batches with a support an earlier frame with its mask."""
         video, about, first, second = self.pair_of_frames(generator)
         place = index % AGAIN // self.batch
         shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_share
@@ -138,11 +141,12 @@ class RVOSEpisodes(TaskEpisodes):
 
 
 class PseudoVideoEpisodes(TaskEpisodes):
-    """Mask-guided segmentation on still images: support and query are one image, which augmentation tells apart."""
+    """Semi-supervised VOS on still images: support and query are one image, which augmentation tells apart."""
 
     draws_as = "StillVideos"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
+        """One image with one of its objects, as support and as query."""
         image = self.name(generator)
         objects = self.source.expressions(image)
         same = clip(image, objects[generator.integers(len(objects))], self.source.frames(image)[:1])
@@ -155,6 +159,7 @@ class DetectionEpisodes(TaskEpisodes):
     draws_as = "DetectedImages"
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
+        """No support, and an image that stands for all of its objects."""
         image = self.name(generator)
         return None, ClipSpec(image, ALL_OBJECTS, self.source.frames(image)[:1])
 

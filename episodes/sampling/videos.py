@@ -141,9 +141,6 @@ def test_episodes(
     return specs if limit is None else spread(specs, limit, seed)
 
 
-test_episodes.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
-
-
 def _class_test(
     source: Source, folds: Folds, group: int, class_id: int, shots: int, seed: int, support_frames: int, first: int
 ) -> list[EpisodeSpec]:

@@ -1,4 +1,4 @@
-"""How many pixels of each label the masks of a data set have: looked up once, kept in a file that knows its age."""
+"""Pixel counts of each label in the masks of a data set: counted once, kept in a file that knows its age."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class MaskCounts:
-    """What is known of one mask.
+    """Size, pixel counts and faults of one mask.
 
     Attributes:
         size: height and width; `(0, 0)` for a mask that cannot be read.
         areas: label -> number of pixels, without the background 0.
-        error: why the mask cannot be used, as a sentence; empty if it can.
-        remark: what is odd about a mask that can be used.
+        error: a sentence on the fault that makes the mask unusable; empty if it can be used.
+        remark: a sentence on an oddity of a mask that can be used.
     """
 
     size: tuple[int, int]

@@ -1,4 +1,4 @@
-"""`Source`: what a data set on disk must answer for episodes to be drawn from it."""
+"""`Source`: the interface of a data set from which episodes are drawn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Source(ABC):
 
     @abstractmethod
     def visible(self, video: str, frame: str, object_id: int) -> bool:
-        """Whether the object has a pixel in the frame."""
+        """True if the object has a pixel in the frame."""
 
     @abstractmethod
     def where(self, video: str, frame: str) -> str:
@@ -71,7 +71,7 @@ class Source(ABC):
 
     @abstractmethod
     def problems(self) -> list[str]:
-        """What is missing, broken or too small for episodes, one sentence each, with what to do. Empty: all is well."""
+        """Missing, broken or too small parts, one sentence each, with what to do. Empty: all is well."""
 
     @abstractmethod
     def fingerprint(self) -> str:

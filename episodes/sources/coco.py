@@ -39,7 +39,7 @@ class COCOPart:
 
 
 def find_parts(root: Path) -> tuple[list[COCOPart], list[str]]:
-    """The parts under `root` and what is left out, as sentences.
+    """The parts under `root`, and sentences on those that are left out.
 
     Looks for `instances_<part>.json` in `annotations/` or `root`, and for the images in `<part>/` or `images/<part>/`.
     Raises FileNotFoundError if there is no part with both.
@@ -95,6 +95,7 @@ class COCOSource(ImageSource):
         return {part: _load(part.annotations) for part in self.parts}
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
+        """Images with an instance of a class, of all parts; their masks lie in the cache."""
         found = {}
         for part, coco in self.annotations.items():
             self._classes(part)
@@ -110,9 +111,11 @@ class COCOSource(ImageSource):
         return dict(sorted(found.items()))
 
     def mask_sources(self) -> Sequence[Path]:
+        """The annotation files."""
         return [part.annotations for part in self.parts]
 
     def in_split(self, image: str, split: str) -> bool:
+        """True for images of `train*` in `train` and of `val*` in `test`; with one part for all images."""
         name = self._part_of[self._known(image)].name
         kinds = {part.name.startswith("train") for part in self.parts}
         return len(kinds) == 1 or name.startswith("train") == (split == "train")
@@ -126,6 +129,7 @@ class COCOSource(ImageSource):
         return {number: name for name in self.files if (number := _number(name)) is not None}
 
     def read_label_map(self, image: str) -> np.ndarray:
+        """Class ids `(H, W)` uint8, drawn from the instances and written to the cache at first use."""
         path = self.files[self._known(image)][1]
         if not path.is_file():
             _write_png(path, self._draw(image))
@@ -162,6 +166,7 @@ class COCOSource(ImageSource):
         return {k: class_id for k, class_id in pairs.items() if class_id is not None}
 
     def layout_problems(self) -> list[str]:
+        """Parts that are left out, and listed images that are not there."""
         found = list(self.left_out)
         _ = self.files
         for part, names in self._missing.items():

@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
-    """The folder for what is made once: `cache`, or `$FEWSHOT_CACHE`, or `~/.cache/fewshot`. It need not exist."""
+    """Folder for generated files: `cache`, or `$FEWSHOT_CACHE`, or `~/.cache/fewshot`. It need not exist."""
     return Path(cache or os.environ.get("FEWSHOT_CACHE") or Path.home() / ".cache" / "fewshot").expanduser()
 
 
@@ -51,7 +51,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def header_error(picture: Path, mask: Path, size: tuple[int, int]) -> str:
-    """What is wrong with an image of which only the header is read, as a sentence; empty if nothing is.
+    """Sentence on the fault of an image of which only the header is read; empty if there is none.
 
     `size` is the height and width of its mask; `(0, 0)` if that is not known.
     """

@@ -106,15 +106,19 @@ class FolderSource(ImageSource):
         return cls(opening.folder, cache=opening.cache, cache_frames=opening.cache_frames)
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
+        """Images and masks by the name `<class>/<stem>`."""
         return dict(sorted(self.pairs.files.items()))
 
     def class_of(self, image: str, label: int) -> int | None:
+        """Class of the image's folder for the label of the object, None for any other label."""
         return self.folds.class_id(image.partition("/")[0]) if label == OBJECT else None
 
     def label_of(self, image: str, class_id: int) -> int:
+        """The label of the object, the same in every mask."""
         return OBJECT
 
     def read_label_map(self, image: str) -> np.ndarray:
+        """0 and 1 `(H, W)` uint8. Raises ValueError for a mask whose values are ambiguous."""
         path = self.files[image][1]
         return _binary(path, read_grey(path, palette=True))
 
@@ -127,6 +131,7 @@ class FolderSource(ImageSource):
         return replace(counts, remark=GREY) if between else counts
 
     def layout_problems(self) -> list[str]:
+        """Images without a mask and masks without an image."""
         return [
             *(f"image {p} has no mask: add {p.stem}.png ({LAYOUT}), or remove it" for p in self.pairs.without_mask),
             *(f"mask {p} has no image: add the image, or remove the mask" for p in self.pairs.without_image),

@@ -74,6 +74,7 @@ class FSS1000Source(ImageSource):
         )
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
+        """Images and masks by the name `<class>/<number>`, of the classes that the lists name."""
         names = set(self.folds.classes)
         return {
             f"{folder}/{path.stem}": (path.with_suffix(".jpg"), path)
@@ -83,15 +84,19 @@ class FSS1000Source(ImageSource):
         }
 
     def class_of(self, image: str, label: int) -> int | None:
+        """Class of the image's folder for the label of the object, None for any other label."""
         return self.folds.class_id(image.partition("/")[0]) if label == OBJECT else None
 
     def label_of(self, image: str, class_id: int) -> int:
+        """The label of the object, the same in every mask."""
         return OBJECT
 
     def read_label_map(self, image: str) -> np.ndarray:
+        """0 and 1 `(H, W)` uint8: the grey levels from 128 on are the object."""
         return (read_grey(self.files[image][1]) >= THRESHOLD).astype(np.uint8)
 
     def layout_problems(self) -> list[str]:
+        """Folders that no list names, and images without a mask."""
         unknown = [name for name in self.present if self.folds.class_id(name) is None]
         found = []
         if unknown:

@@ -40,11 +40,11 @@ class ImageSource(Source):
     Args:
         root: folder of the data set.
         folds: names the classes.
-        cache: folder for what is made at first use (pixel counts); None is the default of `cache_folder`.
+        cache: folder for files made at first use (pixel counts); None is the default of `cache_folder`.
         cache_frames: bytes of decoded images and masks kept in memory; 0 keeps none.
     """
 
-    ignore_label: int | None = None  # the label of pixels whose truth nobody knows
+    ignore_label: int | None = None  # the label of void pixels
     rule = ""  # how label maps are made of files, for the cache of pixel counts
 
     def __init__(
@@ -77,7 +77,7 @@ class ImageSource(Source):
         return label if 1 <= label <= len(self.folds.classes) else None
 
     def in_split(self, image: str, split: str) -> bool:
-        """Whether the data set itself gives `image` to `train` or `test`. Without such a division: to both."""
+        """True if the data set itself gives `image` to `split` (`train` or `test`). Without such a division: always."""
         return True
 
     def find(self, name: str) -> str | None:
@@ -127,6 +127,7 @@ class ImageSource(Source):
         return tuple(image for image in self.videos(class_id) if self.in_split(image, split))
 
     def frames(self, video: str) -> tuple[str, ...]:
+        """The one frame `0`. Raises KeyError for an unknown image."""
         self._known(video)
         return (FRAME,)
 
@@ -139,7 +140,7 @@ class ImageSource(Source):
         return {class_id: area for class_id, area in pairs if class_id is not None}
 
     def area(self, image: str, class_id: int) -> int:
-        """Pixels of the class in the mask of `image`, unknown pixels not counted."""
+        """Pixels of the class in the mask of `image`, void pixels not counted."""
         return self.classes_in(image).get(class_id, 0)
 
     def label_of(self, image: str, class_id: int) -> int:
@@ -147,7 +148,7 @@ class ImageSource(Source):
         return class_id
 
     def picture_error(self, image: str) -> str:
-        """Why an image does not go with its mask, as a sentence; empty if it does. Reads the file's header once."""
+        """Sentence on why an image does not go with its mask; empty if it does. Reads the file's header once."""
         if image not in self._errors:
             picture, mask = self.files[self._known(image)]
             self._errors[image] = header_error(picture, mask, self.counts[image].size)
@@ -164,6 +165,7 @@ class ImageSource(Source):
         return tuple(Expression(str(c), "", self.label_of(video, c), c) for c in self.classes_in(video))
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        """Pixels `(T, 3, H, W)` uint8 RGB, the image once for each of `frames`. Raises as in `Source`."""
         picture = self.files[self._known(video)][0]
         pixels = torch.from_numpy(self._arrays.get(picture, read_image).copy())
         return pixels.permute(2, 0, 1).expand(len(frames), -1, -1, -1).contiguous()
@@ -176,6 +178,7 @@ class ImageSource(Source):
         return self._last[1]
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        """Masks `(T, H, W)` bool of one label. Raises ValueError where the image has no pixel of it."""
         masks = self.labels(video) == object_id
         if not masks.any():
             raise ValueError(
@@ -185,12 +188,15 @@ class ImageSource(Source):
         return torch.from_numpy(masks).expand(len(frames), -1, -1).contiguous()
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
+        """True if the mask has a pixel of the label."""
         return self.counts[self._known(video)].areas.get(object_id, 0) > 0
 
     def where(self, video: str, frame: str) -> str:
+        """Name of the image and its mask file, for messages."""
         return f"image {video!r}: mask {self.files[video][1]}"
 
     def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """The clip with the object's mask and, where the layout has them, the void pixels."""
         clip = super().with_object(spec, frames)
         if self.ignore_label is None:
             return clip
@@ -205,10 +211,11 @@ class ImageSource(Source):
         return [sentence for kind in kinds for sentence in _cut(kind)]
 
     def layout_problems(self) -> list[str]:
-        """What only the layout knows of: files without a partner, entries without a file."""
+        """Problems that only the layout knows of: files without a partner, entries without a file."""
         return []
 
     def fingerprint(self) -> str:
+        """Hash of names, classes and pixel counts; the same on every machine."""
         rows = [[image, sorted(self.classes_in(image).items())] for image in self.files]
         return hashlib.sha256(json.dumps([self.draws_as, self.folds.classes, rows]).encode()).hexdigest()
 

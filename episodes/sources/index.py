@@ -1,4 +1,4 @@
-"""The two JSON files of the Mini-Ref layouts, read into one table of videos. What is broken is kept as sentences."""
+"""The two JSON files of the Mini-Ref layouts, read into one table of videos. Faults are kept as sentences."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Video:
         frames: names of the annotated frames in time order.
         objects: object id -> name of its class, as the files say it.
         expressions: the usable ones, in file order.
-        errors: what makes the video unusable, as sentences.
-        remarks: what is left out of the video, as sentences.
+        errors: faults that make the video unusable, as sentences.
+        remarks: parts of the video that are left out, as sentences.
     """
 
     frames: tuple[str, ...]

@@ -79,12 +79,15 @@ class InstanceSource(TaskSource):
         return dict(sorted(found.items()))
 
     def names(self) -> tuple[str, ...]:
+        """Sorted ids of the images that have an object."""
         return tuple(self._members)
 
     def items(self) -> Iterator[Item]:
+        """Nothing to test: raises ValueError."""
         raise ValueError(f"{self.name} is a data set for training: there is no test of it here")
 
     def frames(self, video: str) -> tuple[str, ...]:
+        """The one frame `0`. Raises KeyError for an unknown image."""
         self._entry(video)
         return (FRAME,)
 
@@ -94,14 +97,17 @@ class InstanceSource(TaskSource):
         return tuple(Expression(str(k), "", k, OBJECT) for k in range(1, count + 1))
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        """Pixels `(T, 3, H, W)` uint8 RGB, the image once for each of `frames`."""
         pixels = torch.from_numpy(read_image(self._path(video)).copy())
         return pixels.permute(2, 0, 1).expand(len(frames), -1, -1, -1).contiguous()
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        """Mask `(T, H, W)` bool of the object with this number, from 1. Raises ValueError if broken."""
         mask = self._mask(video, self._entry(video)[1][object_id - 1])
         return torch.from_numpy(mask).expand(len(frames), -1, -1).contiguous()
 
     def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """The clip with one object or, for object 0, with `instances`."""
         if spec.object_id != ALL_OBJECTS:
             return super().with_object(spec, frames)
         return Clip(
@@ -123,17 +129,21 @@ class InstanceSource(TaskSource):
         return Objects.of_image(corners.clamp(min=0).minimum(size), torch.tensor(labels), masks)
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
+        """True if the image has an object of this number."""
         return 1 <= object_id <= len(self._entry(video)[1])
 
     def where(self, video: str, frame: str) -> str:
+        """Name of the image and the annotation file, for messages."""
         return f"image {video} of {self.root}"
 
     def problems(self) -> list[str]:
+        """One sentence on the image files that are missing. Empty: all is well."""
         absent = [str(path) for name in self.names() if not (path := self._path(name)).is_file()]
         shown = ", ".join(absent[:3])
         return [f"{len(absent)} images of {self.root} are missing, first {shown}: restore them"] if absent else []
 
     def content(self) -> Any:
+        """Names with the ids, boxes and classes of their objects."""
         rows = self._members.items()
         return [[name, [[a["id"], a["bbox"], a["category_id"]] for a in objects]] for name, (_, objects) in rows]
 

@@ -27,7 +27,7 @@ EXPRESSIONS = ("meta_expressions/train/meta_expressions.json", "meta_expressions
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a data set are."""
+    """Files and folders of a data set."""
 
     meta: Path
     expressions: Path
@@ -121,12 +121,15 @@ class MiniRefSource(VideoFiles):
         return {class_id: tuple(names) for class_id, names in members.items()}
 
     def videos(self, class_id: int) -> tuple[str, ...]:
+        """Sorted names of the videos of a class."""
         return self._by_class.get(class_id, ())
 
     def frames(self, video: str) -> tuple[str, ...]:
+        """Names of the annotated frames, in time order. Raises KeyError for an unknown video."""
         return self._entry(video).frames
 
     def expressions(self, video: str) -> tuple[Expression, ...]:
+        """Expressions in file order. Raises ValueError for a broken entry or a missing folder."""
         entry = self._entry(video)
         errors = [*entry.errors, *self._missing_folders(video)]
         if errors:
@@ -134,12 +137,15 @@ class MiniRefSource(VideoFiles):
         return entry.expressions
 
     def image_path(self, video: str, frame: str) -> Path:
+        """File of a frame: JPEG, of SAIL-VOS BMP."""
         return self.layout.images / video / f"{frame}{self.suffix}"
 
     def mask_path(self, video: str, frame: str) -> Path:
+        """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
 
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes `(T, 4)` and visibility `(T,)` of masks `(T, H, W)`, see `exchange_box_limits`."""
         if not self.exchange_box_limits:
             return boxes_of(masks)
         boxes, _ = boxes_of(masks)
@@ -153,6 +159,7 @@ class MiniRefSource(VideoFiles):
         return [*_class_problems(self), *_entry_problems(self), *_file_problems(self)]
 
     def fingerprint(self) -> str:
+        """Hash of videos, frames, words and classes; the same on every machine."""
         rows = [
             [name, v.frames, [[e.id, e.text, e.object_id, e.class_id] for e in v.expressions]]
             for name, v in self.index.items()

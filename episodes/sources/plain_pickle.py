@@ -13,7 +13,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain(path: Path) -> Any:
-    """What a pickle file of plain types holds; byte strings of Python 2 become words (Latin-1).
+    """Content of a pickle file of plain types; byte strings of Python 2 become words (Latin-1).
 
     Raises FileNotFoundError for a missing file, ValueError for a damaged one or one with any other type in it.
     """

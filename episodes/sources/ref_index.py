@@ -1,4 +1,4 @@
-"""The lists of Ref-YouTube-VOS and Ref-DAVIS17, read into one table of videos. What is broken is kept as sentences."""
+"""The lists of Ref-YouTube-VOS and Ref-DAVIS17, read into one table of videos. Faults are kept as sentences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RefVideo:
         frames: names of the listed frames, in time order.
         items: one per expression, in file order.
         errors: what makes the video unusable, as sentences.
-        remarks: what is noteworthy and does no harm, as sentences.
+        remarks: harmless oddities, as sentences.
     """
 
     frames: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class RefVideo:
 
 @dataclass(frozen=True)
 class RefLayout:
-    """Where a split lies on disk, and its videos, sorted by name. `remarks` are about the whole split."""
+    """Folders of a split and its videos, sorted by name. `remarks` are about the whole split."""
 
     images: Path
     masks: Path
@@ -140,7 +140,7 @@ def _video(name: str, entry: dict[str, Any], make: MakeItem) -> RefVideo:
 
 
 def _checked(name: str, video: RefVideo, known: set[int] | None) -> RefVideo:
-    """The video with what is wrong in it. `known`: its objects, where a list says them."""
+    """The video with its faults noted. `known`: its objects, where a list says them."""
     errors = [] if video.frames else [f"video {name!r} lists no frames: list those to answer"]
     if not video.items:
         errors.append(f"video {name!r} has no expression: write one, or remove the video from the lists")

@@ -40,10 +40,11 @@ class RefVideoSource(VideoFiles, TaskSource):
             log.warning("%s: %s", name, remark)
 
     def names(self) -> tuple[str, ...]:
+        """Names of the videos, in the order of the lists."""
         return tuple(self.layout.videos)
 
     def frames(self, video: str) -> tuple[str, ...]:
-        """The frames that the lists name: those that are answered and, where there is truth, annotated."""
+        """Frames that the lists name: those that are tested and, where there is ground truth, annotated."""
         return self._entry(video).frames
 
     def expressions(self, video: str) -> tuple[Expression, ...]:
@@ -52,16 +53,20 @@ class RefVideoSource(VideoFiles, TaskSource):
         return tuple(Expression(i.expression_id, i.text, i.object_id, OBJECT) for i in rows if i.object_id is not None)
 
     def items(self) -> Iterator[RVOSItem]:
+        """Items to test, video after video. Raises ValueError for a broken entry."""
         for video in self.names():
             yield from self._sound(video).items
 
     def image_path(self, video: str, frame: str) -> Path:
+        """File of a frame."""
         return self.layout.images / video / f"{frame}.jpg"
 
     def mask_path(self, video: str, frame: str) -> Path:
+        """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
 
     def problems(self) -> list[str]:
+        """Broken entries and missing files, one sentence each. Reads folder listings, no images."""
         entries = self.layout.videos.values()
         found = [*self.layout.remarks, *(line for entry in entries for line in (*entry.errors, *entry.remarks))]
         return (
@@ -71,6 +76,7 @@ class RefVideoSource(VideoFiles, TaskSource):
         )
 
     def content(self) -> Any:
+        """Videos with frames and expressions."""
         rows = self.layout.videos.items()
         return [
             [name, video.frames, [[i.expression_id, i.text, i.object_id, i.annotator] for i in video.items]]

@@ -57,17 +57,21 @@ class RefCOCOSource(TaskSource):
         self._cache = ArrayCache(cache_frames)
 
     def names(self) -> tuple[str, ...]:
+        """Names of the objects' entries, in order of number."""
         return tuple(self.entries)
 
     def frames(self, video: str) -> tuple[str, ...]:
+        """The one frame `0`. Raises KeyError for an unknown entry."""
         self._entry(video)
         return FRAME
 
     def expressions(self, video: str) -> tuple[Expression, ...]:
+        """Expressions of the object. Raises ValueError for a broken entry."""
         texts = self._sound(video).expressions
         return tuple(Expression(str(k), text, REFERRED, OBJECT) for k, text in enumerate(texts))
 
     def items(self) -> Iterator[RISItem]:
+        """Items to test, one for each expression. Raises ValueError for a broken entry."""
         for name in self.names():
             for said in self.expressions(name):
                 yield RISItem(name, said.id, said.text, REFERRED)
@@ -78,10 +82,12 @@ class RefCOCOSource(TaskSource):
         return self.images / name if (self.images / name).is_file() else self.images / name.name
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        """Pixels `(T, 3, H, W)` uint8 RGB, the image once for each of `frames`."""
         pixels = self._cache.get(self.image_path(video), read_image)
         return torch.from_numpy(np.stack([pixels] * len(frames))).permute(0, 3, 1, 2).contiguous()
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        """Mask `(T, H, W)` bool of the entry's object. Raises ValueError for another id or no pixel."""
         if object_id != REFERRED:
             raise ValueError(f"{self.where(video, FRAME[0])} has the one object {REFERRED}, not {object_id}")
         mask = self._mask(video)
@@ -90,12 +96,15 @@ class RefCOCOSource(TaskSource):
         return torch.from_numpy(np.stack([mask] * len(frames)))
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
+        """True for the entry's object if its mask has a pixel."""
         return object_id == REFERRED and bool(self._mask(video).any())
 
     def where(self, video: str, frame: str) -> str:
+        """Name of the list and the entry, for messages."""
         return self._entry(video).where
 
     def problems(self) -> list[str]:
+        """Broken entries and missing images, one sentence each. Reads folder listings, no images."""
         found = [line for entry in self.entries.values() for line in entry.errors]
         if not self.images.is_dir():
             return [*found, f"folder {self.images} is missing: it must hold the images of COCO train2014"]
@@ -107,6 +116,7 @@ class RefCOCOSource(TaskSource):
         return found
 
     def content(self) -> Any:
+        """Entries with file, size, segmentation and words."""
         return [[name, e.file, e.size, e.segmentation, e.expressions] for name, e in self.entries.items()]
 
     def _mask(self, video: str) -> np.ndarray:

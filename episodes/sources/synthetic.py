@@ -41,7 +41,7 @@ COLOUR_WORDS = ("red", "blue", "green", "yellow", "purple", "orange")
 
 @dataclass(frozen=True)
 class Look:
-    """How the things of a class look: two hues in 0..1 and a pattern that alternates between them."""
+    """Look of the things of a class: two hues in 0..1 and a pattern that alternates between them."""
 
     hues: tuple[float, float]
     pattern: str
@@ -229,9 +229,9 @@ def _paint(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         "checks": np.sin(u * 0.8 + thing.phase) * np.sin(v * 0.8),
         "rings": np.sin(np.hypot(u, v) * 0.9 + thing.phase),
     }[thing.look.pattern]
-    share = np.clip(0.5 + 2.0 * wave, 0, 1)[..., None]
+    first_part = np.clip(0.5 + 2.0 * wave, 0, 1)[..., None]
     first, second = (_rgb(h) for h in thing.look.hues)
-    return thing.light * (first * share + second * (1 - share))
+    return thing.light * (first * first_part + second * (1 - first_part))
 
 
 def _rgb(hue: float) -> np.ndarray:
@@ -256,7 +256,7 @@ def _expressions(rng: np.random.Generator, things: list[Thing]) -> dict[str, dic
 
 
 def _truths(thing: Thing, twin: Thing | None, noun: str) -> list[str]:
-    """What can be said of a thing; with a twin only what tells the two apart (by place over the clip, size, motion)."""
+    """True words for a thing; with a twin only those that tell the two apart (by place over the clip, or size)."""
     place = np.mean([thing.at(t)[0] for t in range(FRAMES)], axis=0)
     rival = np.mean([twin.at(t)[0] for t in range(FRAMES)], axis=0) if twin else np.array([SIZE / 2, SIZE / 2])
     (dx, dy), truths = place - rival, []

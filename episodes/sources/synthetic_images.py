@@ -40,6 +40,7 @@ class SyntheticImageSource(ImageSource):
         self.videos_meta = load_json(self.layout.meta)
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
+        """One frame of each video, drawn by the video's name, and its mask."""
         found = {}
         for video, entry in sorted(self.videos_meta.items()):
             frames = entry["objects"]["1"]["frames"]

@@ -1,4 +1,4 @@
-"""`TaskSource`: a source of a task without classes, which lists what is tested as items."""
+"""`TaskSource`: a source of a task without classes, which lists the items of a test."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ OBJECT = 1  # the one class of tasks that have none
 
 
 class TaskSource(Source):
-    """A source of referring or mask-guided segmentation: every object is of the one class `OBJECT`.
+    """A source of referring or semi-supervised segmentation: every object is of the one class `OBJECT`.
 
     Attributes:
         split: the part of the data set that it reads.
-        task: "vos", "rvos" or "ris": what the items are (`VOSItem`, `RVOSItem`, `RISItem`).
+        task: "vos", "rvos" or "ris"; its items are `VOSItem`, `RVOSItem` or `RISItem`.
     """
 
     split: str
@@ -31,16 +31,18 @@ class TaskSource(Source):
 
     @abstractmethod
     def items(self) -> Iterator[Item]:
-        """What is tested, in the order of `names`. Raises what reading the videos raises, item by item."""
+        """Items to test, in the order of `names`. Raises what reading the videos raises, item by item."""
 
     @abstractmethod
     def content(self) -> Any:
-        """What episodes are drawn from, as plain types: names, frames, objects, expressions."""
+        """Content that episodes are drawn from, as plain types: names, frames, objects, expressions."""
 
     def videos(self, class_id: int = OBJECT) -> tuple[str, ...]:
+        """All names for the one class `OBJECT`, none for any other."""
         return self.names() if class_id == OBJECT else ()
 
     def fingerprint(self) -> str:
+        """Hash of `content`; the same on every machine."""
         return hashlib.sha256(json.dumps([self.draws_as, self.split, self.content()]).encode()).hexdigest()
 
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from episodes.catalogue import KINDS, WITH_FOLDS, Opening, data_set, rows
+from episodes.catalogue import KINDS, WITH_FOLDS, Opening, data_set
 
 if TYPE_CHECKING:
     from episodes.sources.task_source import TaskSource
 
 TASK_KINDS = tuple(kind for kind in KINDS if kind not in WITH_FOLDS)
-
-
-@dataclass(frozen=True)
-class TaskBenchmark:
-    """Task ("vos", "rvos", "ris") and splits, the tested one first, of a row of the catalogue."""
-
-    task: str
-    splits: tuple[str, ...]
-
-
-TASKS = {row.name: TaskBenchmark(row.kind, row.splits) for row in rows(*TASK_KINDS)}
 
 
 def open_task_source(

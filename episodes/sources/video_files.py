@@ -16,7 +16,7 @@ from episodes.sources.base import Source
 from episodes.sources.files import ArrayCache, read_image, read_labels
 from episodes.task_items import VOSItem
 
-VOID = 255  # DAVIS marks pixels that nobody knows with it; it is no object
+VOID = 255  # the label of void pixels in DAVIS; it is no object
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -42,12 +42,14 @@ class VideoFiles(Source):
         """File of a frame's mask."""
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        """Pixels `(T, 3, H, W)` uint8 RGB. Raises FileNotFoundError or ValueError, naming the file."""
         paths = [self.image_path(video, f) for f in frames]
         images = [self._cache.get(path, read_image) for path in paths]
         _same_size(video, paths, images)
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
+        """Masks `(T, H, W)` bool of one object. Raises ValueError if no frame of the video shows it."""
         paths = [self.mask_path(video, f) for f in frames]
         labels = [self._labels(path) for path in paths]
         _same_size(video, paths, labels)
@@ -76,6 +78,7 @@ class VideoFiles(Source):
         return {k: torch.from_numpy(labels > 0 if self.merge_objects else labels == k) for k in item.given[frame]}
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
+        """True if the mask of the frame has a pixel of the object."""
         ids = self._all_ids(self.mask_path(video, frame))
         return bool(ids) if self.merge_objects else object_id in ids
 
@@ -85,6 +88,7 @@ class VideoFiles(Source):
         return frozenset({1} if ids else ()) if self.merge_objects else ids - {VOID}
 
     def where(self, video: str, frame: str) -> str:
+        """Name of the video and the mask file, for messages."""
         return f"video {video!r}: mask {self.mask_path(video, frame)}"
 
     def _all_ids(self, path: Path) -> frozenset[int]:

@@ -34,7 +34,7 @@ class VOCSource(ImageSource):
     """Images that have a class mask in `SegmentationClassAug`, else in `SegmentationClass`.
 
     Images of `ImageSets/Segmentation/val.txt` are for testing, all others train (PASCAL-5i: Shaban et al., BMVC 2017).
-    Without that list all images are both. Label 255 is unknown. `root` may be VOC2012 or up to two folders above.
+    Without that list all images are both. Label 255 is void. `root` may be VOC2012 or up to two folders above.
     """
 
     ignore_label = IGNORE
@@ -48,18 +48,22 @@ class VOCSource(ImageSource):
         self.val = frozenset(val.read_text().split()) if val.is_file() else None
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
+        """Images that have a mask, those of `SegmentationClassAug` first."""
         masks: dict[str, Path] = {}
         for folder in reversed(MASKS):  # the last one wins
             masks.update({path.stem: path for path in (self.base / folder).glob("*.png")})
         return {name: (self.base / "JPEGImages" / f"{name}.jpg", masks[name]) for name in sorted(masks)}
 
     def read_label_map(self, image: str) -> np.ndarray:
+        """Class ids `(H, W)` uint8, 255 for void pixels."""
         return read_labels(self.files[image][1])
 
     def in_split(self, image: str, split: str) -> bool:
+        """True for images of val.txt in `test` and all others in `train`; without the list for all."""
         return self.val is None or (image in self.val) == (split == "test")
 
     def layout_problems(self) -> list[str]:
+        """A missing val.txt, or images that it lists and that have no mask."""
         if self.val is None:
             return [f"{self.base / VAL} is missing: all images are used for training and for testing; restore the list"]
         absent = sorted(self.val - self.files.keys())

@@ -1,4 +1,4 @@
-"""Mask-guided video segmentation on disk: the layouts of DAVIS, YouTube-VOS, LVOS and MOSE, and plain folders."""
+"""Semi-supervised VOS on disk: the layouts of DAVIS, YouTube-VOS, LVOS and MOSE, and plain folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESOLUTIONS = ("480p", "Full-Resolution")
 
 @dataclass(frozen=True)
 class VOSLayout:
-    """Where a split lies on disk and how its masks are meant.
+    """Folders of a split and the meaning of its masks.
 
     Attributes:
         images: folder with one folder of frames per video.
@@ -120,7 +120,7 @@ def _video_of(line: str) -> str:
 
 
 class VOSSource(VideoFiles, TaskSource):
-    """Videos with the masks of their objects, for mask-guided segmentation.
+    """Videos with the masks of their objects, for semi-supervised VOS.
 
     Masks of an object after its first are truth for training and scoring; they are never given in an item.
 
@@ -143,6 +143,7 @@ class VOSSource(VideoFiles, TaskSource):
         self._given: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def names(self) -> tuple[str, ...]:
+        """Names of the videos, in the order of the layout."""
         return self.layout.videos
 
     def frames(self, video: str) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ class VOSSource(VideoFiles, TaskSource):
                 if new := sorted((ids if known is None else ids & known) - seen):
                     given[frame] = tuple(new)
                     seen.update(new)
-                if seen == known:
+                if known is not None and known <= seen:
                     break
             self._given[video] = given
         return self._given[video]
@@ -178,6 +179,7 @@ class VOSSource(VideoFiles, TaskSource):
         return tuple(Expression(str(k), "", k, OBJECT) for k in sorted(ids))
 
     def items(self) -> Iterator[VOSItem]:
+        """Items to test, one for each video. Raises ValueError for a broken video."""
         for video in self.names():
             yield self.item(video)
 
@@ -196,9 +198,11 @@ class VOSSource(VideoFiles, TaskSource):
         return VOSItem(video, frames, given)
 
     def image_path(self, video: str, frame: str) -> Path:
+        """File of a frame, whatever its suffix."""
         return self._files(video).get(frame, self.layout.images / video / f"{frame}.jpg")
 
     def mask_path(self, video: str, frame: str) -> Path:
+        """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
 
     def problems(self) -> list[str]:
@@ -206,6 +210,7 @@ class VOSSource(VideoFiles, TaskSource):
         return [problem for video in self.names() for problem in self._problems(video)]
 
     def content(self) -> Any:
+        """Videos with frames, annotated frames and listed objects."""
         return [[v, self.all_frames(v), self.frames(v), sorted(self.layout.known.get(v, ()))] for v in self.names()]
 
     def _problems(self, video: str) -> list[str]:
@@ -221,7 +226,7 @@ class VOSSource(VideoFiles, TaskSource):
         return found or self._mask_problems(video)
 
     def _mask_problems(self, video: str) -> list[str]:
-        """What is wrong with the given masks. None is read where all frames have one and no list says the objects."""
+        """Faults of the given masks. None is read where all frames have one and no list says the objects."""
         sparse = 2 * len(self.frames(video)) <= len(self.all_frames(video))
         if not (sparse or self.layout.first_frame or video in self.layout.known):
             return []

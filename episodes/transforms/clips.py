@@ -20,7 +20,7 @@ from episodes.transforms.imagenet import MEAN, STD
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
-OBJECT_KEPT = 0.25  # the share of the object's pixels that such a crop keeps
+OBJECT_KEPT = 0.25  # fraction of the object's pixels that such a crop keeps
 
 
 class TrainTransform:
@@ -222,7 +222,7 @@ def flip_clip(clip: Clip, whole_words: bool = True) -> Clip:
 
 
 def has_ordinal(text: str | None) -> bool:
-    """Whether a text counts things: first to tenth, also inside longer words."""
+    """True if a text counts things: first to tenth, also inside longer words."""
     return text is not None and any(word in text.lower() for word in ORDINALS)
 
 

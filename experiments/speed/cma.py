@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.tables import text_table
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
@@ -59,17 +59,18 @@ def median_seconds(work: Callable[[], object], runs: int) -> float:
 
 
 def measure(model: CMA, setting: tuple[int, int, int], runs: int) -> tuple[float, float, float]:
-    """Median seconds of a forward pass, of one with the supports already encoded, and of a training step."""
+    """Median seconds of a forward pass, of one with the references already encoded, and of a training step."""
     queries, supports = clips(*setting, seed=1), clips(*setting, seed=2)
+    references = References(supports, 1, queries.expressions)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        model.losses(model(queries, model.encode_reference(supports, 1)), queries).total.backward()
+        model.losses(model(queries, model.encode_reference(references)), queries).total.backward()
 
     model.eval()
     with torch.inference_mode():
-        forward = median_seconds(lambda: model(queries, model.encode_reference(supports, 1)), runs)
-        state = model.encode_reference(supports, 1)
+        forward = median_seconds(lambda: model(queries, model.encode_reference(references)), runs)
+        state = model.encode_reference(references)
         reused = median_seconds(lambda: model(queries, state), runs)
     model.train()
     return forward, reused, median_seconds(step, runs)
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
     for setting in SETTINGS:
         times = measure(model, setting, runs)
         rows.append(["{}+{} frames of {}x{}".format(setting[0], *setting), *(f"{t:.2f}" for t in times)])
-    print(text_table(["seconds, median", "forward", "forward, supports encoded before", "training step"], rows))
+    print(text_table(["seconds, median", "forward", "forward, references encoded before", "training step"], rows))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from benchmarks.tables import text_table
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.outputs import Prediction
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, roberta, without_punctuation
@@ -72,7 +72,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 def forward(system: System, query: ClipBatch, support: ClipBatch, bf16: bool) -> Prediction:
     """One forward pass, the reference's encoding included."""
     with torch.autocast(query.frames.device.type, torch.bfloat16, enabled=bf16):
-        return system(query, system.encode_reference(support, 1))
+        return system(query, system.encode_reference(References(support, 1, query.expressions)))
 
 
 def step(system: System, query: ClipBatch, support: ClipBatch, bf16: bool) -> None:

@@ -14,10 +14,11 @@ from dataclasses import replace
 import torch
 
 from benchmarks.tables import text_table
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
+from fewshot.nn.outputs import Prediction
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref.model import UniRef
@@ -35,14 +36,15 @@ CONTEXT = 77  # tokens
 
 
 def measure(model: UniRef, query: ClipBatch, support: ClipBatch | None, runs: int) -> tuple[float, float]:
-    """Median seconds of a forward pass, the support's encoding included, and of a training step."""
+    """Median seconds of a forward pass, the reference's encoding included, and of a training step."""
+    references = References(support, 0 if support is None else 1, query.expressions)
 
-    def forward() -> object:
-        return model(query, model.encode_reference(support, 0 if support is None else 1))
+    def forward() -> Prediction:
+        return model(query, model.encode_reference(references))
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        model.losses(model(query, model.encode_reference(support, 0 if support is None else 1)), query).total.backward()
+        model.losses(forward(), query).total.backward()
 
     model.eval()
     with torch.inference_mode():

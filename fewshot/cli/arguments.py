@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 from episodes.hints import did_you_mean
 from fewshot.config.keys import schema_keys, sections, tables
 
+FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
 HYDRA = ("hydra", "settings")  # parts of the configuration that are Hydra's own business
 
 
@@ -39,6 +41,13 @@ def key_values(
             raise ValueError(f"{key} is given twice: {values[key][0]} and {value}")
         values.setdefault(key, []).append(value)
     return values
+
+
+def form_of(kind: Any, minimum: float | None) -> str:
+    """A value of a key in words: `a whole number of at least 1`. `kind` is the type of the key."""
+    kinds = (kind, *get_args(kind))  # Optional[int] is int, or None
+    word = next((word for known, word in FORMS.items() if known in kinds), "another value")
+    return word if minimum is None else f"{word} of at least {minimum:g}"
 
 
 def refuse_missing(needed: Iterable[str], given: Collection[str]) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from fewshot.cli.arguments import key_values, refuse_missing, refuse_unknown_keys
+from fewshot.cli.arguments import form_of, key_values, refuse_missing, refuse_unknown_keys
 from fewshot.cli.checks import check, check_values
 from fewshot.cli.composition import composed, register_schemas, run_composed, system_of, with_named_system
 from fewshot.cli.errors import short_errors
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig
-from fewshot.config.keys import schema_keys, sections
+from fewshot.config.keys import schema_keys, sections, type_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -97,7 +97,8 @@ class Program(Description, Generic[Config]):
                 value = values if name in lists else None if values[0] == "null" else values[0]
                 OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
-                raise ValueError(f"{name}={values[0]}: {str(error).splitlines()[0]}") from error
+                wanted = form_of(type_of(self.schema, name), keys[name].minimum)
+                raise ValueError(f"{name}={values[0]}: give {wanted}") from error
         refuse_missing((name for name in keys if _value(empty, name) == MISSING), given)
         config: Any = OmegaConf.to_object(empty)
         check_values(config)

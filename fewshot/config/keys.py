@@ -64,7 +64,7 @@ def schema_keys(schema: type, prefix: str = "", types: Mapping[str, type] | None
 
 def _own_first(schema: type) -> list[Field[Any]]:
     """The fields of a dataclass: `name` first, then its own, then those of its bases."""
-    depth = {}
+    depth: dict[str, int] = {}
     for at, kind in enumerate(schema.__mro__):
         for name in kind.__dict__.get("__annotations__", {}):
             depth.setdefault(name, at)
@@ -87,6 +87,14 @@ def keys_of(config: Any) -> Iterator[Key]:
     """The keys of an instance, with those of the settings that are truly in it."""
     inside = {entry.name: type(getattr(config, entry.name)) for entry in fields(config)}
     return schema_keys(type(config), types={name: kind for name, kind in inside.items() if is_dataclass(kind)})
+
+
+def type_of(schema: type, name: str) -> Any:
+    """The declared type of the key with the dotted `name`."""
+    kind: Any = schema
+    for part in name.split("."):
+        kind = get_type_hints(kind)[part]
+    return kind
 
 
 def value_of(config: Any, name: str) -> Any:

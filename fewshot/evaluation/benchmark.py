@@ -20,6 +20,7 @@ from benchmarks.protocols.protocol import BaseProtocol
 from benchmarks.report import Report
 from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
+from episodes.folds import Folds
 from episodes.sampling.cma_official import CMATrainEpisodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import read_lists
@@ -62,7 +63,7 @@ class Benchmark(ABC):
 
     def __init__(self, source: Source, protocol: BaseProtocol, rule: InputRule, config: EpisodeRunConfig) -> None:
         self.source, self.protocol, self.rule = source, protocol, rule
-        self.folds = source.folds
+        self.folds = folds_in(source)
         self.config, self.settings = config, config.benchmark
         self.transform: ResizeTransform = rule.transform()
 
@@ -251,6 +252,18 @@ def open_benchmark(config: EpisodeRunConfig, source: Source | None = None) -> Be
     protocol = get_protocol(config.benchmark.protocol)
     kind = ImageBenchmark if isinstance(protocol, ImageProtocol) else VideoBenchmark
     return kind(source, protocol, config.input_rule(), config)
+
+
+def folds_in(source: Source) -> Folds:
+    """The classes of a data set in groups.
+
+    Raises:
+        ValueError: its reader has none.
+    """
+    folds = getattr(source, "folds", None)
+    if not isinstance(folds, Folds):
+        raise ValueError(f"benchmark {source.name}: {type(source).__name__} has no `folds`, an episodes.folds.Folds")
+    return folds
 
 
 def open_data(config: EpisodeRunConfig, for_training: bool = False) -> Source:

@@ -14,7 +14,7 @@ from episodes.sampling.pools import NotFeasible
 from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.evaluation.benchmark import Benchmark, open_data, open_together, tell_count
+from fewshot.evaluation.benchmark import Benchmark, folds_in, open_data, open_together, tell_count
 from fewshot.evaluation.folds import test_fold
 from fewshot.evaluation.report import Origin, Outcome, build_report, tell, tell_protocol, write_report
 from fewshot.inference.loading import load_into, same_system, stored_run, stored_system
@@ -59,7 +59,7 @@ def meta_test(config: MetaTestConfig, command: Command) -> float:
 
 def every_group(config: MetaTestConfig) -> tuple[int, ...]:
     """The groups of the benchmark; those of a folder of one's own follow from its classes."""
-    return folds_of(config.benchmark.name).groups or open_data(config).folds.groups
+    return folds_of(config.benchmark.name).groups or folds_in(open_data(config)).groups
 
 
 def feasible_tests(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.metrics import j_and_f
 from benchmarks.metrics.iou import pair_counts
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols import VIDEO_PROTOCOLS
 from benchmarks.protocols.images import ImageProtocol
 from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
@@ -48,8 +48,8 @@ def mask_pairs(probabilities: Tensor, truth: Tensor) -> MaskPairs:
 
 def score_masks(pairs: MaskPairs) -> tuple[float, float, float, float]:
     """`(j_cma, f_cma, j_davis, f_davis)`: means over all frames, first and last included, in 0..1."""
-    network = _mean_j_and_f(*pairs.network, PROTOCOLS["cma"].bound_th)
-    return (*network, *_mean_j_and_f(*pairs.original, PROTOCOLS["davis"].bound_th))
+    network = _mean_j_and_f(*pairs.network, VIDEO_PROTOCOLS["cma"].bound_th)
+    return (*network, *_mean_j_and_f(*pairs.original, VIDEO_PROTOCOLS["davis"].bound_th))
 
 
 def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: float) -> tuple[float, float]:

@@ -55,9 +55,20 @@ def stored_system(path: Path) -> SystemConfig | None:
     folder = path if path.is_dir() else path.parent
     if not (folder / CONFIG).is_file():
         return None
-    settings = converted_system(folder)
-    tokenizer = folder / TOKENIZER
-    return replace(settings, text_weights=str(tokenizer)) if tokenizer.is_dir() else settings
+    settings, tokenizer = converted_system(folder), folder / TOKENIZER
+    return with_tokenizer(settings, tokenizer) if tokenizer.is_dir() else settings
+
+
+def with_tokenizer(settings: SystemConfig, folder: str | Path) -> SystemConfig:
+    """The settings of a system that reads words, with its tokenizer in `folder`.
+
+    Raises:
+        ValueError: the system reads no words.
+    """
+    if "text_weights" not in settings.places():
+        raise ValueError(f"text_weights={folder}: system {settings.name} reads no words; leave text_weights away")
+    changes: dict[str, Any] = {"text_weights": str(folder)}
+    return replace(settings, **changes)
 
 
 def stored_run(path: Path) -> MetaTrainConfig | None:

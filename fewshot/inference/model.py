@@ -9,7 +9,7 @@ fetched or sent but by these calls.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from episodes.transforms.input_rule import RULES, InputRule
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
-from fewshot.inference.loading import load_into, stored_rule, stored_system
+from fewshot.inference.loading import load_into, stored_rule, stored_system, with_tokenizer
 from fewshot.inference.segmenter import Result, Segmenter, Text, join, name_targets
 from fewshot.inference.supports import SupportList
 from fewshot.media.reading import MediaSource, open_media
@@ -168,7 +168,8 @@ class Model(ModelHubMixin):
         if not folder.is_dir():
             options = dict(revision=revision, cache_dir=cache_dir, force_download=force_download, token=token)
             folder = download(model_id, local_files_only=local_files_only, **options)
-        return load_folder(folder, text_weights=text_weights, device=device)
+        loaded = load_folder(folder, text_weights=text_weights, device=device)
+        return cls(loaded.system, loaded.rule, loaded.settings)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README of a saved folder."""
@@ -201,7 +202,7 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
     if settings is None:
         raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
     if text_weights is not None:
-        settings = replace(settings, text_weights=str(text_weights))
+        settings = with_tokenizer(settings, text_weights)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(settings)
     load_into(system, settings, path)

@@ -160,7 +160,7 @@ class Segmenter:
         masks, scores = [], []
         labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
         highest = torch.zeros(labels.shape)
-        for k, (target, state) in enumerate(zip(self.targets, self.states, strict=True), 1):
+        for k, state in enumerate(self.states, 1):
             found, score = self._find(network_clip, state)
             seen = (score >= self.min_score)[:, None, None]
             probabilities = resize(found, clip.size)

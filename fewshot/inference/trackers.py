@@ -282,10 +282,10 @@ class RVOSTracker(Tracker):
         if not self.use_memory:
             return state.memories
         memories = list(state.memories)
-        for at, mask in enumerate(masks):
+        for at, (mask, known) in enumerate(zip(masks, state.memories, strict=True)):
             if mask.any():
                 last = self.remembered(frame, mask)
-                memories[at] = Memory(last if memories[at] is None else memories[at].first, last)
+                memories[at] = Memory(last if known is None else known.first, last)
         return tuple(memories)
 
 

@@ -51,6 +51,7 @@ class SystemSpec:
             states cannot be joined to a memory of a video.
         official: values of keys of the run (`system.x`, `train.y`) that `recipe=official` sets: the switches that bring
             back the released code of the system, and its numbers.
+        small: settings of an instance that a CPU trains in seconds, without files: for the contract test.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SystemSpec:
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None
     official: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)
 
     def rule_of(self, system: System) -> InputRule:
         """Rule by which users' pictures become input of this instance."""

@@ -50,7 +50,7 @@ def steps_of_batches(
     dataset: Episodes, settings: TrainSettings, start: int, rank: int, world: int
 ) -> Iterator[list[EpisodeBatch]]:
     """The `accumulate` micro-batches of each step, for the steps after `start` finished ones."""
-    loader = DataLoader(
+    loader: DataLoader[Episode] = DataLoader(
         dataset,  # type: ignore[arg-type]  # a list without a length
         batch_sampler=MicroBatches(settings, start, rank, world),
         collate_fn=partial(collate, pad_multiple=settings.pad_multiple),

@@ -220,12 +220,12 @@ class Trainer:
         settings, rows, names = self.settings, [], []
         own = not settings.warms_up or self.step >= settings.prototype_steps
         prototype_weight = (settings.prototype_weight if own else 1.0) if settings.warms_up else 0.0
+        # Gradients travel once a step, with the last micro-batch.
+        silent = model.no_sync if isinstance(model, DistributedDataParallel) else nullcontext
         for micro, batch in enumerate(batches):
             first = first_index(self.step, micro, settings, self.rank, self.world)
             torch.manual_seed(derive(settings.seed, "dropout", first))
-            # Gradients travel once a step, with the last micro-batch.
-            silent = self.world > 1 and micro < len(batches) - 1
-            with model.no_sync() if silent else nullcontext():
+            with silent() if micro < len(batches) - 1 else nullcontext():
                 total, terms = model(batch.to(self.device), num_frames, own, prototype_weight)
                 self.scaler.scale(total).backward()
             names = ["loss", *terms]
@@ -265,20 +265,21 @@ class Trainer:
 
     def _judge(self, signals: SignalWatch) -> None:
         """Validates, and keeps the weights if they are the best so far (`select=last`: if they are the last)."""
-        score = self._score(signals) if self.validate is not None else None
+        score = None if self.validate is None else self._score(self.validate, signals)
         end = self.step == self.settings.steps
         if self.settings.select == "last":
             better, score = end, None
         else:
+            assert score is not None  # `_check` has refused a choice without validation
             better = self.best_score is None or score > self.best_score
         if better and self.checkpoints.save_best({**self._content(), "best_score": score}, must=end):
             self.best_score = score
 
-    def _score(self, signals: SignalWatch) -> float:
+    def _score(self, validate: Validate, signals: SignalWatch) -> float:
         """The validation score; minus infinity for NaN, which is never the best."""
         try:
             with signals.at_once() if self.world == 1 else nullcontext():
-                row = self.validate(self.system, self.step)
+                row = validate(self.system, self.step)
         except Interrupted:
             self._save()  # going on from here validates first
             raise

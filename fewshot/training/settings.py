@@ -26,8 +26,8 @@ class TrainSettings:
         clip_norm: largest norm of the gradient; 0 leaves it as it is.
         lr: learning rate, handed to `System.parameter_groups`; the peak for `onecycle`.
         weight_decay: of AdamW, for all groups.
-        schedule: `step` (x0.1 at the fractions `drop_at` of the run), `onecycle` (rises for `warmup_fraction` of the run,
-            then falls by a cosine) or `constant`.
+        schedule: `step` (x0.1 at the fractions `drop_at` of the run), `onecycle` (rises for `warmup_fraction` of the
+            run, then falls by a cosine) or `constant`.
         seed: of dropout; the episodes have their own.
         checkpoint_every: steps between checkpoints; `keep_checkpoints` of them stay, and the best.
         val_every: steps between validations.

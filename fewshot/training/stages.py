@@ -118,8 +118,7 @@ def source_of(part: PartConfig, num_classes: int) -> TaskSource:
         return open_task_source(part.benchmark, part.root, part.split)
     root = Path(part.root or "").expanduser()
     files = (root / (part.annotations or ""), root / (part.images or ""))
-    options = dict(boxes_only=part.boxes_only, one_class=part.one_class)
-    source = InstanceSource(part.benchmark, *files, part.split, **options)
+    source = InstanceSource(part.benchmark, *files, part.split, boxes_only=part.boxes_only, one_class=part.one_class)
     if source.num_classes > num_classes:
         raise ValueError(
             f"{source.root} has {source.num_classes} classes and the system scores {num_classes}: give "

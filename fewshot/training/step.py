@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16
 
 def in_float32(prediction: Prediction) -> Prediction:
     """The same prediction with float32 tensors, in which losses are computed whatever the autocast."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for f in fields(prediction):
         value = getattr(prediction, f.name)
         if isinstance(value, Tensor) and value.is_floating_point():

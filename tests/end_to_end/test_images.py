@@ -83,7 +83,7 @@ def test_a_folder_that_is_too_small_for_a_validation(place: Path) -> None:
     assert "training goes without validation" in out + err and "last: the last one, nothing chosen" in out
     frozen = place / "frozen.jsonl"
     freeze = ("benchmark=folder", "group=0", f"data.root={data}", "queries=first", "count=2", f"out={frozen}")
-    subprocess.run([sys.executable, "-m", "episodes.freeze", *freeze], check=True, cwd=place)
+    subprocess.run([sys.executable, "-m", "fewshot.freeze", *freeze], check=True, cwd=place)
     code, out, err = call(place, "meta_test", "weights=runs/without", "group=0", f"manifest={frozen}", "name=again")
     assert code == 0, err
     assert "frozen in frozen.jsonl, 2 per fold and seed" in out and "every pixel of the masks" in out

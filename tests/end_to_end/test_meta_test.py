@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scores.scores import read_scores
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from fewshot import meta_test
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.config.sections import BenchmarkConfig, TrainConfig
@@ -66,7 +66,7 @@ def test_the_baseline_needs_no_training_and_every_group_is_reported(call, tmp_pa
 
 
 def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, tmp_path: Path) -> None:
-    folds = FOLDS["mini_ref_ytvos"]
+    folds = folds_of("mini_ref_ytvos")
     missing = [folds.classes[k - 1] for k in folds.test_classes(2)]
     world = {name: video for name, video in tiny_world(folds, 2).items() if not name.startswith(tuple(missing))}
     data = ("benchmark=mini_ref_ytvos", f"data.root={write_tree(tmp_path / 'data', world)}", "benchmark.test_size=32")
@@ -92,7 +92,7 @@ def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path,
     assert "checkpoint of step 1" in out and "chosen on validation episodes" in out
 
     freeze = ["group=2", "world_videos=2", "support_frames=2", f"data.cache={cache}", f"out={tmp_path}/g2.jsonl"]
-    subprocess.run([sys.executable, "-m", "episodes.freeze", *freeze], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "fewshot.freeze", *freeze], check=True, capture_output=True)
     code, out, err = call("weights=trained", "group=2", "name=frozen", "manifest=g{group}.jsonl", *rest)
     assert code == 0, err
     drawn, frozen = (tmp_path / "runs" / name / "results.csv" for name in ("drawn", "frozen"))

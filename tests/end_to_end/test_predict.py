@@ -14,9 +14,10 @@ from PIL import Image
 
 from benchmarks.masks.png import read_labels, write_labels, write_mask
 from fewshot import predict
+from fewshot.config.keys import schema_keys
+from tests.fewshot.inference.saved import tiny
+from tests.fewshot.inference.squares import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
 from tests.fewshot.media.test_reading import write_frames, write_video
-from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
-from tests.fewshot.test_pretrained import tiny
 
 pytestmark = pytest.mark.end_to_end
 
@@ -204,4 +205,6 @@ def test_the_module_runs_and_helps() -> None:
         [sys.executable, "-m", "fewshot.predict", "--help"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n  {key} " in done.stdout for key in predict.KEYS) and "support=cat=a.jpg:a.png" in done.stdout
+    keys = [key.name for key in schema_keys(predict.PredictConfig)]
+    assert len(keys) == 12 and all(f"\n  {key}=" in done.stdout for key in keys)
+    assert "support=cat=a.jpg:a.png" in done.stdout

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 import experiments
 from benchmarks import davis
 from benchmarks.masks.png import read_labels
-from episodes.sources.tasks import TASKS
+from episodes.catalogue import data_set
 from fewshot import task_test
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
@@ -202,7 +202,7 @@ def test_the_weights_of_a_training_run_bring_their_system(call, tmp_path: Path) 
 def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) -> None:
     register_schemas()
     config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
-    assert config.benchmark == path.stem and config.split in TASKS[path.stem].splits
+    assert config.benchmark == path.stem and config.split in data_set(path.stem).splits
     assert (config.short, config.long) == ((800, 1333) if path.stem.startswith("refcoco") else (480, 1333))
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from benchmarks.masks.png import write_labels, write_mask
 from fewshot import predict
+from tests.fewshot.inference.saved import tiny
+from tests.fewshot.inference.squares import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
 from tests.fewshot.media.test_reading import write_frames, write_video
-from tests.fewshot.test_inference import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
-from tests.fewshot.test_pretrained import tiny
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-own-pictures.md").read_text()
 pytestmark = pytest.mark.end_to_end

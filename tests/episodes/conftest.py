@@ -11,6 +11,13 @@ from episodes.sources import MiniRefSource, Source, open_source
 from tests.episodes.tree import tiny_world, write_tree
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
+    """Leave out what a test file imports from the package: `test_episodes` and `TestTransform` are no tests."""
+    home = getattr(obj, "__module__", None)
+    return [] if isinstance(home, str) and home.partition(".")[0] == "episodes" else None
+
+
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny data set: read only."""

@@ -16,7 +16,7 @@ from episodes import catalogue as module
 from episodes.catalogue import KINDS, OWN, DataSet, Opening, catalogue, data_set, draws_as, folds_of, names, rows
 from episodes.folds import Folds
 from episodes.sources import ImageSource, open_source
-from episodes.sources.tasks import TASKS, open_task_source
+from episodes.sources.tasks import open_task_source
 from tests.episodes.image_tree import MemoryImages
 
 LIGHT = """
@@ -65,8 +65,7 @@ def test_every_row_has_a_reader_and_says_what_it_is(row: DataSet) -> None:
 def test_names_and_rows_by_kind() -> None:
     assert len(names()) == len(set(names())) == len(OWN)
     assert [row.name for row in rows("rvos")] == list(names("rvos")) == ["ref_davis17", "ref_youtube_vos"]
-    assert set(TASKS) == set(names("vos", "rvos", "ris"))
-    assert TASKS["davis17"].splits[0] == "val" and TASKS["refcoco"].task == "ris"
+    assert data_set("davis17").splits[0] == "val" and data_set("refcoco").kind == "ris"
     assert folds_of("pascal5i").groups == (0, 1, 2, 3)
 
 

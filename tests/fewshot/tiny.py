@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.text import small_text_encoder
+from fewshot.systems.base import System
 from fewshot.systems.cma.model import CMA, Sizes
 
 SIZES = Sizes(
@@ -55,3 +56,9 @@ def one_of(batch: ClipBatch, n: int) -> ClipBatch:
         boxes=None if batch.boxes is None else batch.boxes[n : n + 1],
         valid=None if batch.valid is None else batch.valid[n : n + 1],
     )
+
+
+def predicted(system: System, queries: ClipBatch, supports: ClipBatch | None = None, shots: int = 1) -> Any:
+    """The prediction for query clips by their own expressions and by supports of `shots` clips an episode."""
+    references = References(supports, 0 if supports is None else shots, queries.expressions)
+    return system(queries, system.encode_reference(references))

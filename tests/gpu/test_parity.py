@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from episodes.batch import References
 from fewshot.nn.outputs import Prediction
 from tests.gpu.tiny import CONFIGS, DEVICES, ON_CUDA, error, exact_float32, predict, tiny_batch, tiny_system
 from tests.parity import cma_model, reference, uniref_model, uniref_reference
@@ -94,7 +95,7 @@ def cma_errors(case: dict[str, Any], folder: Path, device: str) -> dict[str, flo
     """Errors of masks, boxes and class logits of all candidates."""
     model = copy.deepcopy(cma_model.model_of(case, folder)).to(device)  # the helper keeps its own for other tests
     support, query = (clip.to(device) for clip in cma_model.clips_of(case))
-    prediction = model(query, model.encode_reference(support, 1))
+    prediction = model(query, model.encode_reference(References(support, 1, query.expressions)))
     assert prediction.scores is not None and prediction.boxes is not None
     found = {"masks": prediction.masks, "boxes": prediction.boxes, "logits": prediction.scores[..., None]}
     return {name: error(x.float(), torch.from_numpy(case["expected"][f"pred_{name}"])) for name, x in found.items()}
@@ -119,13 +120,13 @@ def uniref_prediction(case: dict[str, Any], folder: Path, device: str) -> Any:
     model = copy.deepcopy(uniref_model.model_of(case, folder)).to(device)
     texts = [uniref_model.expression(case["token_ids"])] if "token_ids" in case else []
     queries = uniref_model.batch_of([uniref_reference.image_of(case["image"])], texts)
-    state = None
+    references = References(expressions=queries.expressions)
     if given := case.get("supports"):
         images = [uniref_reference.image_of(support["image"]) for support in given]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         masks = [uniref_reference.rectangle(x["mask_rect_xyxy"], size) for x, size in zip(given, sizes, strict=True)]
-        state = model.encode_reference(uniref_model.batch_of(images, masks=masks).to(device), len(images))
-    return model(queries.to(device), state)
+        references = References(uniref_model.batch_of(images, masks=masks), len(images), queries.expressions)
+    return model(queries.to(device), model.encode_reference(references.to(device)))
 
 
 def uniref_errors(case: dict[str, Any], found: Any) -> dict[str, float]:

@@ -89,7 +89,7 @@ def tiny_batch(first: int = 0, count: int = 2) -> EpisodeBatch:
 
 def predict(system: System, batch: EpisodeBatch) -> Prediction:
     """What a system makes of a batch with one query clip an episode, on the device of both."""
-    return system(batch.queries, system.encode_reference(batch.supports, batch.shots))
+    return system(batch.queries, system.encode_reference(batch.references))
 
 
 @contextmanager

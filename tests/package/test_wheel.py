@@ -99,11 +99,11 @@ def test_the_citation_has_the_version_of_the_package() -> None:
     assert f"\nversion: {fewshot.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def python(site: Path, cwd: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Python code in the folder `cwd`, with the installed packages later on the path."""
+def python(site: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in the folder `cwd`, with the installed packages later on the path."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
     environment.pop("PYTHONSAFEPATH", None)
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -114,7 +114,7 @@ def test_folders_of_the_same_names_are_no_obstacle(site: Path, tmp_path: Path) -
     code = (
         "import fewshot, benchmarks, episodes.clip; from fewshot._origin import config_folder; print(config_folder())"
     )
-    done = python(site, tmp_path, code)
+    done = python(site, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == site / "experiments"
 
@@ -123,6 +123,20 @@ def test_folders_of_the_same_names_are_no_obstacle(site: Path, tmp_path: Path) -
 def test_a_package_of_the_same_name_is_named(site: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("")
-    done = python(site, tmp_path, "import fewshot")
+    done = python(site, tmp_path, "-c", "import fewshot")
     assert done.returncode == 1
     assert f"ImportError: {tmp_path / name} shadows the package {name!r}" in done.stderr.splitlines()[-1]
+
+
+def test_a_command_reads_its_own_configuration(site: Path, tmp_path: Path) -> None:
+    """Beside a package of the user's that is called `experiments`, with settings of the same name."""
+    (tmp_path / "experiments" / "system").mkdir(parents=True)
+    (tmp_path / "experiments" / "__init__.py").write_text("raise RuntimeError('the wrong package is imported')\n")
+    (tmp_path / "experiments" / "meta_train.yaml").write_text("nonsense: true\n")
+    (tmp_path / "experiments" / "system" / "mine.yaml").write_text("name: mine\n")
+    done = python(site, tmp_path, "-m", "fewshot.meta_train", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "cma_tiny" in done.stdout and "mine" not in done.stdout.split() and "nonsense" not in done.stdout
+    done = python(site, tmp_path, "-m", "fewshot.meta_train", "--cfg", "job", "system=uniref_tiny")
+    assert done.returncode == 0, done.stderr
+    assert "name: uniref" in done.stdout and "nonsense" not in done.stdout

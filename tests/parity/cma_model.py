@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
+from fewshot.nn.fusion import Words
 from fewshot.nn.outputs import Prediction
 from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
@@ -141,15 +142,15 @@ def run_model(model: CMA, support: ClipBatch, query: ClipBatch) -> tuple[Predict
     """The prediction, and every intermediate under its name in the reference cases."""
     got: dict[str, Tensor] = {}
     with recorded(model) as calls:
-        state = model.encode_reference(support, 1)
-        got.update(_text(calls, "support"))
+        state = model.encode_reference(References(support, 1, query.expressions))
+        words = state.words
+        for at, side in enumerate(("support", "query")):
+            got.update(_text(calls, side, at))
         for values in calls.values():
             values.clear()
         prediction = model(query, state)
-        got.update(_text(calls, "query"))
-        got.update(_query_path(model, calls, query))
+        got.update(_query_path(model, calls, query, words))
     maps = calls["maps"][0]
-    words = calls["words"][0]
     with torch.no_grad():
         got.update(_levels("query", maps, model.fused_levels(maps[1:], words), query))
         # the model encodes only the frames that count; the reference holds all of them
@@ -166,9 +167,9 @@ def run_model(model: CMA, support: ClipBatch, query: ClipBatch) -> tuple[Predict
     return prediction, got
 
 
-def _text(calls: dict[str, list[Any]], side: str) -> dict[str, Tensor]:
-    states, pooled, _ = calls["text"][0]
-    words = calls["words"][0]
+def _text(calls: dict[str, list[Any]], side: str, at: int) -> dict[str, Tensor]:
+    states, pooled, _ = calls["text"][at]
+    words = calls["words"][at]
     return {
         f"text_raw.{side}": states,
         f"text_pool_raw.{side}": pooled,
@@ -193,7 +194,7 @@ def _levels(side: str, maps: list[Tensor], fused: list[Tensor], clips: ClipBatch
     return got
 
 
-def _query_path(model: CMA, calls: dict[str, list[Any]], query: ClipBatch) -> dict[str, Tensor]:
+def _query_path(model: CMA, calls: dict[str, list[Any]], query: ClipBatch, words: Words) -> dict[str, Tensor]:
     got = {name: values[0] for name, values in calls.items() if name.startswith("encoder_layer.")}
     decoded = calls["decoded"][0]
     got.update({f"affinity_out.{i}": x[0] for i, x in enumerate(calls["related"])})
@@ -201,7 +202,7 @@ def _query_path(model: CMA, calls: dict[str, list[Any]], query: ClipBatch) -> di
     got["encoder_memory"] = calls[f"encoder_layer.{len(model.transformer.encoder) - 1}"][0]
     got["decoder_states"], got["decoder_references"] = decoded.states, decoded.boxes
     got["mask_features"] = calls["mask_features"][0]
-    start = model.transformer.queries.start(calls["words"][0].sentence.expand(query.frames.shape[1], -1))[1]
+    start = model.transformer.queries.start(words.sentence.expand(query.frames.shape[1], -1))[1]
     got["init_reference"] = start[0] if model.variant == "cma" else start  # anchors have no frame axis in the reference
     return got
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from episodes.catalogue import folds_of
 from episodes.clip import Clip
 from episodes.collation import box_fractions
 from episodes.episode import ClipSpec
-from episodes.folds import FOLDS
 from episodes.sampling.cma_official import (
     CMATrainEpisodes,
     cma_test_episodes,
@@ -27,7 +27,7 @@ from episodes.sources.base import clean_boxes
 from episodes.transforms.clips import TestTransform
 from tests.shared import SHARED, shared_cases
 
-YTVOS = FOLDS["mini_ref_ytvos"]
+YTVOS = folds_of("mini_ref_ytvos")
 MODULE = "episode sampling and targets of Mini-Ref-YouTube-VOS"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from episodes.clip import Objects
 from fewshot.systems.uniref.checkpoint import TABLE
 from fewshot.systems.uniref.detection import Detection
@@ -51,8 +51,7 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     )
     with trained_as(model, setting):
         shots = 0 if supports is None else len(supports) // len(queries)
-        state = model.encode_reference(supports, shots)
-        found = model(queries, state)
+        found = model(queries, model.encode_reference(References(supports, shots, queries.expressions)))
         losses = model.losses(found, queries)
         losses.total.backward()
         targets = targets_of(queries)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.inference.postprocess import image_results
 from fewshot.nn.backbones import Backbone, ResNet
 from fewshot.nn.deformable_transformer import Decoded
@@ -229,13 +229,13 @@ def image(case: dict[str, Any], folder: Path) -> list[str]:
     queries = batch_of([image_of(case["image"])], texts)
     supports = case.get("supports", [])
     with recorded(model, case.get("selected_queries", ())) as calls:
-        state = None
+        references = References(expressions=queries.expressions)
         if supports:
             images = [image_of(s["image"]) for s in supports]
             shape = [(x.shape[1], x.shape[2]) for x in images]
             masks = [rectangle(s["mask_rect_xyxy"], size) for s, size in zip(supports, shape, strict=True)]
-            state = model.encode_reference(batch_of(images, masks=masks), len(supports))
-        found = model(queries, state)
+            references = References(batch_of(images, masks=masks), len(supports), queries.expressions)
+        found = model(queries, model.encode_reference(references))
     size = (case["height"], case["width"])
     (result,) = image_results(model, found, queries, [size])
     expected = dict(case["expected"])

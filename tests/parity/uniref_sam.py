@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.nn.sam import SAM, SAMSize
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, bert, without_punctuation
@@ -28,7 +28,7 @@ from tests.parity.uniref_video import (
     THRESHOLDS,
     Arrays,
     Journal,
-    _add,
+    _add_by_expression,
     _expected,
     _name_finds,
     _vos_calls,
@@ -131,7 +131,7 @@ def image(case: dict[str, Any], model: UniRefSAM) -> list[str]:
     texts = [expression(case["token_ids"])] if "token_ids" in case else []
     queries = batch_of([image_of(case["image"])], texts)
     with recorded(model) as calls:
-        prediction = model(queries, supports_of(case, model))
+        prediction = model(queries, model.encode_reference(references_of(case, queries)))
     expected = dict(case["expected"])
     wanted, box = expected.pop("final.pred_mask", None), expected.pop("final.box_xyxy", None)
     logits = F.interpolate(prediction.masks[0], (case["height"], case["width"]), mode="nearest")[0]
@@ -140,15 +140,15 @@ def image(case: dict[str, Any], model: UniRefSAM) -> list[str]:
     return mismatches(expected, arrays) + problems + ([] if box is None else box_problems(logits[0] > 0, box))
 
 
-def supports_of(case: dict[str, Any], model: UniRefSAM) -> Any:
-    """The state of the supports of a case; None where it has none."""
+def references_of(case: dict[str, Any], queries: ClipBatch) -> References:
+    """The words of the query of a case, and its supports where it has any."""
     supports = case.get("supports", [])
     if not supports:
-        return None
+        return References(expressions=queries.expressions)
     images = [image_of(s["image"]) for s in supports]
     sizes = [(x.shape[1], x.shape[2]) for x in images]
     masks = [rectangle(s["mask_rect_xyxy"], size) for s, size in zip(supports, sizes, strict=True)]
-    return model.encode_reference(batch_of(images, masks=masks), len(supports))
+    return References(batch_of(images, masks=masks), len(supports), queries.expressions)
 
 
 def box_problems(mask: Tensor, wanted: Any) -> list[str]:
@@ -210,9 +210,6 @@ def rvos(case: dict[str, Any], model: UniRefSAM) -> list[str]:
                 state, found = tracker.step(state, frame)
                 labels.append(found.labels() if together else 255 * found.masks[0].to(torch.uint8))
                 margins.append(margin(found.probabilities) if together else found.probabilities[0] - 0.5)
-            for text in group:  # the official code reads an expression once, and then looks at all frames
-                events = [event for event in journal.events if event.key in (text, None)]
-                _add(arrays, [event for event in events if event.what == "find"][:1], ("text.",))
-                _add(arrays, events, leave_out=("text.",))
+            _add_by_expression(arrays, journal, state)
     final = label_problems("final.png", torch.stack(labels), case["expected"]["final.png"], torch.stack(margins))
     return mismatches(_expected(case), named(arrays)) + final

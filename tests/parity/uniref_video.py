@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.inference.trackers import FrameMasks, Memory, RVOSTracker, Tracker, VOSState, VOSTracker
+from fewshot.inference.trackers import FrameMasks, Memory, RVOSState, RVOSTracker, Tracker, VOSState, VOSTracker
 from fewshot.systems.uniref.model import UniRef
 from tests.parity.uniref_model import batch_of, expression, model_of, recorded
 from tests.parity.uniref_reference import image_of, label_problems, mismatches, rectangle
@@ -26,7 +26,7 @@ class Event:
 
     what: str  # "find" or "remember"
     frame: int
-    key: int | str | None  # object or expression
+    key: Any  # object, or the encoded words of an expression; None: not known
     arrays: Arrays
 
 
@@ -38,7 +38,7 @@ class Journal:
     frame: int = 0
     events: list[Event] = field(default_factory=list)
 
-    def note(self, what: str, key: int | str | None) -> None:
+    def note(self, what: str, key: Any) -> None:
         """Everything computed since the last event belongs to this one."""
         arrays = {name: list(values) for name, values in self.calls.items()}
         self.calls.clear()
@@ -52,9 +52,9 @@ def watch(tracker: Tracker, journal: Journal) -> None:
     """Write every call of the tracker into the journal."""
     find, remembered = tracker.find, tracker.remembered
 
-    def noted_find(frame: ClipBatch, size: tuple[int, int], text: str | None, memory: Memory | None) -> Any:
-        result = find(frame, size, text, memory)
-        journal.note("find", text)
+    def noted_find(frame: ClipBatch, size: tuple[int, int], words: Any, memory: Memory | None) -> Any:
+        result = find(frame, size, words, memory)
+        journal.note("find", words)
         return result
 
     def noted_remembered(frame: ClipBatch, mask: Tensor) -> Any:
@@ -140,6 +140,18 @@ def _vos_calls(journal: Journal, orders: Sequence[Sequence[int]], by_name: bool,
 # ----------------------------------------------------------------------------------------------------------------- RVOS
 
 
+def _add_by_expression(calls: Arrays, journal: Journal, state: RVOSState) -> None:
+    """Arrays in the official order: every frame for one expression, then every frame for the next.
+
+    All expressions are read before the first frame, so the arrays of the words belong to the first event.
+    """
+    _add(calls, journal.events[:1], ("text.",))
+    assert not any(name.startswith("text.") for event in journal.events[1:] for name in event.arrays)
+    for words in state.words:
+        events = [event for event in journal.events if event.key is words or event.key is None]
+        _add(calls, events, leave_out=("text.",))
+
+
 def rvos(case: dict[str, Any], model: UniRef, frames: Sequence[ClipBatch]) -> list[str]:
     """Objects given by expressions: Ref-DAVIS17 together, by words alone; else one by one, with memory."""
     together = case["dataset_name"].startswith("refdavis")
@@ -155,10 +167,7 @@ def rvos(case: dict[str, Any], model: UniRef, frames: Sequence[ClipBatch]) -> li
                 state, found = tracker.step(state, frame)
                 labels.append(found.labels() if together else 255 * found.masks[0].to(torch.uint8))
                 margins.append(margin(found.probabilities) if together else found.probabilities[0] - 0.5)
-            for text in group:  # the official code reads an expression once, and then looks at all frames
-                events = [event for event in journal.events if event.key in (text, None)]
-                _add(arrays, [event for event in events if event.what == "find"][:1], ("text.",))
-                _add(arrays, events, leave_out=("text.",))
+            _add_by_expression(arrays, journal, state)
     final = label_problems("final.png", torch.stack(labels), case["expected"]["final.png"], torch.stack(margins))
     return mismatches(_expected(case), arrays) + final
 

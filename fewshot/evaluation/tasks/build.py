@@ -47,8 +47,8 @@ def make_answerer(
     numbers |= video(task)
     if source.task == "vos":
         assert isinstance(source, VideoFiles)
-        tracker = VOSTracker(system, **numbers)
-        return VOSAnswerer(source, frames, tracker, source.name, folder, task.resize_given_masks)
+        follower = VOSTracker(system, **numbers)
+        return VOSAnswerer(source, frames, follower, source.name, folder, task.resize_given_masks)
     exclusive = RESULT_LAYOUTS[source.name].palette  # one image for all expressions, so that they have to compete
     tracker = RVOSTracker(system, use_memory=task.use_memory, exclusive=exclusive, **numbers)
     return RVOSAnswerer(frames, tracker, source.name, folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.masks.submission import check_submission, zip_folder
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
+from episodes.task_items import RISItem
 from fewshot.cli.program import Command
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.answers import Answerer
@@ -133,7 +134,7 @@ def finish(
     here.log.summary({f"test/{name}": 100 * value for name, value in measures.values.items()})
     draw(config, source, units, answerer, here.folder)
     if source.task != "ris":
-        items = [item for unit in units for item in unit.items]
+        items = [item for unit in units for item in unit.items if not isinstance(item, RISItem)]
         for problem in check_submission(source.name, here.folder / MASKS, items):
             logger.warning("%s", problem)
     if config.zip:

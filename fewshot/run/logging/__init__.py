@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from fewshot.run.logging.files import MetricFiles, replace_file, sheet
-from fewshot.run.logging.weights_and_biases import WandbRun, resolve_mode
+from fewshot.run.logging.weights_and_biases import Mode, WandbRun, resolve_mode
 
 
 class RunLogger:
@@ -38,7 +38,7 @@ class RunLogger:
         writes: bool = True,
     ) -> None:
         self.folder, self.writes = folder, writes
-        self.mode = resolve_mode(mode) if writes else "disabled"
+        self.mode: Mode = resolve_mode(mode) if writes else "disabled"
         self._files: MetricFiles | None = None
         self._wandb: WandbRun | None = None
         if not writes:

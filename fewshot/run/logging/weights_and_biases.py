@@ -9,17 +9,18 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fewshot.run.logging.files import replace_file
 
 logger = logging.getLogger(__name__)
 INIT_TIMEOUT = 30.0  # seconds for W&B's server to answer before a run is recorded offline
-MODES = ("auto", "online", "offline", "disabled")
+Mode = Literal["online", "offline", "disabled"]
+MODES: tuple[Mode, ...] = ("online", "offline", "disabled")
 
 
-def resolve_mode(mode: str) -> str:
+def resolve_mode(mode: str) -> Mode:
     """`auto` becomes `$WANDB_MODE` where it is set, else `online` with an API key and `offline` without.
 
     Raises:
@@ -28,9 +29,10 @@ def resolve_mode(mode: str) -> str:
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # older names that W&B still takes
-    if mode not in MODES[1:]:
-        raise ValueError(f"tracking mode {mode!r}: valid are {', '.join(MODES)}")
-    return mode
+    for known in MODES:
+        if mode == known:
+            return known
+    raise ValueError(f"logging mode {mode!r}: valid are auto, {', '.join(MODES)}")
 
 
 def has_key() -> bool:
@@ -61,7 +63,7 @@ class WandbRun:
         folder: Path,
         config: Mapping[str, Any],
         *,
-        mode: str,
+        mode: Mode,
         project: str,
         entity: str | None,
         group: str | None,
@@ -87,7 +89,7 @@ class WandbRun:
                 silent=True, console="off", save_code=False, disable_git=True, init_timeout=INIT_TIMEOUT
             ),
         }
-        self.mode = mode
+        self.mode: Mode = mode
         try:
             self._run = wandb.init(mode=mode, **options)
         except wandb.errors.Error as error:

@@ -1,6 +1,6 @@
 """CMA (ICCV 2023), its baseline and its self-affinity variant."""
 
-from fewshot.systems.cma.config import OFFICIAL, CMAConfig
+from fewshot.systems.cma.config import OFFICIAL, SMALL, CMAConfig
 from fewshot.systems.spec import Later, SystemSpec
 
 SPECS = (
@@ -12,5 +12,6 @@ SPECS = (
         fit=Later("fewshot.systems.cma.build:fit"),
         needs=frozenset({"support", "expression"}),
         official=OFFICIAL,
+        small=SMALL,
     ),
 )

@@ -9,5 +9,6 @@ SPECS = (
         config=PrototypeConfig,
         build=Later("fewshot.systems.prototype.build:build"),
         needs_training=False,
+        small={"backbone": "tiny", "backbone_width": 16, "freeze_backbone": False},
     ),
 )

@@ -58,3 +58,37 @@ class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
         "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "none")
     )
     sam_size: str = key("huge", "size of Segment Anything", choices=("base", "large", "huge", "tiny"))
+
+
+# Instances that a CPU trains in seconds.
+SMALL = {
+    "backbone": "tiny",
+    "backbone_width": 8,
+    "freeze_backbone": False,
+    "text": "small",
+    "text_dim": 32,
+    "text_layers": 1,
+    "freeze_text": False,
+    "dropout": 0.0,
+    "hidden_dim": 32,
+    "heads": 4,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "feedforward_dim": 64,
+    "num_queries": 1,
+    "value_encoder": "tiny",
+    "fusion_head_dim": 16,
+    "fusion_dropout": 0.0,
+    "affinity_init": "similarity",
+}
+SMALL_SAM = {
+    "sam_size": "tiny",
+    "text": "small",
+    "text_dim": 32,
+    "text_layers": 1,
+    "freeze_text": False,
+    "dropout": 0.0,
+    "heads": 4,
+    "fusion_head_dim": 16,
+    "fusion_dropout": 0.0,
+}

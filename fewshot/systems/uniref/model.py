@@ -338,7 +338,10 @@ class UniRef(System):
     ) -> Losses:
         """Losses of two simple read-outs of the supports at strides 8 and 16, see `reference_warmup`."""
         if supports is None or self.fusion is None:
-            raise ValueError("the warm-up needs supports, and these episodes have none: train with warmup=none")
+            raise ValueError(
+                "the warm-up needs supports, and these episodes have none: train with train.prototype_fraction=0 and "
+                "train.prototype_weight=0"
+            )
         support, query = (self.project(self.encode_frames(x.frames))[:WARMUP_LEVELS] for x in (supports, queries))
         return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames)
 

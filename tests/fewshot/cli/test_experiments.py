@@ -11,8 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 import experiments
-from episodes.folds import FOLDS, IMAGE_BENCHMARKS
-from episodes.sources.tasks import TASKS
+from episodes.catalogue import WITH_FOLDS, data_set, folds_of, names
 from fewshot import meta_train
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
@@ -26,7 +25,7 @@ SCHEMAS = {
     "task_test": TaskTestConfig,
     "train_stage": StageConfig,
 }
-ONLY_TESTED = [name for name, folds in FOLDS.items() if folds.test_only]
+ONLY_TESTED = [name for name in names(*WITH_FOLDS) if folds_of(name).test_only]
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
@@ -53,14 +52,14 @@ def test_every_group_of_settings_is_tested_here():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_gives_a_valid_configuration(option):
     extra = ["data.root=somewhere"]
-    folds = FOLDS[composed("meta_train", [option]).benchmark.name]
-    if folds.name in IMAGE_BENCHMARKS:  # without expressions, so not for the default system
+    folds = folds_of(composed("meta_train", [option]).benchmark.name)
+    if folds.name in names("images"):  # without expressions, so not for the default system
         extra += ["group=0", "system=prototype"]
     checked(composed("meta_test" if folds.test_only else "meta_train", [option, *extra]))
 
 
 @pytest.mark.parametrize("system", ["prototype", "uniref_tiny"])
-@pytest.mark.parametrize("benchmark", IMAGE_BENCHMARKS)
+@pytest.mark.parametrize("benchmark", names("images"))
 def test_systems_without_expressions_take_every_benchmark_of_images(benchmark, system):
     typed = [f"benchmark={benchmark}", f"system={system}", "group=0", "data.root=somewhere"]
     if benchmark in ONLY_TESTED:
@@ -73,17 +72,17 @@ def test_systems_without_expressions_take_every_benchmark_of_images(benchmark, s
 
 def test_every_benchmark_has_its_file_and_a_length_of_training():
     assert options("benchmark") == options("train")  # the length is chosen by the name of the benchmark
-    assert set(FOLDS) <= set(options("benchmark"))
-    for name in FOLDS:
+    assert set(names(*WITH_FOLDS)) <= set(options("benchmark"))
+    for name in names(*WITH_FOLDS):
         assert OmegaConf.load(FOLDER / "benchmark" / f"{name}.yaml").name == name
-    assert options("task") == sorted(name for name, task in TASKS.items() if "mixed" not in name)
+    assert options("task") == sorted(name for name in names("vos", "rvos", "ris") if "mixed" not in name)
 
 
 @pytest.mark.parametrize("task", options("task"))
 def test_every_task_gives_a_valid_configuration(task):
     config = checked(composed("task_test", [f"task={task}", "data.root=somewhere", "untrained=true"]))
     assert config.task.benchmark == task
-    assert config.task.split == TASKS[task].splits[0]  # the one that papers test on is written down
+    assert config.task.split == data_set(task).splits[0]  # the one that papers test on is written down
     with pytest.raises(ValueError, match="data.root is not set"):
         checked(composed("task_test", [f"task={task}"]))
 
@@ -173,4 +172,4 @@ def test_a_sweep_optimises_what_the_program_returns_over_keys_that_exist(path):
 
 def test_the_folds_sweep_covers_the_folds():
     sweep = yaml.safe_load((FOLDER / "sweeps" / "folds.yaml").read_text())
-    assert tuple(sweep["parameters"]["group"]["values"]) == FOLDS["invented"].groups
+    assert tuple(sweep["parameters"]["group"]["values"]) == folds_of("synthetic").groups

@@ -48,9 +48,10 @@ def test_values_have_their_types_and_keys_of_lists_may_come_again() -> None:
         (["dish=cak"], "dish=cak: valid are soup, cake. Did you mean 'cake'?"),
         (["dish="], "dish is empty: give a value, or leave the key out"),
         (["dish=soup", "dish=cake"], "dish is given twice: soup and cake"),
-        (["dish=soup", "eggs=many"], "eggs=many: Value 'many' of type 'str' could not be converted to Integer"),
+        (["dish=soup", "eggs=many"], "eggs=many: give a whole number of at least 1"),
         (["dish=soup", "eggs=0"], "eggs=0: the smallest valid value is 1"),
-        (["dish=soup", "hot=perhaps"], "hot=perhaps: Value 'perhaps' is not a valid bool"),
+        (["dish=soup", "hot=perhaps"], "hot=perhaps: give true or false"),
+        (["dish=soup", "sugar=much"], "sugar=much: give a number of at least 0"),
         (["dish=soup", "sugar=nan"], "sugar=nan: give a finite number"),
     ],
 )

@@ -15,11 +15,11 @@ def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
     assert (code, out, err) == (0, "", "")
     config, command = calls[0]
     assert isinstance(config, MetaTrainConfig)
-    assert (config.group, config.shots, config.recipe, config.benchmark.name) == (1, 1, "corrected", "invented")
+    assert (config.group, config.shots, config.recipe, config.benchmark.name) == (1, 1, "corrected", "synthetic")
     assert config.data.root is None
     assert command == Command(
         (),
-        {"system": "cma_tiny", "benchmark": "invented", "train": "invented", "optim": "onecycle", "logging": "wandb"},
+        {"system": "cma_tiny", "benchmark": "synthetic", "train": "synthetic", "optim": "onecycle", "logging": "wandb"},
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -48,8 +48,8 @@ def test_multirun_runs_every_value(call):
         ("+new=1", "unknown key 'new'"),
         ("++benchmark.nam=x", "unknown key 'benchmark.nam'. Did you mean 'benchmark.name'?"),
         ("--group=1", "--group=1: write group=1, without dashes"),
-        ("group=5", "group=5: benchmark invented has the groups 1, 2, 3, 4"),
-        ("group=0", "group=0: benchmark invented has the groups 1, 2, 3, 4"),
+        ("group=5", "group=5: benchmark synthetic has the groups 1, 2, 3, 4"),
+        ("group=0", "group=0: benchmark synthetic has the groups 1, 2, 3, 4"),
         ("group=-1", "group=-1: the smallest valid value is 0"),
         ("shots=0", "shots=0: the smallest valid value is 1"),
         ("train.steps=???", "train.steps has no value: give train.steps=<value>"),

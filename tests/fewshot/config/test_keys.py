@@ -9,7 +9,7 @@ import pytest
 
 import experiments
 from benchmarks.protocols import PROTOCOLS
-from episodes.folds import FOLDS
+from episodes.catalogue import WITH_FOLDS, names
 from episodes.sampling.probes import PROBES
 from fewshot.cli.recipes import CORRECTED, OFFICIAL
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
@@ -33,7 +33,7 @@ def test_every_key_says_what_it_is(schema):
 def test_valid_values_are_those_of_the_code_that_reads_them():
     choices = {entry.name: entry.choices for entry in schema_keys(MetaTrainConfig)}
     for name, valid in {
-        "benchmark.name": FOLDS,
+        "benchmark.name": names(*WITH_FOLDS),
         "benchmark.protocol": PROTOCOLS,
         "protocol": PROTOCOLS,
         "test.probes": PROBES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from fewshot.cli.runs import MetaTestConfig
 from fewshot.config.sections import BenchmarkConfig
 from fewshot.evaluation.benchmark import Benchmark, open_benchmark
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from fewshot.systems.config import SystemConfig
 from tests.episodes.memory import MemorySource
 
@@ -78,17 +79,20 @@ class Oracle(System):
         self.columns, self.calls = columns, Calls()
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def encode_reference(self, supports: ClipBatch, shots: int) -> OracleState:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> OracleState:
         self.calls.supports.append(supports)
         return OracleState(torch.stack([m[len(m) // 2] for m in supports.masks[::shots] if m is not None]))
 
-    def forward(self, queries: ClipBatch, state: OracleState) -> Prediction:
-        assert len(state.masks) == len(queries)
+    def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        return tuple(expressions)
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        assert len(state.supports.masks) == len(state.words) == len(queries)
         n, t = queries.frames.shape[:2]
         self.calls.lengths.append(t)
-        self.calls.expressions += queries.expressions
+        self.calls.expressions += state.words
         self.calls.modes.append(self.training)
-        channels = [int((expression or "1").split()[-1]) - 1 for expression in queries.expressions]
+        channels = [int((expression or "1").split()[-1]) - 1 for expression in state.words]
         whole = torch.stack(
             [frames[:, channel] > 0.5 for frames, channel in zip(queries.frames, channels, strict=True)]
         )

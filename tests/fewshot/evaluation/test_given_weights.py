@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.folds import FOLDS
+from episodes.catalogue import folds_of
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig
 from fewshot.config.sections import BenchmarkConfig
@@ -19,7 +19,7 @@ from tests.fewshot.inference.saved import BENCHMARK, CONFIGS, SYSTEM, write_run
 
 
 def command(*overrides: str) -> Command:
-    return Command(overrides, {"system": "cma_tiny", "benchmark": "invented", "logging": "wandb"})
+    return Command(overrides, {"system": "cma_tiny", "benchmark": "synthetic", "logging": "wandb"})
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def run_folder(tmp_path: Path) -> Path:
 
 def test_a_run_brings_its_system_and_its_benchmark(run_folder: Path) -> None:
     config = MetaTestConfig(weights=str(run_folder), system=CMAConfig())
-    config.benchmark = BenchmarkConfig(name="invented", test_size=64, test_episodes=7)
+    config.benchmark = BenchmarkConfig(name="synthetic", test_size=64, test_episodes=7)
     tested, typed = as_trained(config, command("benchmark.test_episodes=7"))
     assert tested.system == SYSTEM
     assert tested.benchmark == replace(BENCHMARK, test_episodes=7)
     assert typed.options == {"logging": "wandb"}  # the defaults of the command line are not what is tested
-    tested, typed = as_trained(config, command("benchmark=invented"))
+    tested, typed = as_trained(config, command("benchmark=synthetic"))
     assert tested.benchmark == config.benchmark and "benchmark" in typed.options
 
 
@@ -85,7 +85,7 @@ def test_weights_of_another_benchmark_are_told_with_the_classes_they_have_seen(
 ) -> None:
     write_run(tmp_path / "run", 1, BenchmarkConfig(name="coco20i", protocol="hsnet"))
     config = MetaTestConfig(weights=str(tmp_path / "run"), group=group)
-    notes = trained_elsewhere(config, group, FOLDS[benchmark])
+    notes = trained_elsewhere(config, group, folds_of(benchmark))
     assert [note.partition("trained on coco20i with group 1 held out")[2] for note in notes] == said
 
 

@@ -22,7 +22,7 @@ from fewshot.systems.uniref.config import UniRefConfig
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
 
 SYSTEM = PrototypeConfig(backbone="tiny", backbone_width=8)
-BENCHMARK = BenchmarkConfig(name="invented", test_size=48, test_chunk=3, support_frames=2)
+BENCHMARK = BenchmarkConfig(name="synthetic", test_size=48, test_chunk=3, support_frames=2)
 SIZES: dict[str, Any] = dict(
     hidden_dim=32, heads=4, encoder_layers=1, decoder_layers=1, feedforward_dim=32, num_queries=3, points=2
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.transforms.clips import TestTransform
-from fewshot import Support, segment
+from episodes.transforms.input_rule import InputRule
+from fewshot import Model, Support, segment_episode
+from fewshot.inference.chunks import segment_clips
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from fewshot.systems.prototype.model import Prototype
+from tests.fewshot.inference.squares import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO, square
 from tests.fewshot.systems.test_uniref import tiny_uniref
 from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
 from tests.fewshot.tiny import tiny_cma
 from tests.shared import require_shared
-
-GREEN, RED, BLUE = (40, 160, 60), (220, 30, 30), (30, 40, 220)
 
 
 class Colours(nn.Module):
@@ -41,35 +43,13 @@ class Colours(nn.Module):
         return [F.avg_pool2d(frames * self.scale, stride) for stride in (4, 8, 16, 32)]
 
 
-def prototype() -> Prototype:
-    system = Prototype(Colours(), levels=(0,))
-    system.test_size = 64
-    return system
-
-
-def picture(**squares: tuple[int, int]) -> np.ndarray:
-    """A green picture `(64, 96, 3)` with 24-pixel squares at the given corners."""
-    image = np.full((64, 96, 3), GREEN, np.uint8)
-    for name, (top, left) in squares.items():
-        image[top : top + 24, left : left + 24] = {"red": RED, "blue": BLUE}[name]
-    return image
-
-
-def square(top: int, left: int) -> np.ndarray:
-    mask = np.zeros((64, 96), bool)
-    mask[top : top + 24, left : left + 24] = True
-    return mask
+def prototype() -> Model:
+    return Model(Prototype(Colours(), levels=(0,)), InputRule("short", 64))
 
 
 def iou(found: Tensor, truth: np.ndarray) -> float:
     truth = torch.from_numpy(truth)
     return float((found & truth).sum() / (found | truth).sum())
-
-
-RED_SUPPORT = (picture(red=(8, 8)), square(8, 8))
-BLUE_SUPPORT = (picture(blue=(32, 40)), square(32, 40))
-BOTH = picture(red=(32, 8), blue=(8, 64))
-VIDEO = np.stack([picture(red=(8, 8 * k)) for k in range(7)])
 
 
 def test_what_the_support_shows_is_found() -> None:
@@ -86,14 +66,24 @@ def test_what_the_support_shows_is_found() -> None:
 
 
 def test_several_classes_at_once_are_each_found_as_alone() -> None:
-    system = prototype()
+    model = prototype()
     supports = {"red thing": [RED_SUPPORT], "blue thing": [BLUE_SUPPORT, BLUE_SUPPORT]}
-    result = system.segment(BOTH, support=supports)
+    result = model.segment(BOTH, support=supports)
     assert result.names == ("red thing", "blue thing")
     for k, (name, support) in enumerate(supports.items(), 1):
-        alone = system.segment(BOTH, support=support)
+        alone = model.segment(BOTH, support=support)
         assert torch.equal(result[name], alone["object"]) and torch.equal(result.scores[k - 1], alone.scores[0])
     assert iou(result.labels[0] == 1, square(32, 8)) > 0.9 and iou(result.labels[0] == 2, square(8, 64)) > 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The share of a support's mask."""
+
+    value: Tensor
+
+    def repeat(self, expressions: int) -> Share:
+        return self
 
 
 class Votes(System):
@@ -106,20 +96,31 @@ class Votes(System):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
-        self.test_size, self.encoded = 8, []
+        self.encoded: list[tuple[str | None, ...]] = []
+        self.read: list[str | None] = []
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> Any:
-        self.encoded.append(() if supports is None else supports.expressions)
-        return None if supports is None else supports.masks[0].float().mean()
+    def encode_supports(self, supports: ClipBatch, shots: int) -> Share:
+        self.encoded.append(supports.expressions)
+        assert supports.masks[0] is not None
+        return Share(supports.masks[0].float().mean())
 
-    def forward(self, queries: ClipBatch, state: Any) -> Prediction:
-        share = torch.tensor(0.9 if state is None else float(state))
+    def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        self.read += expressions
+        return tuple(expressions)
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        state.check(len(queries))
+        share = torch.tensor(0.9) if state.supports is None else state.supports.value
         n, t, _, height, width = queries.frames.shape
         scores = torch.stack([share.logit(), (share / 2).logit()]).expand(n, t, 2)
         return Prediction(share.logit().expand(n, t, 2, height // 4, width // 4), scores)
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         raise NotImplementedError
+
+
+def voting(system: Votes | None = None) -> Model:
+    return Model(system or Votes(), InputRule("short", 8))
 
 
 def covered(share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +131,7 @@ def covered(share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def test_where_masks_overlap_the_most_probable_class_is_taken() -> None:
     supports = {"rare": [covered(0.3)], "likely": [covered(0.6)], "sure": [covered(0.8)], "half": [covered(0.7)]}
-    result = Votes().segment(np.zeros((16, 16, 3), np.uint8), support=supports)
+    result = voting().segment(np.zeros((16, 16, 3), np.uint8), support=supports)
     assert [bool(mask.all()) for mask in result.masks] == [False, True, True, True]
     assert set(result.labels.unique().tolist()) == {3}
     torch.testing.assert_close(result.scores[:, 0], torch.tensor([0.3, 0.6, 0.8, 0.7]))
@@ -138,93 +139,104 @@ def test_where_masks_overlap_the_most_probable_class_is_taken() -> None:
 
 def test_frames_with_a_low_score_are_emptied() -> None:
     supports = {"likely": [covered(0.6)], "sure": [covered(0.8)]}
-    result = Votes().segment(np.zeros((2, 16, 16, 3), np.uint8), support=supports, min_score=0.7)
+    result = voting().segment(np.zeros((2, 16, 16, 3), np.uint8), support=supports, min_score=0.7)
     assert not result["likely"].any() and result["sure"].all() and result.labels.eq(2).all()
 
 
 def test_supports_are_encoded_once_for_all_frames_and_expressions() -> None:
     system = Votes()
+    model = voting(system)
     support = [covered(0.8)]
-    system.segment(np.zeros((9, 16, 16, 3), np.uint8), support=support, text=["a", "b", "c"], chunk=2)
-    assert system.encoded == [(None,)]
-    result = system.segment(np.zeros((16, 16, 3), np.uint8), text=["a", "b"])
+    model.segment(np.zeros((9, 16, 16, 3), np.uint8), support=support, text=["a", "b", "c"], chunk=2)
+    assert system.encoded == [(None,)] and system.read == ["a", "b", "c"]
+    result = model.segment(np.zeros((16, 16, 3), np.uint8), text=["a", "b"])
     assert result.names == ("a", "b") and result.masks.all()
     system.needs = frozenset({"support", "expression"})  # a system that reads supports with their words
     system.encoded = []
-    system.segment(BOTH, support=[Support(*support[0], text="own words")], text=["a", "b"])
-    system.segment(BOTH, support=support, text=["a", "b"])
+    model.segment(BOTH, support=[Support(*support[0], text="own words")], text=["a", "b"])
+    model.segment(BOTH, support=support, text=["a", "b"])
     assert system.encoded == [("own words",), ("a",), ("b",)]
+
+
+def test_words_of_an_episode_are_encoded_once_for_all_chunks() -> None:
+    system = Votes()
+    clips = [Clip(torch.zeros(9, 3, 16, 16), expression=text) for text in ("a", "b")]
+    found = segment_clips(system, clips, None, chunk=2, device="cpu")
+    assert [masks.shape for masks in found] == [(9, 16, 16)] * 2
+    assert system.read == ["a", "b"]
 
 
 def test_words_go_to_their_class() -> None:
     system, supports = Votes(), {"one": [covered(0.6)], "two": [covered(0.8)]}
+    model = voting(system)
     system.needs = frozenset({"support", "expression"})
-    system.segment(BOTH, support=supports, text={"two": "b", "one": "a"})
-    system.segment(BOTH, support=supports, text="the same")
+    model.segment(BOTH, support=supports, text={"two": "b", "one": "a"})
+    model.segment(BOTH, support=supports, text="the same")
     assert system.encoded == [("a",), ("b",), ("the same",), ("the same",)]
     for text in (["a", "b"], {"one": "a"}, {"one": "a", "two": "b", "three": "c"}):
         with pytest.raises(ValueError, match="which words belong to which class.*'one', 'two'"):
-            system.segment(BOTH, support=supports, text=text)
+            model.segment(BOTH, support=supports, text=text)
 
 
 def test_a_video_is_found_frame_by_frame_whatever_the_chunk() -> None:
-    system = prototype()
-    whole = system.segment(VIDEO, support=[RED_SUPPORT])
+    model = prototype()
+    whole = model.segment(VIDEO, support=[RED_SUPPORT])
     assert whole.masks.shape == (1, 7, 64, 96) and whole.labels.shape == (7, 64, 96)
     for t in range(7):
         assert iou(whole["object"][t], square(8, 8 * t)) > 0.9
-    parts = system.segment(VIDEO, support=[RED_SUPPORT], chunk=3)
+    parts = model.segment(VIDEO, support=[RED_SUPPORT], chunk=3)
     assert torch.equal(whole.masks, parts.masks) and torch.equal(whole.labels, parts.labels)
     assert whole.frame_names == parts.frame_names == tuple(f"0000{t}" for t in range(7))
-    one = system.segment(VIDEO[:1], support=[RED_SUPPORT])
+    one = model.segment(VIDEO[:1], support=[RED_SUPPORT])
     assert torch.equal(one.masks, whole.masks[:, :1])
 
 
 def test_a_support_may_be_a_clip(tmp_path: Path) -> None:
-    system, masks = prototype(), np.stack([square(8, 8 * t) for t in range(7)])
-    from_arrays = system.segment(BOTH, support=[(VIDEO, masks)])
+    model, masks = prototype(), np.stack([square(8, 8 * t) for t in range(7)])
+    from_arrays = model.segment(BOTH, support=[(VIDEO, masks)])
     for t in range(7):
         (tmp_path / "frames").mkdir(exist_ok=True)
         Image.fromarray(VIDEO[t]).save(tmp_path / "frames" / f"{t}.png")
         write_mask(tmp_path / "masks" / f"{t}.png", masks[t])
-    from_folders = system.segment(BOTH, support=[(tmp_path / "frames", tmp_path / "masks")])
+    from_folders = model.segment(BOTH, support=[(tmp_path / "frames", tmp_path / "masks")])
     assert iou(from_arrays["object"][0], square(32, 8)) > 0.9
     assert torch.equal(from_arrays.masks, from_folders.masks)
 
 
-def test_the_size_is_that_of_the_system_unless_it_is_given() -> None:
-    system, seen = prototype(), []
-    system.backbone.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
-    system.segment(BOTH, support=[RED_SUPPORT])
-    system.segment(BOTH, support=[RED_SUPPORT], size=32)
-    system.test_max_size = 72
-    system.segment(BOTH, support=[RED_SUPPORT])
-    system.segment(BOTH, support=[RED_SUPPORT], size=128)
-    system.test_rule = "square"
-    squashed = system.segment(BOTH, support=[RED_SUPPORT])
-    system.test_rule = "pad"
-    system.segment(BOTH, support=[RED_SUPPORT], size=48)
+def test_the_size_is_that_of_the_input_rule_unless_it_is_given() -> None:
+    model, seen = prototype(), []
+    model.system.backbone.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
+    model.segment(BOTH, support=[RED_SUPPORT])
+    model.segment(BOTH, support=[RED_SUPPORT], size=32)
+    model.rule = InputRule("short", 64, 72)
+    model.segment(BOTH, support=[RED_SUPPORT])
+    model.segment(BOTH, support=[RED_SUPPORT], size=128)
+    model.rule = InputRule("square", 64, 72)
+    squashed = model.segment(BOTH, support=[RED_SUPPORT])
+    model.rule = InputRule("pad", 64, 72)
+    model.segment(BOTH, support=[RED_SUPPORT], size=48)
     assert seen[1::2] == [(64, 96), (32, 48), (48, 72), (96, 144), (64, 64), (32, 48)]
     assert iou(squashed["object"][0], square(32, 8)) > 0.9
     for wrong in ({"size": 0}, {"chunk": 0}, {"min_score": 1.5}):
         with pytest.raises(ValueError, match=r"at least 1.*0|between 0 and 1, got 1.5"):
-            system.segment(BOTH, support=[RED_SUPPORT], **wrong)
+            model.segment(BOTH, support=[RED_SUPPORT], **wrong)
 
 
 def test_the_system_is_left_as_it_was() -> None:
-    system = prototype().train()
-    result = system.segment(BOTH, support=[RED_SUPPORT])
-    assert system.training and not result.scores.is_inference() and not torch.is_inference_mode_enabled()
+    model = prototype()
+    model.system.train()
+    result = model.segment(BOTH, support=[RED_SUPPORT])
+    assert model.system.training and not result.scores.is_inference() and not torch.is_inference_mode_enabled()
 
 
 def test_cma_gives_what_its_episode_gives() -> None:
-    system = tiny_cma()
+    model = Model(tiny_cma(), InputRule())
     generator = np.random.default_rng(0)
     support, query = (generator.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8) for _ in range(2))
     masks = np.zeros((3, 40, 48), bool)
     masks[:, 10:30, 12:40] = True
     own = Support(support, masks, text="a blue dax")
-    found = system.segment(query, support=[own], text="the dax", size=32, chunk=2)
+    found = model.segment(query, support=[own], text="the dax", size=32, chunk=2)
     meant = Objects.one(torch.from_numpy(masks))
     clips = [
         Clip(torch.from_numpy(support).permute(0, 3, 1, 2), meant, expression="a blue dax"),
@@ -233,15 +245,15 @@ def test_cma_gives_what_its_episode_gives() -> None:
     names = tuple(map(str, range(3)))
     spec = EpisodeSpec("own", 1, "test", 0, 0, 1, "dax", (ClipSpec("a", 1, names),), (ClipSpec("b", 1, names),))
     support_clip, query_clip = map(TestTransform(32), clips)
-    (expected,) = segment(system, Episode(spec, (support_clip,), (query_clip,)), chunk=2)
+    (expected,) = segment_episode(model, Episode(spec, (support_clip,), (query_clip,)), chunk=2)
     assert found.names == ("the dax",) and torch.equal(found["the dax"], expected)
     assert 0 < expected.float().mean() < 1
     assert ((found.scores > 0) & (found.scores < 1)).all()
 
 
 def test_systems_refuse_what_they_cannot_take() -> None:
-    cma, votes, proto = tiny_cma(), Votes(), prototype()
-    for system, arguments, message in (
+    cma, votes, proto = Model(tiny_cma(), InputRule()), voting(), prototype()
+    for model, arguments, message in (
         (cma, {"support": [RED_SUPPORT]}, r"system 'cma' needs text, also with support=...: give text=..."),
         (cma, {"text": "the dax"}, r"system 'cma' needs supports \(images with masks\), also with text=..."),
         (proto, {"support": [RED_SUPPORT], "text": "x"}, "system 'prototype' takes no text: leave text=... away"),
@@ -249,7 +261,7 @@ def test_systems_refuse_what_they_cannot_take() -> None:
         (votes, {}, "nothing says what to look for: give support=... or text=..."),
     ):
         with pytest.raises(ValueError, match=message):
-            system.segment(BOTH, **arguments)
+            model.segment(BOTH, **arguments)
 
 
 IMAGE, MASK = RED_SUPPORT
@@ -293,20 +305,19 @@ def test_supports_that_show_nothing_are_named(support: Any, message: str) -> Non
 )
 def test_texts_that_say_nothing_are_refused(text: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Votes().segment(BOTH, text=text)
+        voting().segment(BOTH, text=text)
 
 
 def test_a_long_expression_is_cut_with_a_warning_that_names_the_words() -> None:
     text = " ".join(f"word{k}" for k in range(64))
     with pytest.warns(UserWarning, match="these words are cut: 'word62 word63'"):
-        tiny_cma().segment(BOTH, support=[RED_SUPPORT], text=text, size=32)
+        Model(tiny_cma(), InputRule()).segment(BOTH, support=[RED_SUPPORT], text=text, size=32)
 
 
 def test_a_real_cat_is_found_by_its_colours() -> None:
     root = require_shared("data", "perseg-examples", "data")
     pairs = [(root / "Images" / "cat" / f"0{k}.jpg", root / "Annotations" / "cat" / f"0{k}.png") for k in range(3)]
-    system = prototype()
-    result = system.segment(pairs[0][0], support=pairs[1:], size=120)
+    result = prototype().segment(pairs[0][0], support=pairs[1:], size=120)
     truth = np.asarray(Image.open(pairs[0][1])) == 1
     assert result["object"].shape == (1, *truth.shape)
     assert iou(result["object"][0], truth) > truth.mean()  # better than everything at once
@@ -323,24 +334,24 @@ def test_a_real_cat_is_found_by_its_colours() -> None:
     ids=["supports", "words", "both"],
 )
 def test_uniref_takes_supports_words_or_both(make: Any, arguments: dict, names: tuple[str, ...]) -> None:
-    system = make()
-    result = system.segment(BOTH, **arguments, size=32)
+    model = Model(make(), InputRule())
+    result = model.segment(BOTH, **arguments, size=32)
     assert result.names == names and result.masks.shape == (len(names), 1, 64, 96)
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
     with pytest.raises(ValueError, match="nothing says what to look for: give support=... or text=..."):
-        system.segment(BOTH)
+        model.segment(BOTH)
 
 
 def test_uniref_looks_at_each_frame_of_a_video() -> None:
-    system, supports = tiny_uniref(), [RED_SUPPORT, BLUE_SUPPORT]
-    video, frame = (system.segment(source, support=supports, size=32) for source in (VIDEO[:2], VIDEO[1]))
+    model, supports = Model(tiny_uniref(), InputRule()), [RED_SUPPORT, BLUE_SUPPORT]
+    video, frame = (model.segment(source, support=supports, size=32) for source in (VIDEO[:2], VIDEO[1]))
     torch.testing.assert_close(frame.scores[:, 0], video.scores[:, 1], rtol=1e-4, atol=1e-5)
-    with_words = system.segment(VIDEO[1], support=supports, text="the red one", size=32)
+    with_words = model.segment(VIDEO[1], support=supports, text="the red one", size=32)
     assert not torch.equal(with_words.scores, frame.scores)
 
 
 def test_a_uniref_without_a_part_refuses_what_it_cannot_take() -> None:
     with pytest.raises(ValueError, match="system 'uniref_sam' takes no text: leave text=... away"):
-        tiny_sam(text=False).segment(BOTH, text="red")
+        Model(tiny_sam(text=False), InputRule()).segment(BOTH, text="red")
     with pytest.raises(ValueError, match=r"system 'uniref_sam' takes no supports .*: leave support=... away"):
-        tiny_sam(supports=False).segment(BOTH, support=[RED_SUPPORT])
+        Model(tiny_sam(supports=False), InputRule()).segment(BOTH, support=[RED_SUPPORT])

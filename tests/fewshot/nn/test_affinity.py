@@ -68,7 +68,7 @@ def test_unused_convolutions_are_frozen() -> None:
 
 MEASURE = """
 import re, torch
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma.build import build_around
 from fewshot.systems.cma.config import CMAConfig
@@ -82,7 +82,8 @@ def clip(frames, height=360, width=640):
 
 model = build_around(CMAConfig(), TextEncoder(roberta(), WordHashTokenizer())).eval()
 with torch.inference_mode():
-    prediction = model(clip(10), model.encode_reference(clip(5), 1))
+    query = clip(10)
+    prediction = model(query, model.encode_reference(References(clip(5), 1, query.expressions)))
 assert prediction.masks.shape == (1, 10, 5, 90, 160)
 # not ru_maxrss, which starts at the size of the process that started this one
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())

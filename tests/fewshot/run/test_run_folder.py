@@ -15,13 +15,13 @@ from fewshot.run.folder import changes, flat, git_commit, open_folder, refuse_ch
 from fewshot.systems.cma.config import CMAConfig
 from fewshot.systems.uniref.config import UniRefConfig
 
-OPTIONS = {"system": "cma_tiny", "benchmark": "invented"}
+OPTIONS = {"system": "cma_tiny", "benchmark": "synthetic"}
 
 
 def config(**values) -> MetaTrainConfig:
     return MetaTrainConfig(
         system=CMAConfig(),
-        benchmark=BenchmarkConfig(name="invented"),
+        benchmark=BenchmarkConfig(name="synthetic"),
         train=TrainConfig(steps=3),
         **values,
     )
@@ -32,9 +32,9 @@ def task_config(**values) -> TaskTestConfig:
 
 
 def test_the_name_says_what_runs():
-    assert run_name(config(group=2, shots=5, seed=7), Command((), OPTIONS)) == "cma_tiny-invented-cma-5shot-g2-s7"
-    tested = MetaTestConfig(group="all", system=CMAConfig(), benchmark=BenchmarkConfig("invented"))
-    assert run_name(tested, Command((), OPTIONS)) == "test-cma_tiny-invented-cma-1shot-gall-s0"
+    assert run_name(config(group=2, shots=5, seed=7), Command((), OPTIONS)) == "cma_tiny-synthetic-cma-5shot-g2-s7"
+    tested = MetaTestConfig(group="all", system=CMAConfig(), benchmark=BenchmarkConfig("synthetic"))
+    assert run_name(tested, Command((), OPTIONS)) == "test-cma_tiny-synthetic-cma-1shot-gall-s0"
 
 
 def test_other_overrides_change_the_name_and_incidental_ones_do_not():
@@ -61,13 +61,13 @@ def test_every_kind_of_run_has_a_name_of_its_own_and_hides_what_it_shows():
     assert run_name(stage, Command(("stage=uniref_image", "workers=3"), {})) == "uniref_image-uniref-s2"
     own = config(name=None)
     own.system.name = "package.module:Blobs"
-    assert run_name(own, Command((), {})).startswith("package.module.Blobs-invented-")
+    assert run_name(own, Command((), {})).startswith("package.module.Blobs-synthetic-")
 
 
 def test_runs_of_one_set_up_are_one_experiment_whatever_their_fold_and_seed():
     names = {config(group=g, seed=g).experiment(OPTIONS) for g in (1, 2, 3, 4)}
-    assert names == {"cma_tiny-invented-1shot"}
-    assert config(shots=5).experiment({}) == "cma-invented-5shot"
+    assert names == {"cma_tiny-synthetic-1shot"}
+    assert config(shots=5).experiment({}) == "cma-synthetic-5shot"
     assert task_config(untrained=True).experiment({}) == "uniref-davis17"
     stage = StageConfig(stage="uniref_image", system=UniRefConfig())
     assert stage.experiment({"system": "uniref_tiny"}) == "uniref_tiny-uniref_image"
@@ -97,7 +97,7 @@ def test_nested_keys_become_dotted():
 
 def test_the_folder_holds_what_ran(tmp_path):
     folder = open_folder(config(out=str(tmp_path), group=3), Command(("group=3",), OPTIONS))
-    assert folder == tmp_path / "cma_tiny-invented-cma-1shot-g3-s0"
+    assert folder == tmp_path / "cma_tiny-synthetic-cma-1shot-g3-s0"
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert (written["group"], written["system"]["name"], written["train"]["steps"]) == (3, "cma", 3)
     assert yaml.safe_load((folder / "overrides.yaml").read_text()) == ["group=3"]

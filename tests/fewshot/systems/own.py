@@ -39,7 +39,7 @@ class Blobs(System):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width))
 
-    def encode_reference(self, supports, shots):
+    def encode_supports(self, supports, shots):
         return None
 
     def forward(self, queries, state):

@@ -1,4 +1,4 @@
-"""CMA as a system: shapes, batches, supports encoded once, shots, variants, gradients."""
+"""CMA as a system: shapes, shots, support frames, variants, gradients, beyond the contract of all systems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fewshot.systems.cma.support import at_query_grid
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system
-from tests.fewshot.tiny import SIZES, clips, one_of, tiny_cma
+from tests.fewshot.tiny import SIZES, clips, predicted, tiny_cma
 
 
 def close(a: Tensor | None, b: Tensor | None) -> None:
@@ -36,7 +36,7 @@ def test_shapes(variant: str, queries: int) -> None:
     model = tiny_cma(replace(SIZES, num_queries=queries), variant=variant).eval()
     query = clips(2, frames=3, height=64, width=96)
     with torch.no_grad():
-        prediction = model(query, model.encode_reference(clips(2, frames=2), 1))
+        prediction = predicted(model, query, clips(2, frames=2))
     for layer in (prediction, *prediction.layers):
         assert layer.masks.shape == (2, 3, queries, 16, 24)
         assert layer.scores is not None and layer.scores.shape == (2, 3, queries)
@@ -48,37 +48,14 @@ def test_shapes(variant: str, queries: int) -> None:
 def test_sides_that_are_no_multiple_of_the_strides() -> None:
     model = tiny_cma().eval()
     with torch.no_grad():
-        prediction = model(clips(1, height=70, width=93), model.encode_reference(clips(1, height=50, width=61), 1))
+        prediction = predicted(model, clips(1, height=70, width=93), clips(1, height=50, width=61))
     assert prediction.masks.shape[-2:] == (18, 24)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_batch_of_two_equals_two_singles(variant: str) -> None:
-    model = tiny_cma(variant=variant).eval()
-    support, query = clips(2, seed=1), clips(2, seed=2)
-    with torch.no_grad():
-        both = model(query, model.encode_reference(support, 1))
-        for n in range(2):
-            single = model(one_of(query, n), model.encode_reference(one_of(support, n), 1))
-            parts = (x[n : n + 1] for x in (both.masks, both.scores, both.boxes) if x is not None)
-            same(Prediction(*parts), single)
-
-
-def test_supports_encoded_once_equal_supports_encoded_each_time() -> None:
-    model = tiny_cma().eval()
-    support, windows = clips(2, seed=1), [clips(4, seed=s) for s in (2, 3)]
-    with torch.no_grad():
-        state = model.encode_reference(support, 1).repeat(2)
-        for window in windows:
-            fresh = model.encode_reference(support, 1).repeat(2)
-            same(model(window, state), model(window, fresh))
-    assert len(state) == 4
 
 
 def test_repeat_is_episode_major() -> None:
     model = tiny_cma().eval()
     with torch.no_grad():
-        state = model.encode_reference(clips(2, seed=1), 1)
+        state = model.encode_supports(clips(2, seed=1), 1)
     repeated = state.repeat(3)
     assert [m is state.masks[1] for m in repeated.masks] == [False] * 3 + [True] * 3
     assert torch.equal(repeated.levels[0][2], state.levels[0][0])
@@ -90,10 +67,10 @@ def test_one_frame_joined_is_the_middle_frame() -> None:
     middle, every = tiny_cma().eval(), tiny_cma(support_frames="all").eval()
     support, query = clips(1, frames=3, seed=1), clips(1, seed=2)
     with torch.no_grad():
-        expected = middle(query, middle.encode_reference(support, 1))
+        expected = predicted(middle, query, support)
         alone = replace(support, frames=support.frames[:, 1:2], masks=tuple(m[1:2] for m in support.masks))
-        same(every(query, every.encode_reference(alone, 1)), expected)
-        joined = every(query, every.encode_reference(support, 1))
+        same(predicted(every, query, alone), expected)
+        joined = predicted(every, query, support)
     assert not torch.allclose(joined.masks, expected.masks, atol=1e-3), "the other frames have no effect"
 
 
@@ -103,7 +80,7 @@ def test_only_the_middle_support_frame_is_encoded() -> None:
     changed = replace(support, frames=support.frames.clone())
     changed.frames[:, [0, 1, 3, 4]] = 0.0
     with torch.no_grad():
-        state, other = (model.encode_reference(s, 1) for s in (support, changed))
+        state, other = (model.encode_supports(s, 1) for s in (support, changed))
     assert state.levels[0].shape[:3] == (2, 1, 1)
     assert all(torch.equal(a, b) for a, b in zip(state.levels, other.levels, strict=True))
 
@@ -122,8 +99,8 @@ def test_the_same_support_twice_changes_nothing(variant: str) -> None:
         masks=support.masks * 2,
     )
     with torch.no_grad():
-        once = model(query, model.encode_reference(support, 1))
-        same(model(query, model.encode_reference(twice, 2)), once)
+        once = predicted(model, query, support)
+        same(predicted(model, query, twice, 2), once)
 
 
 def test_shots_of_different_mask_sizes() -> None:
@@ -133,8 +110,8 @@ def test_shots_of_different_mask_sizes() -> None:
     small[:, :, :10] = True
     masks = (small, *support.masks[1:])
     with torch.no_grad():
-        prediction = model(query, model.encode_reference(replace(support, masks=masks), 2))
-        other = model(query, model.encode_reference(support, 2))
+        prediction = predicted(model, query, replace(support, masks=masks), 2)
+        other = predicted(model, query, support, 2)
     close(prediction.masks[1], other.masks[1])
     assert not torch.allclose(prediction.masks[0], other.masks[0])
 
@@ -147,7 +124,7 @@ def test_masks_of_supports_of_different_sizes_stay_on_their_features() -> None:
         masks=(torch.ones(1, 120, 256, dtype=torch.bool), torch.ones(1, 128, 40, dtype=torch.bool)),
     )
     with torch.no_grad():
-        state = tiny_cma().encode_reference(support, 2)
+        state = tiny_cma().encode_supports(support, 2)
     levels = tuple(torch.zeros_like(level) for level in state.levels)
     for index, level in enumerate(levels):
         stride = 8 * 2**index
@@ -166,8 +143,8 @@ def test_fewer_support_than_query_frames_repeat_the_last(variant: str) -> None:
     last = [0, 1, 1, 1]
     longer = replace(support, frames=support.frames[:, last], masks=(support.masks[0][last],))
     with torch.no_grad():
-        short = model(query, model.encode_reference(support, 1))
-        same(short, model(query, model.encode_reference(longer, 1)))
+        short = predicted(model, query, support)
+        same(short, predicted(model, query, longer))
 
 
 def test_the_support_and_the_text_matter() -> None:
@@ -175,17 +152,18 @@ def test_the_support_and_the_text_matter() -> None:
     support, query = clips(1, seed=1), clips(1, seed=2)
     blank = replace(support, masks=(torch.zeros_like(support.masks[0]),))
     with torch.no_grad():
-        state = model.encode_reference(support, 1)
-        masks = model(query, state).masks
-        assert not torch.allclose(masks, model(query, model.encode_reference(blank, 1)).masks, atol=1e-3)
-        assert not torch.allclose(masks, model(replace(query, expressions=("a cat",)), state).masks, atol=1e-3)
+        masks = predicted(model, query, support).masks
+        assert not torch.allclose(masks, predicted(model, query, blank).masks, atol=1e-3)
+        assert not torch.allclose(
+            masks, predicted(model, replace(query, expressions=("a cat",)), support).masks, atol=1e-3
+        )
 
 
 def test_missing_expressions_give_numbers() -> None:
     model = tiny_cma().eval()
     support, query = (replace(clips(2, seed=s), expressions=(None, "a dax")) for s in (1, 2))
     with torch.no_grad():
-        prediction = model(query, model.encode_reference(support, 1))
+        prediction = predicted(model, query, support)
     assert prediction.masks.isfinite().all()
 
 
@@ -198,7 +176,7 @@ def test_padding_is_cropped_from_the_probabilities() -> None:
         padding=torch.nn.functional.pad(query.padding, (0, 64, 0, 32), value=True),
     )
     with torch.no_grad():
-        prediction = model(padded, model.encode_reference(clips(1, seed=1), 1))
+        prediction = predicted(model, padded, clips(1, seed=1))
     assert prediction.masks.shape[-2:] == (24, 32)
     assert model.probabilities(prediction, padded, 0).shape == (2, 64, 64)
 
@@ -208,7 +186,7 @@ def test_padding_is_cropped_from_the_probabilities() -> None:
 def test_gradients_reach_every_trainable_parameter(variant: str, layers: int) -> None:
     model = tiny_cma(replace(SIZES, decoder_layers=layers), variant=variant).train()
     query = clips(2, seed=2)
-    model.losses(model(query, model.encode_reference(clips(2, seed=1), 1)), query).total.backward()
+    model.losses(predicted(model, query, clips(2, seed=1)), query).total.backward()
     grouped = {id(p) for group in model.parameter_groups(1e-3) for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
@@ -237,7 +215,7 @@ def test_activation_checkpointing_gives_the_same_gradients() -> None:
         model = tiny_cma(checkpointing=checkpointing).train()
         model.backbone.checkpointing = checkpointing
         query = clips(1, seed=2)
-        model.losses(model(query, model.encode_reference(clips(1, seed=1), 1)), query).total.backward()
+        model.losses(predicted(model, query, clips(1, seed=1)), query).total.backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -259,16 +237,10 @@ def test_warmup_trains_what_the_affinity_compares() -> None:
     assert reached == {"backbone", "text", "text_projection", "level_projection", "fusion", "affinity"}
 
 
-def test_wrong_number_of_references() -> None:
-    model = tiny_cma().eval()
-    with torch.no_grad(), pytest.raises(ValueError, match="repeat"):
-        model(clips(2), model.encode_reference(clips(1), 1))
-
-
 def test_support_without_masks() -> None:
     support = replace(clips(1), masks=(None,))
     with pytest.raises(ValueError, match="no masks"):
-        tiny_cma().encode_reference(support, 1)
+        tiny_cma().encode_supports(support, 1)
 
 
 SETTINGS = (
@@ -284,7 +256,7 @@ SETTINGS = (
 def test_built_from_a_configuration(config: SystemConfig) -> None:
     system = build_system(config).eval()
     with torch.no_grad():
-        prediction = system(clips(2), system.encode_reference(clips(2), 1))
+        prediction = predicted(system, clips(2), clips(2))
     assert prediction.masks.shape[:2] == (2, 2)
 
 
@@ -298,7 +270,8 @@ def test_built_from_a_configuration(config: SystemConfig) -> None:
         ({"variant": "cross"}, "base"),
         ({"affinity_init": "zero"}, "similarity"),
         ({"support_frames": "first"}, "middle"),
-        ({"hidden_dim": 30}, "multiple"),
+        ({"hidden_dim": 30}, "system.heads=8 must divide system.hidden_dim=30"),
+        ({"hidden_dim": 30, "heads": 5}, "multiple of 4"),
     ],
 )
 def test_wrong_configurations_name_the_remedy(change: dict[str, object], message: str) -> None:
@@ -316,7 +289,7 @@ def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
     for enabled in (False, True):
         model, query = tiny_cma().train(), clips(2, seed=2)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            prediction = model(query, model.encode_reference(clips(2, seed=1), 1))
+            prediction = predicted(model, query, clips(2, seed=1))
             losses = model.losses(prediction, query)
         assert prediction.masks.dtype == torch.float32
         assert prediction.boxes is not None and prediction.boxes.dtype == torch.float32

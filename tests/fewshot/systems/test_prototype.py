@@ -14,6 +14,7 @@ from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.prototype.model import Prototype
 from fewshot.systems.registry import build_system
+from tests.fewshot.tiny import predicted
 
 
 class Colours(nn.Module):
@@ -55,8 +56,7 @@ RED, GREEN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
 
 def segmented(system: Prototype, supports: ClipBatch, queries: ClipBatch, shots: int = 1) -> Tensor:
-    state = system.encode_reference(supports, shots)
-    prediction = system(queries, state.repeat(len(queries) * shots // len(supports)))
+    prediction = predicted(system, queries, supports, shots)
     return torch.stack([system.probabilities(prediction, queries, n) > 0.5 for n in range(len(queries))])
 
 
@@ -69,23 +69,14 @@ def test_finds_the_colour_of_the_support_and_nothing_of_another() -> None:
     assert not found[1, :, 20:44, 20:44].any(), "a green thing is no red thing"
 
 
-def test_state_encoded_once_serves_many_queries() -> None:
-    system = Prototype(Colours()).eval()
-    state = system.encode_reference(painted([RED]), 1)
-    queries = painted([RED, GREEN])
-    once = system(queries, state.repeat(2)).masks
-    each = system(queries, system.encode_reference(painted([RED, RED]), 1)).masks
-    assert torch.equal(once, each)
-
-
 def test_shots_are_averaged() -> None:
     red, green = (prototypes_of(painted([c])) for c in (RED, GREEN))
-    state = Prototype(Colours(), levels=(1,)).encode_reference(painted([RED, GREEN]), 2)
+    state = Prototype(Colours(), levels=(1,)).encode_supports(painted([RED, GREEN]), 2)
     torch.testing.assert_close(state.pairs[0][0], (red + green) / 2)
 
 
 def prototypes_of(clips: ClipBatch) -> Tensor:
-    return Prototype(Colours(), levels=(1,)).encode_reference(clips, 1).pairs[0][0]
+    return Prototype(Colours(), levels=(1,)).encode_supports(clips, 1).pairs[0][0]
 
 
 def test_padding_is_neither_object_nor_background() -> None:
@@ -124,9 +115,9 @@ def test_support_without_masks_and_levels_that_do_not_exist() -> None:
 def test_loss_falls_with_the_right_masks_and_the_warm_up_is_the_same_loss() -> None:
     system = Prototype(Colours())
     supports, queries = painted([RED, RED]), painted([RED, RED])
-    losses = system.losses(system(queries, system.encode_reference(supports, 1)), queries)
+    losses = system.losses(predicted(system, queries, supports), queries)
     wrong = replace(queries, masks=tuple(~m for m in queries.masks))
-    assert losses.total < system.losses(system(queries, system.encode_reference(supports, 1)), wrong).total
+    assert losses.total < system.losses(predicted(system, queries, supports), wrong).total
     assert torch.equal(system.warmup_losses(supports, queries, 1).total, losses.total)
     losses.total.backward()
     assert system.backbone.gain.grad is not None

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.padding import level_paddings, resize_padding
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import TinyValueEncoder
+from fewshot.systems.base import ReferenceState
 from fewshot.systems.uniref.detection import Detection, best_queries, detect
 from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.state import UniRefState
 from fewshot.training.step import in_float32
-from tests.fewshot.tiny import clips, one_of
+from tests.fewshot.tiny import clips, one_of, predicted
 
 SIZES = Sizes(
     hidden_dim=64,
@@ -61,8 +62,8 @@ def padded(batch: ClipBatch, height: int, width: int) -> ClipBatch:
 
 
 @torch.no_grad()
-def found_by(model: UniRef, queries: ClipBatch, state: UniRefState | None) -> Detection:
-    return model(queries, state)
+def found_by(model: UniRef, queries: ClipBatch, supports: ClipBatch | None = None) -> Detection:
+    return predicted(model, queries, supports)
 
 
 def assert_same(a: Detection, b: Detection, rows: slice = slice(None)) -> None:
@@ -74,20 +75,21 @@ def assert_same(a: Detection, b: Detection, rows: slice = slice(None)) -> None:
 # ---------------------------------------------------------------------------------------------------- the two questions
 
 
-def test_a_batch_of_two_is_two_of_one() -> None:
+def test_two_shots_are_two_supports_joined() -> None:
     model, queries, supports = tiny_uniref(), clips(2, seed=1), clips(4, frames=1, seed=2)
     with torch.no_grad():
-        together = model(queries, model.encode_reference(supports, 2))
+        together = predicted(model, queries, supports, 2)
         for n in range(2):
-            pair = [one_of(supports, 2 * n + k) for k in range(2)]
-            state = model.encode_reference(pair[0], 1).join(model.encode_reference(pair[1], 1))
-            assert_same(together, model(one_of(queries, n), state), slice(n, n + 1))
+            first, second = (model.encode_supports(one_of(supports, 2 * n + k), 1) for k in range(2))
+            query = one_of(queries, n)
+            state = ReferenceState(1, first.join(second), model.encode_text(query.expressions))
+            assert_same(together, model(query, state), slice(n, n + 1))
 
 
 def test_frames_are_seen_one_by_one() -> None:
     model, queries, supports = tiny_uniref(), clips(1, frames=3), clips(1, frames=1, seed=5)
     with torch.no_grad():
-        state = model.encode_reference(supports, 1)
+        state = model.encode_reference(References(supports, 1, queries.expressions))
         clip = model(queries, state)
         for t in range(3):
             single = replace(queries, frames=queries.frames[:, t : t + 1])
@@ -97,20 +99,11 @@ def test_frames_are_seen_one_by_one() -> None:
     assert clip.best().tolist() == [[0, 0, 0]] and not clip.tracked
 
 
-def test_supports_are_encoded_once_for_all_expressions() -> None:
-    model, queries, supports = tiny_uniref(), clips(6), clips(2, frames=1, seed=3)
-    with torch.no_grad():
-        once = model(queries, model.encode_reference(supports, 1).repeat(3))
-        for n in range(6):
-            again = model.encode_reference(one_of(supports, n // 3), 1)
-            assert_same(once, model(one_of(queries, n), again), slice(n, n + 1))
-
-
 def test_shots_and_frames_become_tokens_and_the_mean_embedding() -> None:
     model, supports = tiny_uniref(), clips(6, frames=2, seed=3)
     with torch.no_grad():
-        state = model.encode_reference(supports, 3)
-        singles = [model.encode_reference(one_of(supports, n), 1) for n in range(3)]
+        state = model.encode_supports(supports, 3)
+        singles = [model.encode_supports(one_of(supports, n), 1) for n in range(3)]
     assert len(state) == 2 and state.images == 6
     assert [level.keys.shape for level in state.levels] == [(2, 6 * s * s, 64) for s in (8, 4, 2, 1)]
     joined = singles[0].join(singles[1]).join(singles[2])
@@ -126,7 +119,7 @@ def test_shots_and_frames_become_tokens_and_the_mean_embedding() -> None:
 def test_the_embedding_is_the_mean_of_the_unpadded_frame() -> None:
     model, supports = tiny_uniref(), padded(clips(1, frames=1), 96, 128)
     with torch.no_grad():
-        level = model.encode_reference(supports, 1).levels[0]
+        level = model.encode_supports(supports, 1).levels[0]
         keys = model.project(model.encode_frames(supports.frames))[0]
     assert level.padding.view(12, 16)[:8, :8].sum() == 0 and level.padding.sum() == 12 * 16 - 64
     torch.testing.assert_close(level.embed, keys[:, :, :8, :8].mean((2, 3)))
@@ -135,12 +128,12 @@ def test_the_embedding_is_the_mean_of_the_unpadded_frame() -> None:
 def test_padding_of_the_supports_is_not_read() -> None:
     model, queries = tiny_uniref(), clips(1)
     with torch.no_grad():
-        state = model.encode_reference(padded(clips(1, frames=1), 96, 128), 1)
+        state = model.encode_reference(References(padded(clips(1, frames=1), 96, 128), 1, queries.expressions))
         levels = tuple(
             replace(x, **{k: getattr(x, k) + 100.0 * x.padding[..., None] for k in ("keys", "values")})
-            for x in state.levels
+            for x in state.supports.levels
         )
-        assert_same(model(queries, state), model(queries, UniRefState(levels)))
+        assert_same(model(queries, state), model(queries, replace(state, supports=UniRefState(levels))))
 
 
 def test_masks_of_another_size_are_brought_to_the_frames() -> None:
@@ -148,7 +141,7 @@ def test_masks_of_another_size_are_brought_to_the_frames() -> None:
     assert supports.masks[0] is not None
     large = supports.masks[0].repeat_interleave(3, 1).repeat_interleave(2, 2)
     with torch.no_grad():
-        a, b = (model.encode_reference(s, 1) for s in (supports, replace(supports, masks=(large,))))
+        a, b = (model.encode_supports(s, 1) for s in (supports, replace(supports, masks=(large,))))
     assert all(torch.equal(x.values, y.values) for x, y in zip(a.levels, b.levels, strict=True))
 
 
@@ -157,9 +150,9 @@ def test_every_kind_of_reference_counts() -> None:
     other_words = replace(queries, expressions=("the small green bird",))
     silent = without_words(queries)
     with torch.no_grad():
-        states = [model.encode_reference(clips(1, frames=1, seed=s), 1) for s in (7, 8)]
-        found = [model(q, s) for q in (queries, other_words, silent) for s in (*states, None)]
-        assert model.encode_reference(None, 0) is None
+        supports = [clips(1, frames=1, seed=s) for s in (7, 8)]
+        found = [predicted(model, q, s) for q in (queries, other_words, silent) for s in (*supports, None)]
+        assert model.encode_reference(References()) == ReferenceState(1)
     memories = [f.memory[0] for f in found]
     pairs = [(i, k) for i in range(len(found)) for k in range(i)]
     assert all(not torch.allclose(memories[i], memories[k]) for i, k in pairs)
@@ -174,8 +167,8 @@ def test_without_a_reference_the_fusion_is_skipped() -> None:
 def test_a_released_start_is_the_identity() -> None:
     model, queries = tiny_uniref(fusion_init="zero"), clips(1)
     with torch.no_grad():
-        state = model.encode_reference(clips(1, frames=1, seed=7), 1)
-        assert_same(model(queries, state), model(without_words(queries), None))
+        guided = predicted(model, queries, clips(1, frames=1, seed=7))
+        assert_same(guided, predicted(model, without_words(queries)))
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -186,18 +179,16 @@ def test_what_it_cannot_take_is_refused() -> None:
     deaf, blind = tiny_uniref(text=False), tiny_uniref(supports=False)
     assert deaf.accepts == {"support"} and blind.accepts == {"expression"} and not deaf.needs
     with pytest.raises(ValueError, match=r"text=None.*'the big blue dax'.*give it supports"):
-        deaf(queries, None)
+        predicted(deaf, queries)
     with pytest.raises(ValueError, match="value_encoder=None.*give it expressions"):
-        blind.encode_reference(supports, 1)
+        blind.encode_supports(supports, 1)
     with pytest.raises(ValueError, match="warm-up needs supports"):
         blind.warmup_losses(None, queries, 0)
     model = tiny_uniref()
     with pytest.raises(ValueError, match=r"query clips \[1\] of a batch of 2 have no expression"):
-        model(replace(queries, expressions=("a dax", None)), None)
-    with pytest.raises(ValueError, match="2 query clips for 1 references: repeat the state"):
-        model(queries, model.encode_reference(one_of(supports, 0), 1))
+        predicted(model, replace(queries, expressions=("a dax", None)))
     with pytest.raises(ValueError, match="support clip 1 has no masks"):
-        model.encode_reference(replace(supports, masks=(supports.masks[0], None)), 1)
+        model.encode_supports(replace(supports, masks=(supports.masks[0], None)), 1)
 
 
 def test_wrong_options_name_the_valid_ones() -> None:
@@ -212,12 +203,12 @@ def test_wrong_options_name_the_valid_ones() -> None:
 def test_frames_with_fewer_tokens_than_queries_are_refused() -> None:
     model = tiny_uniref(sizes=replace(SIZES, num_queries=100))
     with pytest.raises(ValueError, match="100 queries are chosen from the tokens of a frame, and this one has 85"):
-        model(clips(1), None)
+        predicted(model, clips(1))
 
 
 def test_one_query_is_enough() -> None:
     model = tiny_uniref(sizes=replace(SIZES, num_queries=1))
-    assert found_by(model, clips(1), None).class_logits.shape == (2, 2, 1, 1)
+    assert found_by(model, clips(1)).class_logits.shape == (2, 2, 1, 1)
 
 
 # ---------------------------------------------------------------------------------------------------- candidates, masks
@@ -226,7 +217,7 @@ def test_one_query_is_enough() -> None:
 def test_the_best_query_is_that_of_the_highest_logit() -> None:
     logits = torch.tensor([[[0.0, 1.0], [3.0, -1.0], [3.0, 2.0]], [[-5.0, -4.0], [-6.0, -9.0], [-7.0, -3.0]]])
     assert best_queries(logits).tolist() == [1, 2]
-    found = found_by(tiny_uniref(), clips(2), None)
+    found = found_by(tiny_uniref(), clips(2))
     assert found.scores is not None
     assert torch.equal(found.scores.flatten(), found.class_logits[-1, :, :, 0].max(1).values)
     frames = torch.arange(4)
@@ -245,7 +236,7 @@ def test_detections_overlap_only_between_classes() -> None:
 
 def test_masks_are_computed_for_chosen_queries() -> None:
     model = tiny_uniref(mask_stride=1)
-    found = model(clips(1), None)
+    found = predicted(model, clips(1))
     assert found.stride == 1 and found.masks.shape == (1, 2, 1, 64, 64)
     frames, queries = torch.tensor([1, 0, 1]), torch.tensor([0, 2, 2])
     fine, coarse = (model.masks_of(found, 0, frames, queries, stride) for stride in (None, 4))
@@ -262,7 +253,7 @@ def test_masks_are_computed_for_chosen_queries() -> None:
 def test_coordinates_are_pixels_of_the_image_itself() -> None:
     """The same features and reference points give another mask in a frame of another unpadded size."""
     model, queries = tiny_uniref(fusion_init="zero"), padded(clips(1), 96, 96)
-    sizes = [found_by(model, q, None) for q in (queries, replace(queries, sizes=torch.tensor([[64, 50]])))]
+    sizes = [found_by(model, q) for q in (queries, replace(queries, sizes=torch.tensor([[64, 50]])))]
     assert torch.equal(sizes[0].states, sizes[1].states) and not torch.equal(sizes[0].masks, sizes[1].masks)
 
 
@@ -284,7 +275,7 @@ def gradients(model: UniRef) -> dict[str, Tensor]:
 def test_a_training_step_reaches_every_part() -> None:
     model = tiny_uniref().train()
     queries = clips(2)
-    found = model(queries, model.encode_reference(clips(2, frames=1, seed=4), 1))
+    found = predicted(model, queries, clips(2, frames=1, seed=4))
     assert not found.masks.requires_grad  # the one mask that everybody sees is not learned from
     model.losses(found, queries).total.backward()
     reached = {name.split(".")[0] for name in gradients(model)}
@@ -299,7 +290,7 @@ def test_bfloat16_is_close_and_keeps_coordinates_exact() -> None:
     for enabled in (False, True):
         model, queries = tiny_uniref(sizes=replace(SIZES, num_queries=85)).train(), clips(2, seed=2)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            found = model(queries, model.encode_reference(clips(2, frames=1, seed=1), 1))
+            found = predicted(model, queries, clips(2, frames=1, seed=1))
         exact = (found.masks, found.boxes, found.all_boxes, found.anchor_boxes, found.proposal_boxes)
         assert all(x is not None and x.dtype == torch.float32 for x in exact)
         losses = model.losses(in_float32(found), queries)

@@ -19,7 +19,7 @@ from fewshot.systems.uniref.losses import UniRefCriterion
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks
 from tests.fewshot.systems.test_uniref import tiny_uniref, without_words
-from tests.fewshot.tiny import clips
+from tests.fewshot.tiny import clips, predicted
 
 QUERIES, TOKENS, CLASSES, LAYERS, SIDE, STRIDE = 40, 60, 7, 3, 32, 4
 
@@ -227,13 +227,13 @@ def test_masks_that_words_refer_to_are_learnt_at_stride_4(monkeypatch: pytest.Mo
     monkeypatch.setattr(model, "masks_of", masks_of)
     for queries, size in ((batch, (16, 16)), (without_words(batch), (64, 64))):
         sizes.clear()
-        model.losses(model(queries, None), queries)
+        model.losses(predicted(model, queries), queries)
         assert set(sizes) == {size}
 
 
 def test_micro_batches_count_by_their_visible_frames() -> None:
     model, batch = tiny_uniref(), clips(2)
-    found = model(batch, None)
+    found = predicted(model, batch)
     alone, half = model.losses(found, batch), model.losses(found, batch, num_frames=8.0)  # 4 of 8 frames of the step
     torch.testing.assert_close(half.total, alone.total / 2)
     torch.testing.assert_close(half.terms["loss_mask"], alone.terms["loss_mask"] / 2)

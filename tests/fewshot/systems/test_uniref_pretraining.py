@@ -20,6 +20,7 @@ from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.targets import targets_of
 from fewshot.systems.uniref.weak_masks import similarity_of
 from tests.fewshot.losses.test_sim_ota import slow_claims, slow_cost
+from tests.fewshot.tiny import predicted
 
 SIZES = Sizes(
     hidden_dim=32,
@@ -132,7 +133,7 @@ def shadows(p: list[list[float]], inside: list[list[bool]]) -> float:
 @pytest.mark.parametrize("exchange", [False, True])
 def test_terms_are_those_of_the_loops(exchange: bool) -> None:
     system, batch = model(exchange=exchange), images()
-    found = system(batch, None)
+    found = predicted(system, batch)
     losses = system.losses(found, batch)
     assert {name.rsplit("_", 1)[0] for name in losses.terms if name.startswith("loss_p")} >= {
         "loss_prj",
@@ -162,7 +163,7 @@ def test_terms_are_those_of_the_loops(exchange: bool) -> None:
 
 def test_the_weight_of_neighbours_grows_with_every_layer_of_every_batch() -> None:
     system, batch = model(), images()
-    first, second = (system.losses(system(batch, None), batch).terms["loss_pairwise"] for _ in range(2))
+    first, second = (system.losses(predicted(system, batch), batch).terms["loss_pairwise"] for _ in range(2))
     torch.testing.assert_close(second / first, torch.tensor(3.0))  # call 1, then call 3
     assert int(system.state_dict()["mask_calls"]) == 4
     assert "mask_calls" not in model(box_supervision=False).state_dict()
@@ -170,7 +171,7 @@ def test_the_weight_of_neighbours_grows_with_every_layer_of_every_batch() -> Non
 
 def test_boxes_alone_need_images_with_all_objects() -> None:
     system, batch = model(), images()
-    found = system(batch, None)
+    found = predicted(system, batch)
     single = replace(batch, objects=(), masks=(torch.ones(1, 64, 64).bool(), torch.ones(1, 56, 60).bool()))
     with pytest.raises(ValueError, match="boxes of all objects"):
         system.losses(found, single)
@@ -181,7 +182,7 @@ def test_images_without_objects_and_without_known_neighbours() -> None:
     empty = Objects.of_image(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
     nothing = replace(batch, objects=(empty, empty), original_sizes=((64, 64), (64, 64)))
     system = model()
-    losses = system.losses(system(nothing, None), nothing)
+    losses = system.losses(predicted(system, nothing), nothing)
     losses.total.backward()
     assert losses.total == 0
     assert not similarity_of(replace(batch, padding=torch.ones_like(batch.padding)), 4).any()

@@ -17,6 +17,7 @@ from fewshot.systems.uniref.build import rule_of_sam
 from fewshot.systems.uniref.sam import UniRefSAM, mask_losses, predicted_iou, reference_padding
 from fewshot.systems.uniref.sam_checkpoint import TABLE, plan
 from fewshot.weights.key_table import convert
+from tests.fewshot.tiny import predicted
 
 
 def tiny(text: bool = True, supports: bool = True, **options: object) -> UniRefSAM:
@@ -47,9 +48,10 @@ def clips(count: int, height: int = 48, width: int = 64, frames: int = 1, text: 
 @pytest.mark.parametrize(("text", "supports"), [("a red cat", False), (None, True), ("a red cat", True)])
 def test_every_kind_of_reference(text: str | None, supports: bool) -> None:
     model, queries = tiny(fusion_init="similarity"), clips(2, frames=3, text=text)
-    state = model.encode_reference(clips(4), 2) if supports else None
-    assert state is None or (len(state) == 2 and state.levels[0].keys.shape == (2, 2 * 16, 32))
-    prediction = model(queries, state)
+    if supports:
+        state = model.encode_supports(clips(4), 2)
+        assert len(state) == 2 and state.levels[0].keys.shape == (2, 2 * 16, 32)
+    prediction = predicted(model, queries, clips(4) if supports else None, 2)
     assert prediction.masks.shape == (2, 3, 1, 48, 64) and prediction.scores.shape == (2, 3, 1)
     assert model.probabilities(prediction, queries, 1).shape == (3, 48, 64)
     torch.testing.assert_close(predicted_iou(prediction).shape, (2, 3))
@@ -57,15 +59,15 @@ def test_every_kind_of_reference(text: str | None, supports: bool) -> None:
 
 def test_a_mask_reference_matters_and_so_does_its_mask() -> None:
     model, queries, supports = tiny(fusion_init="similarity"), clips(1), clips(1, width=60)
-    shown = model(queries, model.encode_reference(supports, 1)).masks
+    shown = predicted(model, queries, supports).masks
     hidden = replace(supports, masks=tuple(torch.zeros_like(m) for m in supports.masks))
-    assert not torch.allclose(shown, model(queries, model.encode_reference(hidden, 1)).masks, atol=1e-5)
+    assert not torch.allclose(shown, predicted(model, queries, hidden).masks, atol=1e-5)
 
 
 def test_frames_of_a_clip_are_seen_one_by_one() -> None:
     model, queries = tiny(fusion_init="similarity"), clips(2, frames=3, text="cat")
-    whole = model(queries, None).masks
-    single = model(replace(queries, frames=queries.frames[:, 1:2]), None).masks
+    whole = predicted(model, queries).masks
+    single = predicted(model, replace(queries, frames=queries.frames[:, 1:2])).masks
     torch.testing.assert_close(whole[:, 1:2], single)
 
 
@@ -79,13 +81,13 @@ def test_pictures_of_any_size_fill_the_plane(size: tuple[int, int]) -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="expressions, supports, or both"):
-        tiny()(clips(1), None)
+        predicted(tiny(), clips(1))
     with pytest.raises(ValueError, match="without a text encoder"):
-        tiny(text=False)(clips(1, text="cat"), None)
+        predicted(tiny(text=False), clips(1, text="cat"))
     with pytest.raises(ValueError, match="without a value encoder"):
-        tiny(supports=False).encode_reference(clips(1), 1)
+        tiny(supports=False).encode_supports(clips(1), 1)
     with pytest.raises(ValueError, match="100x64 pixels do not fit into the 64x64 pixels"):
-        tiny()(clips(1, height=100, text="cat"), None)
+        predicted(tiny(), clips(1, height=100, text="cat"))
     with pytest.raises(ValueError, match="a text encoder, a value encoder, or both"):
         tiny(text=False, supports=False)
     with pytest.raises(ValueError, match="unknown size of SAM 'giant': choose one of base, large, huge, tiny"):
@@ -93,13 +95,13 @@ def test_refusals() -> None:
     model = tiny()
     queries = clips(1, text="cat")
     with pytest.raises(ValueError, match=r"query clips \[0\] have no target masks"):
-        model.losses(model(queries, None), replace(queries, masks=(None,)))
+        model.losses(predicted(model, queries), replace(queries, masks=(None,)))
 
 
 def test_what_learns() -> None:
     model = tiny(fusion_init="similarity").train()
     queries = clips(2, text="a red cat")
-    losses = model.losses(model(queries, model.encode_reference(clips(2), 1)), queries)
+    losses = model.losses(predicted(model, queries, clips(2)), queries)
     losses.total.backward()
     learns = {name for name, p in model.named_parameters() if p.requires_grad}
     idle = {name for name in learns if model.get_parameter(name).grad is None}
@@ -117,7 +119,7 @@ def test_it_learns() -> None:
     learns = [p for p in model.parameters() if p.requires_grad]
     seen = []
     for _ in range(7):
-        total = model.losses(model(queries, model.encode_reference(supports, 1)), queries).total
+        total = model.losses(predicted(model, queries, supports), queries).total
         for parameter, gradient in zip(learns, torch.autograd.grad(total, learns), strict=True):
             parameter.data -= 1e-3 * gradient.sign()
         seen.append(float(total.detach()))
@@ -140,7 +142,7 @@ def plain_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_losses_are_those_of_the_padded_plane() -> None:
     model, queries = tiny(), clips(2, text="cat")
-    prediction = model(queries, None)
+    prediction = predicted(model, queries)
     losses = model.losses(prediction, queries)
     truth = torch.zeros(2, 64, 64)
     truth[:, 8:32, 16:40] = 1
@@ -152,7 +154,7 @@ def test_losses_are_those_of_the_padded_plane() -> None:
 
 def test_unknown_pixels_are_left_out() -> None:
     model, queries = tiny(), clips(1, text="cat")
-    prediction = model(queries, None)
+    prediction = predicted(model, queries)
     ignore = torch.zeros_like(queries.masks[0])
     ignore[..., :8, :] = True
     changed = queries.masks[0] | ignore

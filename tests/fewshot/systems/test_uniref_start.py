@@ -12,7 +12,7 @@ from fewshot.nn.unifusion import UniFusion
 from fewshot.nn.value_encoder import TinyValueEncoder
 from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.start import retrieved_masks
-from tests.fewshot.tiny import clips
+from tests.fewshot.tiny import clips, predicted
 
 SIZES = Sizes(
     hidden_dim=64,
@@ -62,10 +62,9 @@ def test_before_any_training_masks_follow_the_support() -> None:
     )
     supports, queries = wordless(clips(1, frames=1)), wordless(clips(1, frames=1, seed=1))
     with torch.no_grad():
-        state = model.eval().encode_reference(supports, 1)
-        masks = model(queries, state).masks[0, 0, 0]
+        masks = predicted(model.eval(), queries, supports).masks[0, 0, 0]
         inverted = replace(supports, masks=tuple(~m for m in supports.masks))
-        against = model(queries, model.encode_reference(inverted, 1)).masks[0, 0, 0]
+        against = predicted(model, queries, inverted).masks[0, 0, 0]
     inside = queries.masks[0][0, 2::4, 2::4]
     gap = masks[inside].mean() - masks[~inside].mean()
     assert gap > 0

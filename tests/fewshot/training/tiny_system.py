@@ -22,7 +22,7 @@ from episodes.seeding import generator
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.run.processes import distributed
 from fewshot.run.signals import CAUGHT
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from fewshot.training.loop import Trainer, TrainSettings
 
 SIZE = 8
@@ -57,12 +57,13 @@ class TinySystem(System):
         maps = self.features(self.frozen(frames.flatten(0, 1))).tanh()
         return self.affinity(self.dropout(maps)).unflatten(0, frames.shape[:2])
 
-    def encode_reference(self, supports: ClipBatch, shots: int) -> TinyState:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> TinyState:
         mean = self._features(supports.frames).mean((1, 3, 4))
         return TinyState(mean.unflatten(0, (-1, shots)).mean(1))
 
-    def forward(self, queries: ClipBatch, state: TinyState) -> Prediction:
-        maps = self._features(queries.frames) * state.mean[:, None, :, None, None]
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        state.check(len(queries))
+        maps = self._features(queries.frames) * state.supports.mean[:, None, :, None, None]
         masks = self.head(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
         return Prediction(masks=masks, stride=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from episodes.batch import ClipBatch
 from episodes.sources.base import Source
 from fewshot.inference.trackers import FrameMasks
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_videos
 
@@ -72,15 +73,18 @@ class Knowing:
 class LeftHalf(System):
     """Finds the left half of every image, and nothing where the expression says so."""
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> None:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> None:
         raise NotImplementedError
 
-    def forward(self, queries: ClipBatch, state: None) -> Prediction:
+    def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        return tuple(expressions)
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         height, width = queries.frames.shape[-2:]
         logits = torch.full((1, 1, 1, height // 4, width // 4), -5.0)
         logits[..., : width // 8] = 5.0
         box = torch.tensor([0.25, 0.5, 0.5, 1.0])
-        if queries.expressions[0] == "it":
+        if state.words == ("it",):
             box[2] = 0
         return Prediction(logits, torch.tensor([[[0.7]]]), box[None, None, None])
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from episodes.catalogue import names
 from episodes.episode import ClipSpec
-from episodes.sources.tasks import TASKS, open_task_source
+from episodes.sources.tasks import open_task_source
 from episodes.sources.video_files import in_time
 from episodes.sources.vos_layouts import VOSSource
 from episodes.task_items import VOSItem
@@ -202,7 +203,7 @@ def test_names_splits_and_roots_are_checked(tmp_path) -> None:
         open_task_source("mose", tmp_path, "val")
     with pytest.raises(ValueError, match="mose needs data.root"):
         open_task_source("mose", None)
-    for benchmark in TASKS:
+    for benchmark in names("vos", "rvos", "ris"):
         with pytest.raises(FileNotFoundError, match="nowhere is not a folder|nowhere must hold|nowhere.*is missing"):
             open_task_source(benchmark, tmp_path / "nowhere")
         with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):

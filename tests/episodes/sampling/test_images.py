@@ -32,12 +32,11 @@ def train(split: str = "train", group: int = 0, shots: int = 1, seed: int = 0, *
     return ImageEpisodes(WORLD, VOC, group, split, shots=shots, seed=seed, **more)
 
 
-def test_eps(group: int = 0, shots: int = 1, seed: int = 0, count: int | None = None, queries: str = "list", **more):
+def episodes_of_test(
+    group: int = 0, shots: int = 1, seed: int = 0, count: int | None = None, queries: str = "list", **more
+):
     source = more.pop("source", WORLD)
     return image_test_episodes(source, VOC, group, shots=shots, seed=seed, count=count, queries=queries, **more)
-
-
-test_eps.__test__ = False
 
 
 def images_of(specs) -> set[str]:
@@ -65,8 +64,10 @@ def test_a_training_episode_is_of_a_training_class_and_shows_it(group, seed, sho
 @settings(max_examples=25, deadline=None)
 @given(any_group, any_seed, any_shots, any_queries)
 def test_a_test_episode_is_of_a_held_out_class_and_never_shows_its_query(group, seed, shots, queries) -> None:
-    specs = test_eps(group, shots, seed, 50, queries)
-    assert len(specs) == (50 if queries in ("list", "uniform") else min(50, len(test_eps(group, queries="each"))))
+    specs = episodes_of_test(group, shots, seed, 50, queries)
+    assert len(specs) == (
+        50 if queries in ("list", "uniform") else min(50, len(episodes_of_test(group, queries="each")))
+    )
     assert sorted({s.index for s in specs}) == [s.index for s in specs]
     for spec in specs:
         assert spec.class_id in VOC.test_classes(group)
@@ -79,14 +80,14 @@ def test_a_test_episode_is_of_a_held_out_class_and_never_shows_its_query(group, 
 @given(any_group, any_seed, any_queries, st.integers(1, 60), st.integers(1, 60))
 def test_a_smaller_count_is_a_subset_and_shows_no_other_supports(group, seed, queries, few, many) -> None:
     few, many = sorted((few, many))
-    some, more = (test_eps(group, 2, seed, n, queries) for n in (few, many))
+    some, more = (episodes_of_test(group, 2, seed, n, queries) for n in (few, many))
     assert [s for s in more if s.index in {x.index for x in some}] == some
 
 
 @settings(max_examples=15, deadline=None)
 @given(any_group, any_seed, any_queries)
 def test_supports_of_fewer_shots_are_the_first_of_more(group, seed, queries) -> None:
-    one, three = test_eps(group, 1, seed, 30, queries), test_eps(group, 3, seed, 30, queries)
+    one, three = episodes_of_test(group, 1, seed, 30, queries), episodes_of_test(group, 3, seed, 30, queries)
     assert [(s.queries, s.supports) for s in one] == [(s.queries, s.supports[:1]) for s in three]
 
 
@@ -135,45 +136,45 @@ def test_dropping_novel_images_drops_those_and_no_others() -> None:
 
 def test_list_goes_through_the_pairs_in_order_and_begins_again_with_other_supports() -> None:
     pairs = sorted((x, c) for c in VOC.test_classes(1) for x in WORLD.images_of(c, "test"))
-    specs = test_eps(1, count=2 * len(pairs))
+    specs = episodes_of_test(1, count=2 * len(pairs))
     assert [(s.queries[0].video, s.class_id) for s in specs] == pairs * 2
-    assert test_eps(1) == specs[: len(pairs)], "without a count the list comes once"
+    assert episodes_of_test(1) == specs[: len(pairs)], "without a count the list comes once"
     again = [a.supports != b.supports for a, b in zip(specs, specs[len(pairs) :], strict=False)]
     assert sum(again) > len(pairs) / 2
 
 
 def test_a_limit_takes_episodes_of_the_list_from_all_classes() -> None:
-    specs = test_eps(1, count=1000)
-    few = test_eps(1, count=1000, limit=10)
+    specs = episodes_of_test(1, count=1000)
+    few = episodes_of_test(1, count=1000, limit=10)
     assert all(spec == specs[spec.index] for spec in few), "they are episodes of the whole test"
     assert {s.class_id: sum(x.class_id == s.class_id for x in few) for s in few} == dict.fromkeys(range(6, 11), 2)
-    assert len({s.queries[0].video for s in few}) > 1 and few == [s for s in test_eps(1, limit=20) if s in few]
-    pairs = len(test_eps(1))
-    assert test_eps(1, count=1000, limit=pairs + 3) == specs[: pairs + 3]
-    assert test_eps(1, count=pairs, limit=2 * pairs) == specs[: 2 * pairs]
-    uniform = test_eps(1, count=50, queries="uniform")
-    assert test_eps(1, count=50, queries="uniform", limit=7) == uniform[:7]
-    assert test_eps(0, queries="each", limit=10) == test_eps(0, queries="each", count=10)
+    assert len({s.queries[0].video for s in few}) > 1 and few == [s for s in episodes_of_test(1, limit=20) if s in few]
+    pairs = len(episodes_of_test(1))
+    assert episodes_of_test(1, count=1000, limit=pairs + 3) == specs[: pairs + 3]
+    assert episodes_of_test(1, count=pairs, limit=2 * pairs) == specs[: 2 * pairs]
+    uniform = episodes_of_test(1, count=50, queries="uniform")
+    assert episodes_of_test(1, count=50, queries="uniform", limit=7) == uniform[:7]
+    assert episodes_of_test(0, queries="each", limit=10) == episodes_of_test(0, queries="each", count=10)
 
 
 def test_uniform_draws_classes_and_queries_alike() -> None:
-    specs = test_eps(2, count=600, queries="uniform")
+    specs = episodes_of_test(2, count=600, queries="uniform")
     drawn = {c: [s.queries[0].video for s in specs if s.class_id == c] for c in VOC.test_classes(2)}
     assert all(90 <= len(queries) <= 150 for queries in drawn.values()), "600 episodes, 5 classes"
     assert all(set(queries) == set(WORLD.images_of(c, "test")) for c, queries in drawn.items())
 
 
 def test_each_has_every_pair_once_class_after_class() -> None:
-    specs = test_eps(0, queries="each")
+    specs = episodes_of_test(0, queries="each")
     expected = [(c, x) for c in VOC.test_classes(0) for x in WORLD.images_of(c, "test")]
     assert [(s.class_id, s.queries[0].video) for s in specs] == expected
-    few = test_eps(0, queries="each", count=10)
+    few = episodes_of_test(0, queries="each", count=10)
     assert {s.class_id: sum(x.class_id == s.class_id for x in few) for s in few} == dict.fromkeys(range(1, 6), 2)
 
 
 def test_first_takes_the_first_others_by_name() -> None:
     source = MemoryImages({f"t/{k}": {3: 5} for k in (1, 2, 10)})
-    specs = test_eps(0, 2, queries="first", source=source)
+    specs = episodes_of_test(0, 2, queries="first", source=source)
     assert [(s.queries[0].video, *(c.video for c in s.supports)) for s in specs] == [
         ("t/1", "t/10", "t/2"),
         ("t/10", "t/1", "t/2"),
@@ -182,9 +183,9 @@ def test_first_takes_the_first_others_by_name() -> None:
 
 
 def test_min_area_counts_the_pixels_of_the_class() -> None:
-    specs = test_eps(0, min_area=12)
+    specs = episodes_of_test(0, min_area=12)
     assert min(WORLD.area(x.video, s.class_id) for s in specs for x in (*s.supports, *s.queries)) == 12
-    assert len(specs) < len(test_eps(0, min_area=11)) < len(test_eps(0))
+    assert len(specs) < len(episodes_of_test(0, min_area=11)) < len(episodes_of_test(0))
     pools = train(min_area=15).pools
     assert all(WORLD.area(x, c) >= 15 for c, pool in pools.items() for x in pool)
 
@@ -192,18 +193,18 @@ def test_min_area_counts_the_pixels_of_the_class() -> None:
 def test_classes_with_too_few_images_are_named_and_left_out(caplog) -> None:
     source = MemoryImages({"t1": {1: 4}, "t2": {2: 4}, "t3": {2: 4}, "t4": {2: 4}, "t5": {3: 4}, "t6": {3: 4}})
     with caplog.at_level(logging.WARNING):
-        specs = test_eps(0, 2, source=source)
+        specs = episodes_of_test(0, 2, source=source)
     assert {s.class_name for s in specs} == {"bicycle"}
     assert (
         "need 3 images of a class; left out: 2 images: bird; 1 image: aeroplane; 0 images: boat, bottle" in caplog.text
     )
     with pytest.raises(NotFeasible, match="with 3 shots need 4 images of a class, and no class has them"):
-        test_eps(0, 3, source=source)
+        episodes_of_test(0, 3, source=source)
 
 
 def test_lists_replace_the_images_of_the_source() -> None:
     lists = {c: [f"t{c:02d}_{k}" for k in (0, 3, 5)] for c in VOC.test_classes(0)}
-    assert images_of(test_eps(0, images=lists)) == {x for names in lists.values() for x in names}
+    assert images_of(episodes_of_test(0, images=lists)) == {x for names in lists.values() for x in names}
     mine = {c: [f"a{c:02d}_{k}" for k in range(6)] for c in VOC.train_classes(0)}
     pools = train(lists=mine).pools
     assert all(set(pools[c]) <= set(mine[c]) for c in pools)
@@ -211,9 +212,9 @@ def test_lists_replace_the_images_of_the_source() -> None:
 
 def test_lists_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the lists name 2 images that pascal5i .* does not have \(x, y\): complete"):
-        test_eps(0, images={1: ["t01_0", "y", "x"]})
+        episodes_of_test(0, images={1: ["t01_0", "y", "x"]})
     with pytest.raises(ValueError, match="for a class of which their mask has no pixel .t02_0: aeroplane."):
-        test_eps(0, images={1: ["t01_0", "t01_1", "t02_0"]})
+        episodes_of_test(0, images={1: ["t01_0", "t01_1", "t02_0"]})
 
 
 @pytest.mark.parametrize(
@@ -222,10 +223,10 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         (lambda: train("test"), "split must be 'train' or 'val'"),
         (lambda: train(shots=0), "shots must be a whole number"),
         (lambda: train(min_area=-1), "min_area must be a number of pixels"),
-        (lambda: test_eps(queries="all"), "queries must be one of list, uniform, each, first, got 'all'"),
-        (lambda: test_eps(count=0), "count must be a whole number"),
-        (lambda: test_eps(limit=0), "limit must be a whole number"),
-        (lambda: test_eps(7), "no group 7; valid groups: 0, 1, 2, 3"),
+        (lambda: episodes_of_test(queries="all"), "queries must be one of list, uniform, each, first, got 'all'"),
+        (lambda: episodes_of_test(count=0), "count must be a whole number"),
+        (lambda: episodes_of_test(limit=0), "limit must be a whole number"),
+        (lambda: episodes_of_test(7), "no group 7; valid groups: 0, 1, 2, 3"),
         (
             lambda: ImageEpisodes(WORLD, folds_of("coco2pascal"), 0, "train", shots=1, seed=0),
             "coco2pascal, group 0, has no training classes",

@@ -13,7 +13,7 @@ from torch import Tensor
 from episodes.batch import ClipBatch
 from fewshot.inference.postprocess import boxes_in_pixels, image_results, masks_by_nearest
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from tests.parity.reference import read_case
 from tests.shared import SHARED, require_shared
 
@@ -21,10 +21,10 @@ from tests.shared import SHARED, require_shared
 class Silent(System):
     """A system of which only the general methods are used."""
 
-    def encode_reference(self, supports: ClipBatch | None, shots: int) -> None:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> None:
         raise NotImplementedError
 
-    def forward(self, queries: ClipBatch, state: Any) -> Prediction:
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         raise NotImplementedError
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:

@@ -29,11 +29,8 @@ def train(source, group=1, split="train", shots=1, seed=0, query_frames=2, suppo
     )
 
 
-def test_eps(source, group=1, shots=1, seed=0, limit=None):
+def episodes_of_test(source, group=1, shots=1, seed=0, limit=None):
     return test_episodes(source, YTVOS, group, shots=shots, seed=seed, support_frames=3, limit=limit)
-
-
-test_eps.__test__ = False
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,7 +78,7 @@ def test_splits_never_share_a_video_nor_a_class(tiny, group, shots) -> None:
         drawn = [episodes[i] for i in range(2 * len(episodes.classes))]
         assert not {s.class_id for s in drawn} & test_classes
         assert {c.video for s in drawn for c in (*s.supports, *s.queries)} <= videos[split]
-    tests = test_eps(tiny, group, shots=shots)
+    tests = episodes_of_test(tiny, group, shots=shots)
     assert {s.class_id for s in tests} == test_classes
     assert not {c.video for s in tests for c in (*s.supports, *s.queries)} & (videos["train"] | videos["val"])
 
@@ -139,9 +136,9 @@ def test_a_class_with_few_videos_keeps_them_for_training(tmp_path, caplog) -> No
     assert {YTVOS.class_name(c): len(episodes.pools[c]) for c in episodes.classes} == {"plant": 3, "hand": 2}
     assert "1 video: horse;" in caplog.text and "0 videos: raccoon" not in caplog.text
     assert [YTVOS.class_name(c) for c in train(source, 1, "val").classes] == ["hand"]
-    assert [s.class_name for s in test_eps(source, 1)] == ["hat"]
+    assert [s.class_name for s in episodes_of_test(source, 1)] == ["hat"]
     with pytest.raises(ValueError, match=r"3 shots need 4 videos of a class, and no class has them \(2 videos: hat; 0"):
-        test_eps(source, 1, shots=3)
+        episodes_of_test(source, 1, shots=3)
     with pytest.raises(ValueError, match=r"no class has them \(4 videos: hand; 3 videos: plant; 1 video: horse; 0 v"):
         train(source, 1, shots=4)
 
@@ -157,19 +154,19 @@ def test_other_wrong_arguments(tiny) -> None:
     with pytest.raises(ValueError, match="no group 9; valid groups: 1, 2, 3, 4"):
         train(tiny, 9)
     with pytest.raises(ValueError, match="no group 0"):
-        test_eps(tiny, 0)
+        episodes_of_test(tiny, 0)
     with pytest.raises(ValueError, match="split must be 'train' or 'val', got 'test'"):
         train(tiny, split="test")
     with pytest.raises(ValueError, match="shots must be a whole number"):
-        test_eps(tiny, shots=0)
+        episodes_of_test(tiny, shots=0)
     with pytest.raises(ValueError, match="limit must be"):
-        test_eps(tiny, limit=0)
+        episodes_of_test(tiny, limit=0)
     with pytest.raises(IndexError, match="counted from 0"):
         train(tiny)[-1]
 
 
 def test_every_video_but_the_support_is_a_query_with_all_expressions_of_the_class(tiny) -> None:
-    specs = test_eps(tiny, 3, shots=2, seed=5)
+    specs = episodes_of_test(tiny, 3, shots=2, seed=5)
     assert [s.index for s in specs] == list(range(len(specs)))
     for class_id in YTVOS.test_classes(3):
         mine = [s for s in specs if s.class_id == class_id]
@@ -185,7 +182,7 @@ def test_every_video_but_the_support_is_a_query_with_all_expressions_of_the_clas
 
 def test_test_supports_follow_the_seed_and_more_shots_extend_fewer(tiny) -> None:
     def supports(seed: int, shots: int) -> dict:
-        return {s.class_id: s.supports for s in test_eps(tiny, 1, shots=shots, seed=seed)}
+        return {s.class_id: s.supports for s in episodes_of_test(tiny, 1, shots=shots, seed=seed)}
 
     assert supports(0, 1) == supports(0, 1) != supports(1, 1)
     one, three = supports(0, 1), supports(0, 3)
@@ -195,8 +192,8 @@ def test_test_supports_follow_the_seed_and_more_shots_extend_fewer(tiny) -> None
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 50), small=st.integers(1, 40), more=st.integers(0, 40))
 def test_a_limit_is_balanced_and_a_subset_of_a_larger_one(tiny, seed, small, more) -> None:
-    everything = test_eps(tiny, 1, seed=seed)
-    few, many = (test_eps(tiny, 1, seed=seed, limit=k) for k in (small, small + more))
+    everything = episodes_of_test(tiny, 1, seed=seed)
+    few, many = (episodes_of_test(tiny, 1, seed=seed, limit=k) for k in (small, small + more))
     assert len(few) == min(small, len(everything))
     assert [s for s in many if s in few] == few and [s for s in everything if s in many] == many
     counts = [sum(s.class_id == c for s in few) for c in YTVOS.test_classes(1)]

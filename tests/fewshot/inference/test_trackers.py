@@ -1,8 +1,8 @@
-"""The video loops of UniRef++, stepped with a system that answers from a script."""
+"""The trackers of videos, stepped with a system that answers from a script."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -13,10 +13,11 @@ from torch import Tensor
 from episodes.batch import ClipBatch
 from fewshot.inference.trackers import RVOSTracker, VOSTracker, soft_aggregate
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import System
+from fewshot.systems.base import ReferenceState, System
 from fewshot.systems.uniref.sam import predicted_iou
 from tests.fewshot.systems.test_uniref import tiny_uniref
 from tests.fewshot.systems.test_uniref_sam import tiny as tiny_sam
+from tests.fewshot.tiny import predicted
 
 NETWORK, ORIGINAL = (32, 48), (16, 24)
 LEFT, RIGHT = (slice(None), slice(0, 8)), (slice(None), slice(16, 24))  # thirds of the original frame
@@ -40,15 +41,22 @@ class Scripted(System):
         super().__init__()
         self.answer = answer
         self.asked: list[tuple[int, str | None, Seen | None]] = []
+        self.read: list[str | None] = []
 
-    def encode_reference(self, supports: ClipBatch, shots: int) -> Seen:
+    def encode_supports(self, supports: ClipBatch, shots: int) -> Seen:
         assert shots == 1 and supports.expressions == (None,) and supports.masks[0] is not None
         return Seen((int(supports.frames[0, 0, 0, 0, 0]),), (supports.masks[0][0],))
 
-    def forward(self, queries: ClipBatch, state: Seen | None) -> Prediction:
-        number, text = int(queries.frames[0, 0, 0, 0, 0]), queries.expressions[0]
-        self.asked.append((number, text, state))
-        logits, score = self.answer(number, text, state)
+    def encode_text(self, expressions: Sequence[str | None]) -> str | None:
+        self.read += expressions
+        (text,) = expressions
+        return text
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        state.check(len(queries))
+        number, text = int(queries.frames[0, 0, 0, 0, 0]), state.words
+        self.asked.append((number, text, state.supports))
+        logits, score = self.answer(number, text, state.supports)
         scores = torch.tensor(score).logit()[None, None, None]
         return Prediction(logits[None, None, None], scores, tracked=False)
 
@@ -202,6 +210,16 @@ def test_an_expression_is_found_by_words_until_it_has_been_seen() -> None:
     assert {text for _, text, _ in system.asked} == {"a dog"}
 
 
+def test_words_are_encoded_once_for_a_video() -> None:
+    system = Scripted(lambda number, text, state: (logits_of(area(LEFT)), 0.9))
+    tracker = RVOSTracker(system)
+    state = tracker.start(ORIGINAL, ["a dog", "a cat"])
+    for number in range(4):
+        state, _ = tracker.step(state, frame(number))
+    assert system.read == ["a dog", "a cat"]
+    assert [text for _, text, _ in system.asked] == ["a dog", "a cat"] * 4
+
+
 def test_without_memory_and_threshold_expressions_compete_for_pixels() -> None:
     def two(number: int, text: str | None, state: Seen | None) -> tuple[Tensor, float]:
         return (logits_of(area((slice(None), slice(0, 16))), 3.0 if text == "a dog" else 1.0)), 0.01
@@ -304,7 +322,7 @@ def test_the_official_scale_of_sam_is_that_of_logits() -> None:
 def test_a_system_with_predicted_iou_is_judged_by_it() -> None:
     system = tiny_sam()
     with torch.inference_mode():
-        quality = float(predicted_iou(system(replace(clip_of(0), expressions=("a",)), None))[0, 0])
+        quality = float(predicted_iou(predicted(system, replace(clip_of(0), expressions=("a",))))[0, 0])
         tracker = RVOSTracker(system, threshold=None, confidence=predicted_iou)
         _, found = tracker.step(tracker.start(ORIGINAL, ["a"]), clip_of(0))
     assert found.scores[0] == pytest.approx(quality)

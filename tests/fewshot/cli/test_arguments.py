@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from episodes.cli import did_you_mean, key_values, refuse_missing
+from episodes.hints import did_you_mean
+from fewshot.cli.arguments import key_values, refuse_missing
 
 
 def test_the_closest_key_is_proposed() -> None:

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from episodes.catalogue import folds_of
-from episodes.freeze import KEYS, main, parse
 from episodes.sampling.images import image_test_episodes
 from episodes.sampling.manifest import read_header, read_manifest, write_manifest
 from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
+from fewshot.config.keys import schema_keys
+from fewshot.freeze import PROGRAM, FreezeConfig
+from tests.commands import typed
 from tests.episodes.image_tree import blocks, write_mask, write_voc
 from tests.episodes.tree import INNER
 
@@ -101,14 +103,14 @@ def test_a_manifest_of_the_former_name_is_read_as_the_benchmark_of_today(world, 
 
 
 def test_missing_and_empty(tiny, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="make it with python -m episodes.freeze"):
+    with pytest.raises(FileNotFoundError, match="make it with python -m fewshot.freeze"):
         read_manifest(tmp_path / "none.jsonl", tiny)
     with pytest.raises(ValueError, match="at least one episode"):
         write_manifest(tmp_path / "none.jsonl", [], tiny)
 
 
 def freeze(root, out, *more: str) -> int:
-    return main(["benchmark=mini_ref_ytvos", f"data.root={root}", "support_frames=2", f"out={out}", *more])
+    return typed("freeze", ["benchmark=mini_ref_ytvos", f"data.root={root}", "support_frames=2", f"out={out}", *more])
 
 
 def test_two_runs_write_the_same_bytes(tiny, tiny_root, tmp_path, capsys) -> None:
@@ -153,7 +155,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     given = {w.partition("=")[0] for w in words}
     defaults = {"benchmark": "mini_ref_ytvos", "data.root": str(tiny_root)}
-    assert main([*(f"{k}={v}" for k, v in defaults.items() if k not in given), *words]) == 2
+    assert typed("freeze", [*(f"{k}={v}" for k, v in defaults.items() if k not in given), *words]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -166,7 +168,7 @@ def voc(tmp_path):
 
 
 def freeze_images(voc, out, *words: str) -> int:
-    return main(["benchmark=pascal5i", f"data.root={voc}", f"out={out}", *words])
+    return typed("freeze", ["benchmark=pascal5i", f"data.root={voc}", f"out={out}", *words])
 
 
 def test_image_episodes_are_frozen_and_read_back(voc, tmp_path) -> None:
@@ -212,24 +214,23 @@ def test_a_changed_mask_makes_a_manifest_invalid(voc, tmp_path) -> None:
     ],
 )
 def test_wrong_arguments_for_images(voc, tmp_path, capsys, words, message) -> None:
-    assert freeze_images(voc, tmp_path / "a.jsonl", *words) == 2
+    assert freeze_images(voc, tmp_path / "a.jsonl", *words) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_keys_of_images_are_not_for_videos(tiny_root, tmp_path, capsys) -> None:
-    assert freeze(tiny_root, tmp_path / "a.jsonl", "queries=list") == 2
+    assert freeze(tiny_root, tmp_path / "a.jsonl", "queries=list") == 1
     assert "queries is for benchmarks of images, and mini_ref_ytvos is not one" in capsys.readouterr().err
 
 
 def test_help_explains_every_key_with_examples(capsys) -> None:
-    assert main(["--help"]) == 0
+    assert typed("freeze", ["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {key.name}=" in text and key.help in text for key in KEYS)
-    examples = [line.split()[3:] for line in text.splitlines() if line.startswith("  python -m episodes.freeze")]
-    assert len(examples) == 4
-    for words in examples:
-        assert parse(words)["out"], "the examples are valid"
+    assert all(f"  {key.name}=" in text for key in schema_keys(FreezeConfig))
+    assert [line.split()[3:] for line in text.splitlines() if line.startswith("  python -m fewshot.freeze")]
+    for words, _ in PROGRAM.examples:
+        assert PROGRAM.parsed(words.split()).out, "the examples are valid"
 
 
 def test_the_header_says_how_the_list_was_made(tiny_root, tmp_path) -> None:
