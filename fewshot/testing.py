@@ -73,6 +73,9 @@ def one_clip(batch: ClipBatch, n: int) -> ClipBatch:
         masks=batch.masks[n : n + 1],
         boxes=None if batch.boxes is None else batch.boxes[n : n + 1],
         valid=None if batch.valid is None else batch.valid[n : n + 1],
+        ignore=batch.ignore[n : n + 1],
+        objects=batch.objects[n : n + 1],
+        original_sizes=batch.original_sizes[n : n + 1],
     )
 
 

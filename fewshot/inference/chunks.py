@@ -84,7 +84,7 @@ def _segment_chunk(
 
 
 def frame_range(clip: Clip, start: int, stop: int) -> Clip:
-    """Frames `start..stop-1` of a query clip, as a model is given them: no masks, no boxes."""
+    """Frames `start..stop-1` of a query clip, as a model is given them: no objects."""
     return replace(
         clip,
         frames=clip.frames[start:stop],

@@ -63,6 +63,20 @@ def test_unknown_boxes_and_masks_stay_unknown() -> None:
     assert batch.masks[0] is None and batch.masks[1] is not None
 
 
+def test_all_objects_of_clips_stay_apart_and_sizes_on_disk_are_kept() -> None:
+    images = [Objects.of_image(torch.ones(m, 4), torch.arange(m)) for m in (0, 3)]
+    clips = [replace(clip(frames=1), objects=x, original_size=(9, m)) for m, x in enumerate(images)]
+    batch = collate_clips(clips)
+    assert [len(x) for x in batch.objects] == [0, 3] and batch.original_sizes == ((9, 0), (9, 1))
+    assert batch.masks == (None, None) and batch.boxes is None and batch.valid.tolist() == [[False], [True]]
+    assert collate_clips([clip()]).objects == () and collate_clips([clip()]).original_sizes == (None,)
+    with pytest.raises(ValueError, match="some clips of a batch mean one object, the others all of theirs"):
+        collate_clips([clips[0], clip(frames=1)])
+    several = replace(images[1], exhaustive=False)
+    with pytest.raises(ValueError, match="'v' has not one but 3 objects"):
+        collate_clips([replace(clips[1], objects=several)])
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"different numbers of supports: \[1, 2\]"):
         collate([episode(shots=1), episode(shots=2)])

@@ -307,3 +307,24 @@ def test_a_lost_pixel_comes_back_where_it_was() -> None:
     kept = keep_pixel(before, after)
     assert kept[0].nonzero().tolist() == [[3, 5]]
     assert torch.equal(kept[1], after[1]) and not kept[2].any(), "only what got lost comes back"
+
+
+def test_all_objects_of_a_clip_are_transformed_like_each_alone() -> None:
+    """Two objects in two frames share the draw of their clip; one that no frame shows any more is taken out."""
+    transform = plain(sizes=(40, 50), crop=True, flip=True, crop_sizes=(50,), crop_range=(20, 40))
+    blocks, counts = ((4, 12, 6, 20), (25, 38, 30, 55)), set()
+    for seed in range(20):
+        alone = [transform(make_clip(block=block), generator(seed)) for block in blocks]
+        singles = [make_clip(block=block).objects for block in blocks]
+        masks, boxes, valid = (torch.cat([getattr(x, k) for x in singles]) for k in ("masks", "boxes", "valid"))
+        objects = Objects(torch.tensor([1, 2]), torch.tensor([0, 3]), masks, boxes, valid, exhaustive=True)
+        found = transform(replace(make_clip(), objects=objects), generator(seed)).objects
+        shown = [k for k, clip in enumerate(alone) if clip.valid.any()]
+        assert found.ids.tolist() == [k + 1 for k in shown] and found.exhaustive
+        for k, mask, box, seen in zip(shown, found.masks, found.boxes, found.valid, strict=True):
+            assert torch.equal(mask, alone[k].masks) and torch.equal(box, alone[k].boxes)
+            assert torch.equal(seen, alone[k].valid)
+        counts.add(len(found))
+    assert {1, 2} <= counts
+    whole = TestTransform(20)(replace(make_clip(), objects=objects))
+    assert torch.equal(whole.objects.masks, masks) and torch.allclose(whole.objects.boxes, boxes / 2)

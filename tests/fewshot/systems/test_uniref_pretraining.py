@@ -198,3 +198,27 @@ def test_targets_with_masks_take_boxes_from_them() -> None:
     assert target.masks.shape == (1, 64, 64) and target.labels.tolist() == [3]
     with pytest.raises(ValueError, match=r"masks of \(56, 60\) for a frame of \(64, 64\)"):
         targets_of(replace(batch, objects=(given, given)))
+
+
+def test_each_frame_has_the_objects_that_it_shows_as_targets() -> None:
+    batch = images()
+    boxes = torch.tensor([[8.0, 8, 24, 40], [16.0, 0, 48, 16]])
+    seen = torch.tensor([[True, False], [True, True]])
+    pair = Objects(
+        torch.tensor([1, 2]), torch.tensor([0, 3]), None, boxes[:, None].repeat(1, 2, 1), seen, exhaustive=True
+    )
+    clips = replace(batch, frames=batch.frames.repeat(1, 2, 1, 1, 1), objects=(pair, pair[torch.tensor([0])]))
+    found = targets_of(clips)
+    assert [t.labels.tolist() for t in found] == [[0, 3], [3], [0], []]
+    torch.testing.assert_close(found[1].boxes, torch.tensor([[0.5, 0.125, 0.5, 0.25]]))
+    with pytest.raises(ValueError, match="boxes of single images, got clips of 2"):
+        similarity_of(clips, 4)
+    unknown = replace(pair.in_frame(0), boxes=None)
+    with pytest.raises(ValueError, match="neither masks nor boxes"):
+        targets_of(replace(batch, objects=(unknown, unknown)))
+
+
+def test_weak_masks_need_the_sizes_on_disk() -> None:
+    for sizes in ((), ((128, 128), None)):
+        with pytest.raises(ValueError, match="sizes of the images on disk"):
+            similarity_of(replace(images(), original_sizes=sizes), 4)
