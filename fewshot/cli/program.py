@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from fewshot.cli.arguments import form_of, key_values, refuse_missing, refuse_unknown_keys
 from fewshot.cli.checks import check, check_values
@@ -95,6 +95,8 @@ class Program(Description, Generic[Config]):
         for name, values in given.items():
             try:
                 value = values if name in lists else None if values[0] == "null" else values[0]
+                if type_of(self.schema, name) is bool and value not in ("true", "false"):  # not yes, on or 1
+                    raise ValidationError
                 OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
                 wanted = form_of(type_of(self.schema, name), keys[name].minimum)

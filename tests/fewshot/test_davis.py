@@ -56,7 +56,7 @@ def test_referring(tmp_path: Path, call) -> None:
         ("task=semi", "valid are semi-supervised, unsupervised, referring"),
         ("tsk=unsupervised", "Did you mean 'task'?"),
         ("binary=yes", "binary=yes: give true or false"),
-        ("processes=0", "processes=0: give a whole number of at least 1"),
+        ("processes=0", "processes=0: the smallest valid value is 1"),
         ("sequences=/nowhere.txt", "/nowhere.txt is not a file of sequence names"),
         ("fast", "expected key=value, got 'fast'"),
     ],
