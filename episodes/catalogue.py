@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from episodes.class_names import COCO, MINI_REF_YTVOS, SYNTHETIC, VOC
 from episodes.folds import IMAGE_GROUPS, Folds
-
-if TYPE_CHECKING:
-    from episodes.sources.base import Source
 
 ENTRY_POINTS = "fewshot.sources"
 KINDS = {
@@ -101,8 +98,8 @@ class DataSet:
         if self.kind not in WITH_FOLDS and not self.splits:
             raise ValueError(f"data set {self.name}: kind {self.kind} needs splits, the tested one first")
 
-    def open(self, opening: Opening) -> Source:
-        """Open the data set.
+    def open(self, opening: Opening) -> Any:
+        """Open the data set: a `Source`, as its reader gives it.
 
         Raises:
             ValueError: a missing root or an unknown split.
@@ -112,7 +109,7 @@ class DataSet:
             raise ValueError(f"benchmark {self.name} needs data.root, the folder that holds the data set")
         if self.splits and opening.split not in self.splits:
             raise ValueError(f"unknown split {opening.split!r} of {self.name}; there are: {', '.join(self.splits)}")
-        read: Callable[[DataSet, Opening], Source] = pkgutil.resolve_name(self.reader)
+        read: Callable[[DataSet, Opening], Any] = pkgutil.resolve_name(self.reader)
         return read(self, opening)
 
 

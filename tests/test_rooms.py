@@ -74,7 +74,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.compare": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
-    "experiments": ("episodes", "benchmarks", "fewshot.cli", "fewshot.nn", "fewshot.systems"),
+    "experiments": ("episodes", "benchmarks", "fewshot.cli", "fewshot.nn", "fewshot.systems", "fewshot.training"),
 }
 # Networks take numbers and tensors: they never read files and never know of the configuration or the logs.
 NOT_FOR_MODELS = {"hydra", "omegaconf", "wandb", "PIL", "json", "yaml"}
