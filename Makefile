@@ -24,7 +24,7 @@ train: $(VENV)/.train  ## set up, then meta-train on the embedded data and test 
 test: $(VENV)/.test  ## set up, then ruff, mypy and every test
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -m "not gpu"
+	$(RUN) -m pytest -m "not gpu" -n 2
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .
