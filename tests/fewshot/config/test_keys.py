@@ -37,7 +37,7 @@ def test_valid_values_are_those_of_the_code_that_reads_them():
         "benchmark.protocol": PROTOCOLS,
         "protocol": PROTOCOLS,
         "test.probes": PROBES,
-        "logging.mode": MODES,
+        "logging.mode": ("auto", *MODES),
         "train.precision": PRECISIONS,
         "recipe": (CORRECTED, OFFICIAL),
         "optim.schedule": SCHEDULES,

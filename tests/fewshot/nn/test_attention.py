@@ -113,15 +113,6 @@ def test_packed_keys_are_the_same_attention(rows: int, heads: int, queries: int,
     torch.testing.assert_close(whole, attention(q, k, v, scale=0.3))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel needs a GPU")
-def test_the_kernel_on_a_gpu() -> None:
-    pytest.importorskip("flash_attn", reason="the kernel needs the `flash` extra")
-    q, k, v, padding = (x.cuda() for x in example(3, 2, 4, 5))
-    padding[0] = True
-    out = attention(q, k, v, padding, bf16=True)
-    torch.testing.assert_close(out, explicit(q, k, v, padding, 8**-0.5), rtol=2e-2, atol=2e-2)
-
-
 def test_multihead_is_that_of_torch() -> None:
     torch.manual_seed(0)
     ours = MultiheadAttention(16, 4)
