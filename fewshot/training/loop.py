@@ -27,6 +27,7 @@ from fewshot.run.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.systems.base import System
 from fewshot.training.data import Episodes, describe, first_index, steps_of_batches, visible_frames
 from fewshot.training.optim import clear_gradients, clip_gradients, make_optimizer, make_schedule
+from fewshot.training.prefetch import prefetched
 from fewshot.training.progress import Progress, memory_gib
 from fewshot.training.settings import TrainSettings
 from fewshot.training.step import TrainingStep, set_training_mode
@@ -165,11 +166,12 @@ class Trainer:
         model = self._differentiated()
         set_training_mode(self.system)
         self._validate_if_due(signals, progress)  # where the run was stopped between a step and its validation
-        for batches in steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world):
+        steps = steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world)
+        for batches, there in prefetched(steps, self.device):
             visible, stop = self._agree(batches, signals)
             if stop is not None:
                 break
-            row = self._one_step(model, batches, max(visible, 1.0) / self.world)
+            row = self._one_step(model, batches, there, max(visible, 1.0) / self.world)
             self.step += 1
             progress.advance()
             self._tell(row, progress)
@@ -201,10 +203,12 @@ class Trainer:
         total, *counts = processes.all_reduce_sum([visible, *received])
         return total, next((signum for signum, count in zip(CAUGHT, counts, strict=True) if count > 0), None)
 
-    def _one_step(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
-        """Forward, backward and update; the losses of the whole step, for the log."""
+    def _one_step(
+        self, model: nn.Module, batches: list[EpisodeBatch], there: list[EpisodeBatch], num_frames: float
+    ) -> dict[str, float]:
+        """Forward, backward and update; the losses of the whole step, for the log. `there`: batches on the device."""
         clear_gradients(self.system, self.optimizer, keep=bool(self.kept))
-        losses = self._backward(model, batches, num_frames)
+        losses = self._backward(model, batches, there, num_frames)
         self.scaler.unscale_(self.optimizer)
         norm = float(clip_gradients(self.system, self.optimizer, self.settings.clip_norm, keep=bool(self.kept)))
         if not math.isfinite(norm) and not self.scaler.is_enabled():  # the scaler expects it, and skips the step
@@ -215,18 +219,20 @@ class Trainer:
         self.schedule.step()
         return {**{f"train/{name}": value for name, value in losses.items()}, "train/grad_norm": norm, "train/lr": lr}
 
-    def _backward(self, model: nn.Module, batches: list[EpisodeBatch], num_frames: float) -> dict[str, float]:
+    def _backward(
+        self, model: nn.Module, batches: list[EpisodeBatch], there: list[EpisodeBatch], num_frames: float
+    ) -> dict[str, float]:
         """Adds the gradients of all micro-batches; the losses over all of them and all processes."""
         settings, rows, names = self.settings, [], []
         own = not settings.warms_up or self.step >= settings.prototype_steps
         prototype_weight = (settings.prototype_weight if own else 1.0) if settings.warms_up else 0.0
         # Gradients travel once a step, with the last micro-batch.
         silent = model.no_sync if isinstance(model, DistributedDataParallel) else nullcontext
-        for micro, batch in enumerate(batches):
+        for micro, batch in enumerate(there):
             first = first_index(self.step, micro, settings, self.rank, self.world)
             torch.manual_seed(derive(settings.seed, "dropout", first))
             with silent() if micro < len(batches) - 1 else nullcontext():
-                total, terms = model(batch.to(self.device), num_frames, own, prototype_weight)
+                total, terms = model(batch, num_frames, own, prototype_weight)
                 self.scaler.scale(total).backward()
             names = ["loss", *terms]
             rows.append(torch.stack([total.detach().double(), *(term.double() for term in terms.values())]))
