@@ -8,9 +8,13 @@ from fewshot.cli.runs import MetaTrainConfig
 
 def run(config: MetaTrainConfig, command: Command) -> float:
     """Train and test; returns what a search may optimise."""
-    from fewshot.training.meta import meta_train  # here, so that help and refusals do not wait for the libraries
+    # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
+    from fewshot.run.session import session
 
-    return meta_train(config, command)
+    with session(config, command) as here:
+        from fewshot.training.meta import meta_train
+
+        return meta_train(config, command, here)
 
 
 PROGRAM = Program(

@@ -8,9 +8,13 @@ from fewshot.cli.runs import StageConfig
 
 def run(config: StageConfig, command: Command) -> None:
     """Train one stage."""
-    from fewshot.training.stages import train_stage  # here, so that help and refusals do not wait for the libraries
+    # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
+    from fewshot.run.session import session
 
-    train_stage(config, command)
+    with session(config, command) as here:
+        from fewshot.training.stages import train_stage
+
+        train_stage(config, here)
 
 
 PROGRAM = Program(

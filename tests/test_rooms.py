@@ -64,9 +64,9 @@ BELOW: dict[str, tuple[str, ...]] = {
     ),
     "fewshot": ("episodes", "fewshot._origin", "fewshot.inference", "fewshot.media"),
     # one thin file per command
-    "fewshot.meta_train": ("fewshot.cli", "fewshot.training"),
+    "fewshot.meta_train": ("fewshot.cli", "fewshot.run", "fewshot.training"),
     "fewshot.meta_test": ("fewshot.cli", "fewshot.evaluation"),
-    "fewshot.train_stage": ("fewshot.cli", "fewshot.training"),
+    "fewshot.train_stage": ("fewshot.cli", "fewshot.run", "fewshot.training"),
     "fewshot.task_test": ("fewshot.cli", "fewshot.evaluation"),
     "fewshot.predict": ("fewshot.cli", "fewshot.config", "fewshot.inference"),
     "fewshot.convert": ("fewshot.cli", "fewshot.config", "fewshot.inference", "fewshot.systems", "fewshot.weights"),

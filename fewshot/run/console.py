@@ -8,12 +8,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-import torchvision
-import transformers
 from torch import nn
 from tqdm import tqdm
 
@@ -73,11 +72,9 @@ def counted(items: Sequence[Item], name: str, unit: str, shown: bool) -> Iterato
 
 
 def versions() -> str:
-    """Python and the libraries that numbers depend on."""
-    return (
-        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
-        f"transformers {transformers.__version__}"
-    )
+    """Python and the libraries that numbers depend on. None is imported for it but torch, which is there already."""
+    others = ", ".join(f"{name} {version(name)}" for name in ("torchvision", "transformers"))
+    return f"Python {platform.python_version()}, torch {torch.__version__}, {others}"
 
 
 def device_line(device: torch.device) -> str:

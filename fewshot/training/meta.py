@@ -18,7 +18,7 @@ from fewshot.evaluation.folds import run_test
 from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
 from fewshot.run.logging.curve import draw_learning_curve
-from fewshot.run.session import session, tell_system
+from fewshot.run.session import Session, tell_system
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 FREE = ("test_chunk", "test_episodes", "protocol")
 
 
-def meta_train(config: MetaTrainConfig, command: Command) -> float:
-    """Train, then test the chosen checkpoint on the held-out classes.
+def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> float:
+    """Train, then test the chosen checkpoint on the held-out classes, in an open session.
 
     Returns what a search may optimise, in percent: the score that chose the checkpoint, so that no setting is chosen
     on the held-out classes behind one's back. Without such a choice (`select_on=last`) it is J (or mIoU) of the test.
@@ -40,31 +40,30 @@ def meta_train(config: MetaTrainConfig, command: Command) -> float:
     Raises:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
-    with session(config, command) as here:
-        benchmark = open_together(config, here.folder)
-        origin = Origin.of_training(config)
-        system = start_system(config, here.device)
-        tell_system(system, system.name, here.device)
-        tell_protocol(benchmark, origin)
-        trainer = Trainer(
-            system,
-            training_episodes(benchmark),
-            settings_of(config, command, system),
-            here.folder,
-            log=here.log,
-            validate=validation(benchmark, config),
-            fingerprint=fingerprint(config, benchmark.source),
-        )
-        tell_count("test", benchmark.tests(config.group)[0])
-        result = trainer.run(config.resume)
-        if here.main:
-            draw_learning_curve(here.folder / "learning_curve.png", here.log.rows(), benchmark.headline)
-        system.load_state_dict(load_checkpoint(result.best)["model"])
-        report = run_test(system, benchmark, config.group, here.folder, origin, here.log)
-        optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
-        here.log.summary({"optimized_metric": optimized})
-        logger.info("folder: %s", here.folder)
-        return optimized
+    benchmark = open_together(config, here.folder)
+    origin = Origin.of_training(config)
+    system = start_system(config, here.device)
+    tell_system(system, system.name, here.device)
+    tell_protocol(benchmark, origin)
+    trainer = Trainer(
+        system,
+        training_episodes(benchmark),
+        settings_of(config, command, system),
+        here.folder,
+        log=here.log,
+        validate=validation(benchmark, config),
+        fingerprint=fingerprint(config, benchmark.source),
+    )
+    tell_count("test", benchmark.tests(config.group)[0])
+    result = trainer.run(config.resume)
+    if here.main:
+        draw_learning_curve(here.folder / "learning_curve.png", here.log.rows(), benchmark.headline)
+    system.load_state_dict(load_checkpoint(result.best)["model"])
+    report = run_test(system, benchmark, config.group, here.folder, origin, here.log)
+    optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
+    here.log.summary({"optimized_metric": optimized})
+    logger.info("folder: %s", here.folder)
+    return optimized
 
 
 def start_system(config: MetaTrainConfig, device: torch.device) -> System:

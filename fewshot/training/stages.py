@@ -24,10 +24,9 @@ from episodes.sources.instances import InstanceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import TrainTransform
-from fewshot.cli.program import Command
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import PartConfig
-from fewshot.run.session import session, tell_system
+from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.load import start_from
@@ -37,26 +36,25 @@ logger = logging.getLogger(__name__)
 ALIKE = ("vos", "rvos")  # support and query are frames of one video: one size, one flip
 
 
-def train_stage(config: StageConfig, command: Command) -> None:
+def train_stage(config: StageConfig, here: Session) -> None:
     """Train to the end of the stage; its last checkpoint is what the next stage starts from.
 
     Raises:
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
-    with session(config, command) as here:
-        system = make_system(config.system, config.seed)
-        if config.train.init_from is not None:
-            path = Path(config.train.init_from).expanduser()
-            logger.info("%s", start_from(system, path, spec_of(config.system).plan))
-        system.to(here.device)
-        tell_system(system, system.name, here.device)
-        datasets = {name: dataset_of(part, config, system.num_classes) for name, part in parts_in_use(config).items()}
-        mixture = mixture_of(config, datasets)
-        settings = settings_of(config, system.pad_multiple)
-        record = fingerprint(config, datasets)
-        trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record)
-        result = trainer.run(config.resume)
-        logger.info("trained: %s", result.best)
+    system = make_system(config.system, config.seed)
+    if config.train.init_from is not None:
+        path = Path(config.train.init_from).expanduser()
+        logger.info("%s", start_from(system, path, spec_of(config.system).plan))
+    system.to(here.device)
+    tell_system(system, system.name, here.device)
+    datasets = {name: dataset_of(part, config, system.num_classes) for name, part in parts_in_use(config).items()}
+    mixture = mixture_of(config, datasets)
+    settings = settings_of(config, system.pad_multiple)
+    record = fingerprint(config, datasets)
+    trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record)
+    result = trainer.run(config.resume)
+    logger.info("trained: %s", result.best)
 
 
 # --------------------------------------------------------------------------------------------------------------- data

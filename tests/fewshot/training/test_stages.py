@@ -26,7 +26,8 @@ from fewshot.run.folder import run_name
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.systems.uniref.config import UniRefConfig
-from fewshot.training.stages import dataset_of, mixture_of, train_stage
+from fewshot.train_stage import run
+from fewshot.training.stages import dataset_of, mixture_of
 from fewshot.training.step import TrainingStep
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import start_from
@@ -186,7 +187,7 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     kinds = ["detection", "vos", "ris"]
     config = configured(data, kinds, "train.steps=6", "train.checkpoint_every=2", "name=first")
     command = Command((), {})
-    train_stage(config, command)
+    run(config, command)
     folder = data / "runs" / "first"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 6 and rows[-1]["train/loss"] > 0
@@ -195,7 +196,7 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     last = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
     (folder / "checkpoints" / "best.pt").unlink()
     config.resume = True
-    train_stage(config, command)  # from step 4
+    run(config, command)  # from step 4
     again = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
     assert all(torch.equal(again[name], tensor) for name, tensor in last.items())
     following = configured(data, ["detection"], "system.num_classes=3", "system.value_encoder=none")
