@@ -87,9 +87,26 @@ class TransformerConfig:
     num_queries: int = key(5, "candidate masks per frame", minimum=1)
     points: int = key(4, "sampling points per head and level of the deformable attention", minimum=1)
 
+    def widths(self) -> dict[str, int]:
+        """Width, depth and numbers of the transformer, by the names that constructors give them."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(TransformerConfig)}
+
     def check_width(self) -> None:
         """Raise ValueError unless the width can be split among the heads and the four parts of a position code."""
         if self.hidden_dim % self.heads:
             raise ValueError(f"system.heads={self.heads} must divide system.hidden_dim={self.hidden_dim}")
         if self.hidden_dim % 4:
             raise ValueError(f"system.hidden_dim={self.hidden_dim} must be a multiple of 4")
+
+
+# Parts that a CPU trains in seconds, without files: what the small instances of the systems share.
+SMALL_BACKBONE = {"backbone": "tiny", "backbone_width": 8, "freeze_backbone": False}
+SMALL_TEXT = {"text": "small", "text_dim": 32, "text_layers": 1, "freeze_text": False, "dropout": 0.0}
+SMALL_TRANSFORMER = {
+    "hidden_dim": 32,
+    "heads": 4,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "feedforward_dim": 64,
+    "num_queries": 1,
+}

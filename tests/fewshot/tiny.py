@@ -45,19 +45,6 @@ def clips(count: int, frames: int = 2, height: int = 64, width: int = 64, seed: 
     )
 
 
-def one_of(batch: ClipBatch, n: int) -> ClipBatch:
-    """Clip `n` as a batch of one."""
-    return ClipBatch(
-        frames=batch.frames[n : n + 1],
-        padding=batch.padding[n : n + 1],
-        sizes=batch.sizes[n : n + 1],
-        expressions=batch.expressions[n : n + 1],
-        masks=batch.masks[n : n + 1],
-        boxes=None if batch.boxes is None else batch.boxes[n : n + 1],
-        valid=None if batch.valid is None else batch.valid[n : n + 1],
-    )
-
-
 def predicted(system: System, queries: ClipBatch, supports: ClipBatch | None = None, shots: int = 1) -> Any:
     """The prediction for query clips by their own expressions and by supports of `shots` clips an episode."""
     references = References(supports, 0 if supports is None else shots, queries.expressions)

@@ -27,13 +27,7 @@ def build_around(config: CMAConfig, text: TextEncoder | None) -> CMA:
     if text is None:
         raise ValueError("system.text=none: CMA cannot do without expressions; choose roberta or small")
     sizes = Sizes(
-        hidden_dim=config.hidden_dim,
-        heads=config.heads,
-        encoder_layers=config.encoder_layers,
-        decoder_layers=config.decoder_layers,
-        feedforward_dim=config.feedforward_dim,
-        num_queries=config.num_queries,
-        points=config.points,
+        **config.widths(),
         dropout=config.dropout,
     )
     return CMA(

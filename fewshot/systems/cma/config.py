@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fewshot.config.keys import key
-from fewshot.systems.config import BackboneConfig, SystemConfig, TextConfig, TransformerConfig
+from fewshot.systems.config import (
+    SMALL_BACKBONE,
+    SMALL_TEXT,
+    SMALL_TRANSFORMER,
+    BackboneConfig,
+    SystemConfig,
+    TextConfig,
+    TransformerConfig,
+)
 
 
 @dataclass
@@ -72,20 +80,9 @@ OFFICIAL = {
 
 # An instance that a CPU trains in seconds.
 SMALL = {
-    "backbone": "tiny",
-    "backbone_width": 8,
-    "freeze_backbone": False,
-    "text": "small",
-    "text_dim": 32,
-    "text_layers": 1,
-    "freeze_text": False,
-    "dropout": 0.0,
-    "hidden_dim": 32,
-    "heads": 4,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "feedforward_dim": 64,
-    "num_queries": 1,
+    **SMALL_BACKBONE,
+    **SMALL_TEXT,
+    **SMALL_TRANSFORMER,
     "clean_anchors": True,
     "affinity_init": "similarity",
 }

@@ -26,13 +26,7 @@ def build(config: UniRefConfig) -> UniRef:
 def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
     """A UniRef++ of the configured sizes around a text encoder, or without one."""
     sizes = Sizes(
-        hidden_dim=config.hidden_dim,
-        heads=config.heads,
-        encoder_layers=config.encoder_layers,
-        decoder_layers=config.decoder_layers,
-        feedforward_dim=config.feedforward_dim,
-        num_queries=config.num_queries,
-        points=config.points,
+        **config.widths(),
         dropout=config.dropout,
         fusion_heads=config.heads,
         fusion_head_dim=config.fusion_head_dim,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fewshot.config.keys import key
-from fewshot.systems.config import TEXTS, BackboneConfig, SystemConfig, TextConfig, TransformerConfig
+from fewshot.systems.config import (
+    SMALL_BACKBONE,
+    SMALL_TEXT,
+    SMALL_TRANSFORMER,
+    TEXTS,
+    BackboneConfig,
+    SystemConfig,
+    TextConfig,
+    TransformerConfig,
+)
 
 INITS = ("default", "similarity")
 
@@ -61,34 +70,13 @@ class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
 
 
 # Instances that a CPU trains in seconds.
+SMALL_FUSION = {"fusion_head_dim": 16, "fusion_dropout": 0.0}
 SMALL = {
-    "backbone": "tiny",
-    "backbone_width": 8,
-    "freeze_backbone": False,
-    "text": "small",
-    "text_dim": 32,
-    "text_layers": 1,
-    "freeze_text": False,
-    "dropout": 0.0,
-    "hidden_dim": 32,
-    "heads": 4,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "feedforward_dim": 64,
-    "num_queries": 1,
+    **SMALL_BACKBONE,
+    **SMALL_TEXT,
+    **SMALL_TRANSFORMER,
+    **SMALL_FUSION,
     "value_encoder": "tiny",
-    "fusion_head_dim": 16,
-    "fusion_dropout": 0.0,
     "affinity_init": "similarity",
 }
-SMALL_SAM = {
-    "sam_size": "tiny",
-    "text": "small",
-    "text_dim": 32,
-    "text_layers": 1,
-    "freeze_text": False,
-    "dropout": 0.0,
-    "heads": 4,
-    "fusion_head_dim": 16,
-    "fusion_dropout": 0.0,
-}
+SMALL_SAM = {**SMALL_TEXT, **SMALL_FUSION, "sam_size": "tiny", "heads": 4}
