@@ -35,7 +35,7 @@ class MaskPairs:
 
 
 def mask_pairs(probabilities: Tensor, truth: Tensor) -> MaskPairs:
-    """What the two protocols compare: probabilities `(T, H, W)` against the true masks `(T, Ho, Wo)` bool.
+    """Masks that the two protocols compare: probabilities `(T, H, W)` against the true masks `(T, Ho, Wo)` bool.
 
     At network size the probability must exceed 0.5 and so must the truth, resized bilinearly as float; at the
     original size the resized probability must reach 0.5 (CMA as it is tested and as it saves masks).
