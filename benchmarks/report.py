@@ -103,7 +103,7 @@ class Report:
         return {name: self.definition.per_class(rows) for name, rows in sorted(classes.items())}
 
     def summary(self) -> dict[str, float]:
-        """Flat numbers in percent for a tracker: `J`, `group_1/J`, `<probe>/J`, `<other protocol>/J`, `miou`, ..."""
+        """Flat numbers in percent for a log: `J`, `group_1/J`, `<probe>/J`, `<other protocol>/J`, `miou`, ..."""
         flat = {}
         others = [p.name for p in protocols_served(self.definition) if p.name != self.protocol]
         for measure in self.definition.measures:

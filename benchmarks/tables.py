@@ -20,7 +20,7 @@ def group_name(group: int | None) -> str:
 
 
 def measure_key(measure: str) -> str:
-    """Name of a measure in a tracker: `J` -> `J`, `mIoU` -> `miou`, `FB-IoU` -> `fb_iou`."""
+    """Name of a measure in a log: `J` -> `J`, `mIoU` -> `miou`, `FB-IoU` -> `fb_iou`."""
     return measure.lower().replace("-", "_") if "IoU" in measure else measure
 
 

@@ -1,4 +1,4 @@
-"""Where this installation lies: its configuration, and whether its sister packages are the ones that Python imports.
+"""Origin of this installation: its configuration folder, and a check that Python imports its own sister packages.
 
 Only the standard library, and no import of the packages in question: this runs at each `import fewshot`.
 """

@@ -15,7 +15,7 @@ from fewshot.config.keys import key
 
 @dataclass
 class FreezeDataConfig:
-    """Where the data lie."""
+    """Places of the data."""
 
     root: Optional[str] = key(None, "folder of the data set; null: the generated world", place=True)
     cache: Optional[str] = key(

@@ -14,7 +14,7 @@ from fewshot.config.keys import key
 
 @dataclass
 class PredictConfig:
-    """What is segmented, what is looked for, and where it is written."""
+    """Configuration of a prediction: input, references and output folder."""
 
     weights: str = key(MISSING, "run folder, converted or saved folder, or a name on the Hugging Face Hub", place=True)
     input: str = key(MISSING, "an image, a folder of frames, or a video file", place=True)

@@ -90,7 +90,7 @@ def padded(batch: ClipBatch, down: int, right: int) -> ClipBatch:
 
 
 class SystemContract:
-    """What every system has to keep. Subclass it as a test class of pytest and name its `settings`.
+    """Tests that every system passes. Subclass it as a test class of pytest and name its `settings`.
 
     Attributes:
         settings: of a small instance.
@@ -99,7 +99,7 @@ class SystemContract:
         tolerance: of mask probabilities and logits, relative to the largest value.
         steps: optimiser steps in which one batch is learnt by heart.
         lr: their learning rate.
-        overlap: mean IoU that the masks of that batch must then reach, 0..1.
+        overlap: IoU that the masks of each clip of that batch must then reach, 0..1.
     """
 
     settings: ClassVar[SystemConfig]
@@ -129,6 +129,7 @@ class SystemContract:
     # what it says
 
     def test_its_spec_says_what_the_system_says(self) -> None:
+        """Spec and system agree on the name and on the references that are needed."""
         system, spec = self.system(), spec_of(self.settings)
         assert system.name == spec.name
         assert system.needs <= system.accepts
@@ -136,10 +137,12 @@ class SystemContract:
         assert spec.rule_of(system).size >= 1
 
     def test_unknown_keys_are_refused(self) -> None:
+        """A key that the settings do not have is refused by its name."""
         with pytest.raises(ValueError, match="unknown key 'system.no_such_key'"):
             refuse_unknown_keys(["system.no_such_key=1"], MetaTrainConfig, {"system": type(self.settings)})
 
     def test_what_it_cannot_take_is_refused(self) -> None:
+        """References that the system does not accept, or lacks, are refused with advice."""
         system = self.system()
         words = {"support": "support", "expression": "text"}
         all_that_it_accepts = {word: part in system.accepts for part, word in words.items()}
@@ -154,6 +157,7 @@ class SystemContract:
             check_reference(system, support=False, text=False)
 
     def test_a_wrong_number_of_references_is_refused(self) -> None:
+        """Three query clips do not go with the references of two."""
         system = self.system()
         state = system.encode_reference(self.references(system, 2))
         with pytest.raises(ValueError, match="3 query clips"), torch.no_grad():
@@ -163,6 +167,7 @@ class SystemContract:
 
     @torch.no_grad()
     def test_a_batch_of_two_equals_two_batches_of_one(self) -> None:
+        """Logits of a query do not depend on the other clips of the batch."""
         system = self.system()
         queries, references = self.queries(system, 2), self.references(system, 2)
         together = self._logits(system(queries, system.encode_reference(references)))
@@ -172,6 +177,7 @@ class SystemContract:
 
     @torch.no_grad()
     def test_references_encoded_once_equal_references_encoded_each_time(self) -> None:
+        """One support for two queries gives the logits of two supports."""
         system = self.system()
         queries, first = self.queries(system, 2), self._one(self.references(system, 2), 0)
         shared = replace(first, expressions=queries.expressions)
@@ -182,6 +188,7 @@ class SystemContract:
 
     @torch.no_grad()
     def test_a_state_serves_many_queries_and_stays_as_it_was(self) -> None:
+        """A forward pass does not change the state of the references."""
         system = self.system()
         queries, references = self.queries(system, 1), self.references(system, 1)
         state = system.encode_reference(references)
@@ -191,6 +198,7 @@ class SystemContract:
 
     @torch.no_grad()
     def test_padding_leaves_the_masks_as_they_are(self) -> None:
+        """More padding gives the same probabilities, if the system says that it does."""
         system = self.system()
         if not system.independent_of_padding:
             return  # it does not say so
@@ -200,6 +208,7 @@ class SystemContract:
         self._close(plain, system.probabilities(system(more, state), more, 0))
 
     def test_weights_are_saved_and_loaded(self, tmp_path: Path) -> None:
+        """A saved and loaded model gives the same logits, bit for bit."""
         system, spec = self.system(seed=3), spec_of(self.settings)
         Model(system, spec.rule_of(system), self.settings).save_pretrained(tmp_path / "saved")
         loaded = load(tmp_path / "saved").system
@@ -211,6 +220,7 @@ class SystemContract:
     # what it learns
 
     def test_one_batch_is_learnt_by_heart(self) -> None:
+        """Losses stay finite, and the masks of each clip of a batch that is trained on reach the IoU `overlap`."""
         system = make_system(self.settings, 0)
         queries, references = self.queries(system, 2), self.references(system, 2)
         optimizer = torch.optim.AdamW(system.parameter_groups(self.lr), lr=self.lr, weight_decay=0.0)

@@ -121,22 +121,22 @@ class RVOSEpisodes(TaskEpisodes):
     Args:
         batch: episodes of a batch, which all have a support or all have none: indices `k * batch` to
             `(k + 1) * batch - 1`.
-        mask_share: fraction of the batches with a support, 0 to 1.
+        mask_fraction: fraction of the batches with a support, 0 to 1.
     """
 
     draws_as = "ReferredVideos"
 
-    def __init__(self, source: TaskSource, *, seed: int, batch: int = 1, mask_share: float = 0.6) -> None:
+    def __init__(self, source: TaskSource, *, seed: int, batch: int = 1, mask_fraction: float = 0.6) -> None:
         super().__init__(source, seed=seed)
-        if not 0 <= mask_share <= 1:
-            raise ValueError(f"mask_share must lie in 0..1, got {mask_share}")
-        self.batch, self.mask_share = batch, mask_share
+        if not 0 <= mask_fraction <= 1:
+            raise ValueError(f"mask_fraction must lie in 0..1, got {mask_fraction}")
+        self.batch, self.mask_fraction = batch, mask_fraction
 
     def draw(self, index: int, generator: np.random.Generator) -> Pair:
         """A frame with words, and in batches with a support an earlier frame with its mask."""
         video, about, first, second = self.pair_of_frames(generator)
         place = index % AGAIN // self.batch
-        shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_share
+        shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_fraction
         return clip(video, about, [first]) if shown else None, clip(video, about, [second], words=True)
 
 

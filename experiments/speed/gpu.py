@@ -1,4 +1,4 @@
-"""How long the full-size CMA and UniRef++ take on a GPU: `python -m experiments.speed.gpu`
+"""Timings of the full-size CMA and UniRef++ on a GPU: `python -m experiments.speed.gpu`
 
 Forward pass (evaluation mode) and training step (forward, losses, backward) at random weights, in float32 and with
 autocast to bfloat16, as ratios to the forward pass in float32 of the same system in the same run. One episode with one
@@ -96,7 +96,7 @@ def measure(system: System, query: ClipBatch, support: ClipBatch) -> dict[str, f
 
 
 def full_size() -> dict[str, tuple[Callable[[], System], int]]:
-    """How each system is built, and the frames of its clips."""
+    """Builder of each system, and the number of frames of its clips."""
 
     def cma() -> System:
         return CMA(ResNet(50), TextEncoder(roberta(), WordHashTokenizer()))

@@ -1,4 +1,4 @@
-"""What a configuration must satisfy beyond its types. Everything is refused before anything is loaded or written."""
+"""Checks of a configuration beyond its types. Everything is refused before anything is loaded or written."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def check_training(config: MetaTrainConfig) -> None:
 
 
 def check_sampling_of_cma(config: MetaTrainConfig) -> None:
-    """What the sampling of CMA's released code cannot do."""
+    """Refuse what the sampling of CMA's released code cannot do."""
     if config.shots != 1:
         raise ValueError(
             f"shots={config.shots}: benchmark.sampling=cma (part of recipe=official) trains with one support; take "

@@ -42,7 +42,7 @@ def short_errors() -> Iterator[None]:
 
 
 def advice(error: Exception) -> str:
-    """What to do about a full disk or a folder that cannot be written; empty for all other errors."""
+    """Advice on a full disk or a folder that cannot be written; empty for all other errors."""
     return f": {DISK_ADVICE[error.errno]}" if isinstance(error, OSError) and error.errno in DISK_ADVICE else ""
 
 

@@ -20,7 +20,7 @@ COLUMN = 34  # where the meanings start
 
 @dataclass(frozen=True)
 class Description:
-    """What `--help` tells of a command.
+    """Content of a command's `--help`.
 
     Attributes:
         name: of the command, its module in `fewshot` and, for a run, its file `experiments/<name>.yaml`.

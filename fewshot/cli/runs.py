@@ -32,7 +32,7 @@ RECIPES = ("corrected", "official")
 
 @dataclass
 class RunConfig:
-    """What every run has: a system, a seed, a device, a folder and a log.
+    """Configuration of any run: a system, a seed, a device, a folder and a log.
 
     Attributes:
         told: keys that the title tells of.
@@ -99,7 +99,7 @@ class EpisodeRunConfig(RunConfig):
         return [self.system_name(options), name, self.benchmark.protocol, shots, fold, seed]
 
     def input_rule(self) -> InputRule:
-        """How frames become network input in the tests of this run: as the protocol says, at the configured size."""
+        """Input rule of the tests of this run: the protocol's, at the configured size."""
         protocol, size = get_protocol(self.benchmark.protocol), self.benchmark.test_size
         if not isinstance(protocol, ImageProtocol):
             return InputRule("short", size)

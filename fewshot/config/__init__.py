@@ -1,0 +1,1 @@
+"""Keys with meaning, choices and minimum, and the sections of a run."""

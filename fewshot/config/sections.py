@@ -71,7 +71,7 @@ class BenchmarkConfig:
 
 @dataclass
 class DataConfig:
-    """Where the data lie and how they are loaded."""
+    """Places of the data, and how they are loaded."""
 
     root: Optional[str] = key(None, "folder of the data set; null: the synthetic world, generated into the cache")
     cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
@@ -122,7 +122,7 @@ class TrainConfig:
 
 @dataclass
 class TestConfig:
-    """What is measured and written at test time."""
+    """Measurements of a test, and the files that it writes."""
 
     seeds: int = key(1, "number of support draws, from `seed` upwards", minimum=1)
     probes: list[str] = key(
@@ -162,7 +162,7 @@ KINDS = ("fss", "ris", "vos", "rvos", "still_vos", "detection")
 
 @dataclass
 class PartConfig:
-    """A task on a data set, and its share of the batches."""
+    """A task on a data set, and its fraction of the batches."""
 
     kind: str = key(
         MISSING,
@@ -170,7 +170,7 @@ class PartConfig:
         "in an image that is seen twice, or all objects of an image without a reference",
         choices=KINDS,
     )
-    ratio: float = key(1.0, "share of the batches, relative to the other parts; 0: not used", minimum=0)
+    ratio: float = key(1.0, "fraction of the batches, relative to the other parts; 0: not used", minimum=0)
     benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
     root: Optional[str] = key(None, "folder of the data set")
     split: str = key("train", "part of the data set")
@@ -178,7 +178,9 @@ class PartConfig:
     images: Optional[str] = key(None, "detection and still_vos: folder of the images, under root")
     boxes_only: bool = key(False, "detection: do not read masks (with system.box_supervision)")
     one_class: bool = key(True, "detection: every object is of the one class; false: the classes of the file")
-    mask_share: float = key(0.6, "rvos: share of the batches that also have the mask of an earlier frame", minimum=0)
+    mask_fraction: float = key(
+        0.6, "rvos: fraction of the batches that also have the mask of an earlier frame", minimum=0
+    )
     sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=1)
     max_size: int = key(1333, "largest long side, in pixels", minimum=1)
     crop: bool = key(True, "crop half of the clips before they are resized")
@@ -218,6 +220,6 @@ class TaskConfig:
 
 @dataclass
 class TaskDataConfig:
-    """Where the data lie."""
+    """Places of the data."""
 
     root: Optional[str] = key(None, "folder of the data set")

@@ -51,12 +51,12 @@ class Benchmark(ABC):
         protocol: of the headline numbers.
         rule: how frames become network input in a test.
         headline: the measure that chooses checkpoints.
-        members: what a class has many of, in words.
+        members: word for the samples of a class: videos or images.
     """
 
     headline: str
     members: str
-    # sanity probes that there is nothing to take away for
+    # sanity probes that cannot change these episodes
     impossible_probes: frozenset[str] = frozenset()
     # whether a training crop always shows some of the object
     keeps_object: bool = False
@@ -69,7 +69,7 @@ class Benchmark(ABC):
 
     @property
     def name(self) -> str:
-        """The data set."""
+        """Name of the data set."""
         return self.settings.name
 
     @cached_property
@@ -107,7 +107,7 @@ class Benchmark(ABC):
         """The scoring of a segmented query, as something that another process can run."""
 
     def probes(self) -> list[str]:
-        """The sanity probes that were asked for, '' (none) first, less those that take away what is not there."""
+        """Sanity probes of the configuration, '' (none) first, without those that cannot change these episodes."""
         return [probe for probe in ["", *dict.fromkeys(self.config.test.probes)] if probe not in self.impossible_probes]
 
     def tests(self, group: int) -> list[list[EpisodeSpec]]:
@@ -170,6 +170,7 @@ class VideoBenchmark(Benchmark):
     headline, members = "J", "videos"
 
     def training(self, split: str = "train") -> TrainEpisodes | CMATrainEpisodes:
+        """Training episodes of videos; with `sampling=cma` as the released code of CMA draws them."""
         config, group = self.config, int(self.config.group)
         frames = {"query_frames": self.settings.query_frames, "support_frames": self.settings.support_frames}
         if split == "train" and self.settings.sampling == "cma":
@@ -178,11 +179,13 @@ class VideoBenchmark(Benchmark):
         return TrainEpisodes(source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)
 
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        """Test episodes of videos: each video of the held-out classes is a query."""
         frames = self.settings.support_frames
         shots = self.config.shots
         return test_episodes(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
     def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
+        """J and F of a query video under both definitions."""
         return clip_scoring(result)
 
 
@@ -196,6 +199,7 @@ class ImageBenchmark(Benchmark):
     protocol: ImageProtocol
 
     def training(self, split: str = "train") -> ImageEpisodes:
+        """Training episodes of images, under the protocol's rules for areas and novel objects."""
         config, group = self.config, int(self.config.group)
         return ImageEpisodes(
             self.source,
@@ -210,6 +214,7 @@ class ImageBenchmark(Benchmark):
         )
 
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
+        """Test episodes of images, as many as the protocol says."""
         rule = self.protocol.rule(self.name)
         return image_test_episodes(
             self.source,
@@ -230,10 +235,12 @@ class ImageBenchmark(Benchmark):
         return None if folder is None else read_lists(folder, self.name, group, split, self.source)
 
     def scoring(self, result: QueryResult) -> Callable[[], ImageScore]:
+        """Intersections and unions of a query image, in pixels."""
         return partial(_same, image_score(result, self.protocol))
 
     @property
     def votes(self) -> bool:
+        """Whether several supports are given one by one and their masks vote, as the protocol says."""
         return self.protocol.k_shot == "votes"
 
 
@@ -250,8 +257,8 @@ def open_benchmark(config: EpisodeRunConfig, source: Source | None = None) -> Be
     """
     source = source or open_data(config)
     protocol = get_protocol(config.benchmark.protocol)
-    kind = ImageBenchmark if isinstance(protocol, ImageProtocol) else VideoBenchmark
-    return kind(source, protocol, config.input_rule(), config)
+    benchmark = ImageBenchmark if isinstance(protocol, ImageProtocol) else VideoBenchmark
+    return benchmark(source, protocol, config.input_rule(), config)
 
 
 def folds_in(source: Source) -> Folds:

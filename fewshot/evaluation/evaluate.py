@@ -29,7 +29,7 @@ STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one 
 WAITING = 32  # queries whose scores may be outstanding in the pool
 
 
-def share_of(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[EpisodeSpec]:
+def portion(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[EpisodeSpec]:
     """The episodes that process `rank` of `world` tests: a run of the list, no episode twice and none left out."""
     if not 0 <= rank < world:
         raise ValueError(f"rank {rank} of {world} processes does not exist")
@@ -58,14 +58,14 @@ def evaluate(
         pool: computes scores beside the segmentation (any executor, also of processes); None: in this thread.
         on_query: is shown every segmented query (masks and pictures are written there).
         progress: a bar on a terminal, lines elsewhere; False: silence.
-        rank, world: test only this process's share of the list. The probe changes the whole list first, so the
-            shares of all ranks put together in order are what one process returns.
+        rank, world: test only this process's portion of the list. The probe changes the whole list first, so the
+            portions of all ranks put together in order are what one process returns.
 
     Raises:
         ValueError: an unknown probe or one that the list does not allow, or broken data (named).
         FileNotFoundError: a missing frame or mask (named).
     """
-    mine = share_of(probe_specs(specs, probe), rank, world)
+    mine = portion(probe_specs(specs, probe), rank, world)
     source, transform, device = benchmark.source, benchmark.transform, next(system.parameters()).device
     states = _SupportStates(system, source, transform, device, probe)
     scores: list[Future[Score] | Score] = []

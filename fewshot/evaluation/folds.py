@@ -38,7 +38,7 @@ def run_test(
 ) -> Report:
     """Test one fold with all seeds and probes, write everything into `folder`, print and return the report.
 
-    With several processes each tests its share; every process gets the whole report, the first one writes.
+    With several processes each tests its portion; every process gets the whole report, the first one writes.
 
     Raises:
         ValueError: no class of the fold has enough videos, or the manifest does not fit.
@@ -125,7 +125,7 @@ def _test_list(
 
 
 def impossible(specs: Sequence[EpisodeSpec], probe: str) -> str | None:
-    """Why a probe cannot be made of these episodes, or None."""
+    """Reason why a probe cannot be made of these episodes, or None."""
     try:
         probe_specs(specs, probe)
     except ValueError as error:

@@ -38,7 +38,7 @@ class QueryResult:
 
     @property
     def probabilities(self) -> Tensor:
-        """`(T, H, W)` float32 at network size; the share of the votes where the supports vote."""
+        """`(T, H, W)` float32 at network size; the fraction of the votes where the supports vote."""
         return self.maps[0] if len(self.maps) == 1 else votes([m > 0.5 for m in self.maps])
 
     def masks(self) -> Tensor:
@@ -47,9 +47,9 @@ class QueryResult:
 
 
 def votes(masks: Sequence[Tensor]) -> Tensor:
-    """Votes of masks `(T, H, W)` bool, as a share of the highest count of the image (at least 1), float32 in 0..1.
+    """Votes of masks `(T, H, W)` bool, as a fraction of the highest count of the image (at least 1), float32 in 0..1.
 
-    HSNet (Min et al., ICCV 2021) takes a share of 0.5 and above as the object.
+    HSNet (Min et al., ICCV 2021) takes a fraction of 0.5 and above as the object.
     """
     count = torch.stack(tuple(masks)).sum(0).float()
     return count / count.amax((-2, -1), keepdim=True).clamp(min=1)

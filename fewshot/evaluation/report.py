@@ -24,7 +24,7 @@ RESULTS, SHEET = "results.json", "results.csv"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the weights come from, as the protocol card tells it.
+    """Origin of the weights, as the protocol card tells it.
 
     Attributes:
         checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
@@ -36,7 +36,7 @@ class Origin:
 
     @staticmethod
     def of_training(config: MetaTrainConfig) -> Origin:
-        """What a training run's configuration says."""
+        """Origin of weights that a training run made."""
         return Origin(config.train.select_on, _names(config.train.init_from, *_files(config.system)))
 
     @staticmethod
@@ -55,11 +55,11 @@ def _names(*files: str | None) -> str | None:
 
 @dataclass
 class Outcome:
-    """What has been measured so far.
+    """Results measured so far.
 
     Attributes:
         scores: of every query of every seed and probe.
-        notes: what was left out, and why.
+        notes: groups and probes that were left out, and why.
         pictures: of a few episodes, in the order of `shown`.
         shown: the episodes of the pictures.
         shots: support clips per episode.
@@ -152,14 +152,14 @@ def _episodes(outcome: Outcome) -> dict[int, int]:
 
 
 def _fewer(outcome: Outcome, config: EpisodeRunConfig) -> list[str]:
-    """Which groups have fewer episodes than the card says."""
+    """Notes on the groups that have fewer episodes than the card says."""
     most = _tested(outcome, config)
     less = {} if most is None else {group: n for group, n in _episodes(outcome).items() if n < most}
     return [f"group {group} has {n} episodes per seed" for group, n in less.items()]
 
 
 def legend(probes: Sequence[str]) -> str:
-    """What the probes of a report are, one line each."""
+    """Meaning of the probes of a report, one line each."""
     return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.metrics import j_and_f
+from benchmarks.metrics.cma import frame_scores
 from benchmarks.metrics.iou import pair_counts
 from benchmarks.protocols import VIDEO_PROTOCOLS
 from benchmarks.protocols.images import ImageProtocol
@@ -35,7 +35,7 @@ class MaskPairs:
 
 
 def mask_pairs(probabilities: Tensor, truth: Tensor) -> MaskPairs:
-    """What the two protocols compare: probabilities `(T, H, W)` against the true masks `(T, Ho, Wo)` bool.
+    """Masks that the two protocols compare: probabilities `(T, H, W)` against the true masks `(T, Ho, Wo)` bool.
 
     At network size the probability must exceed 0.5 and so must the truth, resized bilinearly as float; at the
     original size the resized probability must reach 0.5 (CMA as it is tested and as it saves masks).
@@ -53,8 +53,7 @@ def score_masks(pairs: MaskPairs) -> tuple[float, float, float, float]:
 
 
 def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: float) -> tuple[float, float]:
-    frames = [j_and_f(p, g, bound_th=bound_th) for p, g in zip(pred, truth, strict=True)]
-    j, f = np.mean(frames, axis=0)
+    j, f = np.stack(frame_scores(pred, truth, bound_th), 1).mean(0)  # of both at once: adds frame by frame
     return float(j), float(f)
 
 

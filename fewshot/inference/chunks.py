@@ -44,8 +44,8 @@ def encode_supports(system: System, supports: Sequence[Clip], device: torch.devi
     return system.encode_supports(collate_clips(supports, system.pad_multiple).to(device), len(supports))
 
 
-def asked(system: System, supports: Any, expressions: Sequence[str | None]) -> ReferenceState:
-    """The state of `E` queries of one episode: its encoded supports, and their words, encoded here."""
+def reference_state(system: System, supports: Any, expressions: Sequence[str | None]) -> ReferenceState:
+    """State of the references of `E` queries of one episode: its encoded supports, and their words, encoded here."""
     repeated = supports if supports is None or len(expressions) == 1 else supports.repeat(len(expressions))
     return ReferenceState(len(expressions), repeated, system.encode_text(expressions))
 
@@ -66,7 +66,7 @@ def segment_clips(
     results: list[Tensor] = []
     for first in range(0, len(clips), at_once):
         some = clips[first : first + at_once]
-        state = asked(system, supports, [clip.expression for clip in some])
+        state = reference_state(system, supports, [clip.expression for clip in some])
         parts = [
             _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], state, device)
             for start in range(0, total, chunk)

@@ -1,4 +1,4 @@
-"""What lies in the folder of a trained system: its settings, its input rule, the run it comes from, and its weights."""
+"""Folder of a trained system: its settings, its input rule, the run it comes from, and its weights."""
 
 from __future__ import annotations
 

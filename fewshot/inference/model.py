@@ -21,7 +21,7 @@ from episodes.episode import Episode
 from episodes.transforms.input_rule import RULES, InputRule
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
 from fewshot.inference.loading import load_into, stored_rule, stored_system, with_tokenizer
-from fewshot.inference.segmenter import Result, Segmenter, Text, join, name_targets
+from fewshot.inference.segmenter import Result, Segmenter, Text, join, name_referents
 from fewshot.inference.supports import SupportList
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.systems.base import System
@@ -77,7 +77,7 @@ class Model(ModelHubMixin):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.system.parameters()).device
 
     def to(self, device: torch.device | str) -> Model:
@@ -130,8 +130,8 @@ class Model(ModelHubMixin):
         min_score: float = 0.0,
     ) -> Segmenter:
         """Encode supports and words once, for any number of frames. Arguments and errors as of `segment`."""
-        targets = name_targets(self.system, support, text)
-        return Segmenter(self.system, targets, self.rule.at(size), min_score=min_score)
+        referents = name_referents(self.system, support, text)
+        return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write weights, settings and tokenizer; the mixin's `save_pretrained` calls this and adds the card.

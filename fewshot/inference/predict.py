@@ -18,7 +18,7 @@ from benchmarks.masks.png import write_labels, write_mask
 from fewshot.inference.chunks import DEFAULT_CHUNK
 from fewshot.inference.model import Model, load
 from fewshot.inference.previews import Animation, label_overlay, still
-from fewshot.inference.segmenter import Result, Segmenter, Target
+from fewshot.inference.segmenter import Referent, Result, Segmenter
 from fewshot.inference.supports import Support
 from fewshot.media.media import Media
 from fewshot.media.reading import open_media
@@ -105,7 +105,7 @@ def support_of(word: str) -> Support:
 
 @dataclass
 class Frames:
-    """What `results.json` says of the frames, collected while they are written."""
+    """Entries of `results.json` on the frames, collected while they are written."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
 
@@ -117,7 +117,7 @@ class Frames:
 
 
 def predict(request: Request) -> Path:
-    """Segment what was asked for and write it. Returns the folder.
+    """Segment the input and write masks, overlays and `results.json`. Returns the folder.
 
     Raises:
         FileExistsError: the folder is not empty.
@@ -153,7 +153,7 @@ def segment_and_write(segmenter: Segmenter, media: Media, request: Request) -> t
                 last = (image, result)
             bar.update(len(chunk))
     if media.still and last is not None:
-        still(*last, segmenter.targets).save(request.out / "preview.png")
+        still(*last, segmenter.referents).save(request.out / "preview.png")
         return frames, "preview.png"
     if animate:
         animation.save(request.out / f"preview.{request.preview}")
@@ -178,7 +178,7 @@ def write_frame(out: Path, image: np.ndarray, result: Result, t: int) -> None:
 
 
 def account(model: Model, media: Media, segmenter: Segmenter, request: Request) -> dict[str, Any]:
-    """What `results.json` says above the frames."""
+    """Entries of `results.json` above those of the frames."""
     return {
         "program": "fewshot.predict",
         "system": model.name,
@@ -188,14 +188,14 @@ def account(model: Model, media: Media, segmenter: Segmenter, request: Request) 
         "network_size": list(segmenter.fit.target(media.size)),
         "chunk": request.chunk,
         "min_score": request.min_score,
-        "things": [thing(k, target) for k, target in enumerate(segmenter.targets, 1)],
+        "things": [thing(k, referent) for k, referent in enumerate(segmenter.referents, 1)],
     }
 
 
-def thing(label: int, target: Target) -> dict[str, Any]:
+def thing(label: int, referent: Referent) -> dict[str, Any]:
     """One class or expression: its id in the masks, its words and its supports."""
-    supports = [clip.video for clip in target.supports]
-    return {"label": label, "name": target.name, "text": target.expression, "supports": supports}
+    supports = [clip.video for clip in referent.supports]
+    return {"label": label, "name": referent.name, "text": referent.expression, "supports": supports}
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
@@ -227,7 +227,7 @@ def clear(out: Path) -> None:
 
 
 def told(out: Path) -> str:
-    """What is said at the end: what was found, and where it is."""
+    """Summary for the terminal: what was found, and where it is."""
     content: Mapping[str, Any] = json.loads((out / RESULTS).read_text(encoding="utf-8"))
     frames, lines = content["frames"], []
     for entry in content["things"]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter
 
-from fewshot.inference.segmenter import Result, Target
+from fewshot.inference.segmenter import Referent, Result
 from fewshot.media.pictures import Tile, enlarge, overlay, sheet, support_tiles
 
 # of Okabe and Ito, which the colour-blind can tell apart; they come again after the last
@@ -60,19 +60,19 @@ def with_legend(image: np.ndarray, names: Sequence[str], scores: Sequence[float]
     return page
 
 
-def still(image: np.ndarray, result: Result, targets: Sequence[Target]) -> Image.Image:
+def still(image: np.ndarray, result: Result, referents: Sequence[Referent]) -> Image.Image:
     """A sheet for an image `(H, W, 3)`: a row for each class with its supports, and what was found of it."""
     picture, rows = enlarge(image, HEIGHT), []
-    for k, target in enumerate(targets):
+    for k, referent in enumerate(referents):
         mask = enlarge(result.masks[k, 0].numpy(), HEIGHT)
         caption = "found" if mask.any() else "nothing found"
         tiles = [
-            *support_tiles(target.supports[:SUPPORTS_SHOWN], HEIGHT, COLOURS[1]),
+            *support_tiles(referent.supports[:SUPPORTS_SHOWN], HEIGHT, COLOURS[1]),
             Tile(picture, "input"),
             Tile(overlay(picture, mask, colour=COLOURS[0]), caption),
         ]
-        words = "" if target.expression in (None, target.name) else f": {target.expression}"
-        rows.append((f"{target.name}{words} (score {result.scores[k, 0]:.2f})", tiles))
+        words = "" if referent.expression in (None, referent.name) else f": {referent.expression}"
+        rows.append((f"{referent.name}{words} (score {result.scores[k, 0]:.2f})", tiles))
     return sheet(rows)
 
 

@@ -1,4 +1,4 @@
-"""Images and videos of a user's own, segmented: what `Model.segment` does.
+"""Segmentation of a user's own images and videos, for `Model.segment`.
 
 The reference of each class or expression is encoded once; frames are read, segmented and forgotten a chunk at a time.
 
@@ -18,7 +18,7 @@ from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
-from fewshot.inference.chunks import asked, encode_supports, evaluating, masks_at, resize
+from fewshot.inference.chunks import encode_supports, evaluating, masks_at, reference_state, resize
 from fewshot.inference.supports import SupportList, read_supports
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import ReferenceState, System
@@ -29,7 +29,7 @@ Text = Union[str, Sequence[str], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in an image (T is 1) or a video, on the CPU.
+    """Masks and scores found in an image (T is 1) or a video, on the CPU.
 
     Attributes:
         names: `N` classes or expressions.
@@ -54,18 +54,18 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Target:
-    """One thing to look for: supports with their masks, an expression, or both."""
+class Referent:
+    """A thing to look for: supports with their masks, an expression, or both refer to it."""
 
     name: str
     supports: tuple[Clip, ...] = ()
     expression: str | None = None
 
 
-def name_targets(
+def name_referents(
     system: System, support: SupportList | Mapping[str, SupportList] | None, text: Text | None
-) -> list[Target]:
-    """What to look for, one target for each class or expression.
+) -> list[Referent]:
+    """Referents of a call, one for each class or expression.
 
     Raises:
         ValueError: the system cannot take this, or it is not clear which words belong to which class.
@@ -73,18 +73,18 @@ def name_targets(
     check_reference(system, support is not None, text is not None)
     words = None if text is None else _expressions(text)
     if support is None:
-        targets = [Target(name, (), expression) for name, expression in (words or {}).items()]
+        referents = [Referent(name, (), expression) for name, expression in (words or {}).items()]
     elif isinstance(support, Mapping):
         classes = read_supports(support)
         each = _words_of_classes(text, words, list(classes))
-        targets = [Target(name, clips, each[name]) for name, clips in classes.items()]
+        referents = [Referent(name, clips, each[name]) for name, clips in classes.items()]
     else:
         (clips,) = read_supports(support).values()
-        asked: dict[str, str | None] = {"object": None} if words is None else {**words}
-        targets = [Target(name, clips, expression) for name, expression in asked.items()]
-    if len(targets) > MOST_NAMES:
-        raise ValueError(f"{len(targets)} classes or expressions at once: a label map holds {MOST_NAMES}")
-    return targets
+        expressions: dict[str, str | None] = {"object": None} if words is None else {**words}
+        referents = [Referent(name, clips, expression) for name, expression in expressions.items()]
+    if len(referents) > MOST_NAMES:
+        raise ValueError(f"{len(referents)} classes or expressions at once: a label map holds {MOST_NAMES}")
+    return referents
 
 
 def check_reference(system: System, support: bool, text: bool) -> None:
@@ -134,11 +134,11 @@ def _words_of_classes(text: Text | None, words: dict[str, str] | None, classes: 
 
 
 class Segmenter:
-    """Targets encoded once, to be found in any number of frames.
+    """Referents encoded once, to be found in any number of frames.
 
     Args:
         system: any system, on any device; it is used in eval mode and left as it was.
-        targets: what to look for.
+        referents: the things to look for.
         rule: how frames become input of the network.
         min_score: frames with a lower score get an empty mask, 0..1.
 
@@ -146,15 +146,17 @@ class Segmenter:
         ValueError: an invalid score.
     """
 
-    def __init__(self, system: System, targets: Sequence[Target], rule: InputRule, *, min_score: float = 0.0) -> None:
+    def __init__(
+        self, system: System, referents: Sequence[Referent], rule: InputRule, *, min_score: float = 0.0
+    ) -> None:
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
-        self.system, self.targets, self.min_score = system, tuple(targets), min_score
+        self.system, self.referents, self.min_score = system, tuple(referents), min_score
         self.fit = rule.transform()
-        self.states = encode_targets(system, targets, self.fit)
+        self.states = encode_referents(system, referents, self.fit)
 
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
-        """Find the targets in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each target."""
+        """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each referent."""
         clip = Clip(frames=frames, frame_names=names)
         network_clip = self.fit(clip)
         masks, scores = [], []
@@ -168,7 +170,7 @@ class Segmenter:
             scores.append(score)
             wins = masks[-1] & (probabilities > highest)
             labels[wins], highest[wins] = k, probabilities[wins]
-        things = tuple(target.name for target in self.targets)
+        things = tuple(referent.name for referent in self.referents)
         return Result(things, torch.stack(masks), torch.stack(scores), labels, names)
 
     def _find(self, clip: Clip, state: ReferenceState) -> tuple[Tensor, Tensor]:
@@ -182,23 +184,23 @@ class Segmenter:
 
 
 def device_of(system: System) -> torch.device:
-    """Where the weights of a system are."""
+    """Device of the weights of a system."""
     return next(system.parameters()).device
 
 
-def encode_targets(system: System, targets: Sequence[Target], fit: ResizeTransform) -> list[ReferenceState]:
-    """The state of each target; targets that share supports (and the words on them) share what is known of these."""
+def encode_referents(system: System, referents: Sequence[Referent], fit: ResizeTransform) -> list[ReferenceState]:
+    """The state of each referent; those that share supports (and the words on them) share their encoding."""
     known: dict[Any, Any] = {}
     states = []
     with evaluating(system):
-        for target in targets:
+        for referent in referents:
             # a system that cannot do without words reads the supports with them: their own, or those of the query
-            default = target.expression if "expression" in system.needs else None
-            clips = [replace(clip, expression=clip.expression or default) for clip in target.supports]
+            default = referent.expression if "expression" in system.needs else None
+            clips = [replace(clip, expression=clip.expression or default) for clip in referent.supports]
             key = tuple((id(clip.frames), clip.expression) for clip in clips)
             if key not in known:
                 known[key] = encode_supports(system, [fit(clip) for clip in clips], device_of(system))
-            states.append(asked(system, known[key], [target.expression]))
+            states.append(reference_state(system, known[key], [referent.expression]))
     return states
 
 

@@ -34,7 +34,7 @@ Confidence = Callable[[Prediction], Tensor]
 
 @dataclass(frozen=True)
 class FrameMasks:
-    """What was found in one frame.
+    """Masks found in one frame.
 
     Attributes:
         ids: the `n` objects known so far, ascending; of expressions 1 to n in their order.
@@ -70,7 +70,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class VOSState:
-    """What is known of a video: its original size and the objects by id."""
+    """State of a video: its original size and the memory of each object by id."""
 
     size: tuple[int, int]
     memories: Mapping[int, Memory]
@@ -78,8 +78,8 @@ class VOSState:
 
 @dataclass(frozen=True)
 class RVOSState:
-    """What is known of a video: its original size, the expressions, the memory of each (None before it is found), and
-    the encoded words of each.
+    """State of a video: its original size, the expressions, the memory of each (None before it is found), and the
+    encoded words of each.
     """
 
     size: tuple[int, int]
@@ -97,7 +97,7 @@ def best_confidence(prediction: Prediction) -> Tensor:
 
 
 def soft_aggregate(probabilities: Tensor) -> Tensor:
-    """Which of `n` objects owns each pixel: `(H, W)` int64, 0 for the background, k for the k-th object.
+    """Owner of each pixel among `n` objects: `(H, W)` int64, 0 for the background, k for the k-th object.
 
     The background has the probability that no object is there, the product of `1 - p` (Oh et al., Video Object
     Segmentation using Space-Time Memory Networks, ICCV 2019, section 3.4, without its normalisation, which does not
@@ -111,7 +111,7 @@ def soft_aggregate(probabilities: Tensor) -> Tensor:
 
 
 class Tracker:
-    """What VOS and RVOS share: an object in one frame, and a frame as a memory of it.
+    """Base of the trackers of VOS and RVOS: finds an object in one frame, and makes a memory of the frame.
 
     Args:
         system: an UniRef or one with its interface; the caller puts it in eval mode, without gradients.
@@ -233,7 +233,7 @@ class VOSTracker(Tracker):
 
 
 class RVOSTracker(Tracker):
-    """Follows what expressions say. An expression is found by its words alone until a mask of it is not empty.
+    """Follows the objects of expressions, each found by its words alone until a mask of it is not empty.
 
     Args:
         threshold: scores up to this give an empty mask. Ref-YouTube-VOS: 0.3; Ref-DAVIS17: None.

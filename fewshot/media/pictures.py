@@ -1,4 +1,4 @@
-"""Pictures of episodes: what was shown, what was asked, what was answered.
+"""Pictures of episodes: supports, queries and predictions.
 
 What a mask picks out keeps its colours, the rest turns grey. A blue border is a support, an orange one a prediction, a
 white one the ground truth. Small frames are enlarged without smoothing, so that pixels stay pixels.

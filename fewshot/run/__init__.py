@@ -1,0 +1,1 @@
+"""Session, folder, console, processes, signals and logging of a run."""

@@ -1,4 +1,4 @@
-"""What a run says: plain lines on the terminal and, the same, in `log.txt`. Only the first process speaks."""
+"""Console of a run: plain lines on the terminal and, the same, in `log.txt`. Only the first process writes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def device_line(device: torch.device) -> str:
 
 
 def parameter_line(system: nn.Module) -> str:
-    """How many numbers the system has and how many of them are trained."""
+    """Number of parameters of the system, and of those that are trained."""
     total = sum(p.numel() for p in system.parameters())
     trainable = sum(p.numel() for p in system.parameters() if p.requires_grad)
     return f"{trainable:,} of {total:,} parameters are trained"

@@ -64,7 +64,7 @@ def open_folder(config: RunConfig, command: Command) -> Path:
 
 
 def folder_path(config: RunConfig, command: Command) -> Path:
-    """Where the run's folder is; nothing is made."""
+    """Path of the run's folder; nothing is made."""
     return Path(config.out) / (config.name or run_name(config, command))
 
 

@@ -1,0 +1,1 @@
+"""Training loop, step, optimiser, data, settings and progress; meta-training and stages."""

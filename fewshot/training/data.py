@@ -1,4 +1,4 @@
-"""Which episodes a step sees, and the loader that brings them."""
+"""Episodes of each step, and the loader that brings them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ Validate = Callable[[System, int], dict[str, float]]
 
 
 class Log(Protocol):
-    """Where rows go. Only process 0 uses it."""
+    """Receiver of the rows of the log. Only process 0 uses it."""
 
     def log(self, row: dict[str, float | int | str], step: int) -> None:
         """Takes one row of the finished step `step`."""
@@ -56,7 +56,7 @@ class NonFiniteLoss(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves behind.
+    """Result of a training: its checkpoints and its best score.
 
     Attributes:
         best: the checkpoint to test: best by validation, or the last one for `select=last`.
@@ -294,7 +294,7 @@ class Trainer:
         return -math.inf if math.isnan(row["score"]) else float(row["score"])
 
     def _content(self) -> dict[str, Any]:
-        """What every checkpoint holds."""
+        """Content of every checkpoint."""
         return {
             "format": FORMAT,
             "system": self.system.name,

@@ -96,7 +96,7 @@ def training_episodes(benchmark: Benchmark) -> EpisodeDataset:
 
 
 def validation(benchmark: Benchmark, config: MetaTrainConfig) -> Validation | None:
-    """What chooses the checkpoint; None where no episodes are kept apart for it."""
+    """Validation that chooses the checkpoint; None where no episodes are kept apart for it."""
     specs = benchmark.validation(config.train.select_on)
     if not specs:
         return None
@@ -127,7 +127,7 @@ def settings_of(config: MetaTrainConfig, command: Command, system: System) -> Tr
 
 
 def fingerprint(config: MetaTrainConfig, source: Source) -> dict[str, Any]:
-    """What a run may not be continued without, beside the settings of the training loop."""
+    """Settings that must be the same to continue a run, beside those of the training loop."""
     system = asdict(config.system)
     system.pop("activation_checkpointing", None)
     benchmark = {name: value for name, value in asdict(config.benchmark).items() if name not in FREE}

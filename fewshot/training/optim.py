@@ -25,7 +25,7 @@ def make_optimizer(system: System, settings: TrainSettings) -> AdamW:
 def make_schedule(optimizer: Optimizer, settings: TrainSettings) -> LRScheduler:
     """The schedule named by `settings.schedule`, stepped once per optimiser step."""
     if settings.schedule == "step":
-        drops = [round(share * settings.steps) for share in settings.drop_at]
+        drops = [round(fraction * settings.steps) for fraction in settings.drop_at]
         return MultiStepLR(optimizer, milestones=drops, gamma=0.1)
     if settings.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]

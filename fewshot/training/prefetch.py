@@ -47,7 +47,7 @@ def _recorded(tensor: Tensor, stream: Any) -> Tensor:
 
 
 def read_ahead(steps: Iterable[T], start: Callable[[T], U], hand_over: Callable[[U], None]) -> Iterator[U]:
-    """What `start` makes of each step, started one step early; `hand_over` sees it when its turn comes.
+    """Results of `start` for each step, started one step early; `hand_over` sees each when its turn comes.
 
     An error of `steps` or `start` is raised after the steps before it.
     """

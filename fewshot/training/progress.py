@@ -1,4 +1,4 @@
-"""What a run says of itself: a bar on a terminal, plain lines elsewhere, nothing in processes other than the first."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, nothing in processes other than the first."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
         "ris": lambda source: RISEpisodes(source, seed=config.seed),
         "vos": lambda source: VOSEpisodes(source, seed=config.seed),
         "rvos": lambda source: RVOSEpisodes(
-            source, seed=config.seed, batch=config.train.batch, mask_share=part.mask_share
+            source, seed=config.seed, batch=config.train.batch, mask_fraction=part.mask_fraction
         ),
         "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
         "detection": lambda source: DetectionEpisodes(source, seed=config.seed),
@@ -144,7 +144,7 @@ def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
 
 
 def fingerprint(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> dict[str, Any]:
-    """What a run may not be continued without, beside the settings of the training loop."""
+    """Settings that must be the same to continue a run, beside those of the training loop."""
     system = asdict(config.system)
     system.pop("activation_checkpointing", None)
     parts = {name: asdict(part) for name, part in parts_in_use(config).items()}

@@ -21,7 +21,7 @@ from fewshot import task_test
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
 from fewshot.config.sections import TaskConfig
-from fewshot.evaluation.tasks import answers
+from fewshot.evaluation.tasks import predictors
 from fewshot.run.signals import Interrupted
 from tests.end_to_end.trained import write_trained
 from tests.episodes.tree import TinyVideo
@@ -131,15 +131,15 @@ def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_pat
     root = write_davis(tmp_path / "DAVIS")
     common = ("task=davis17", f"data.root={root}", "task.threshold=null", "pictures=0", *TINY)
     assert call(*common, "name=whole")[0] == 0
-    answer = answers.VOSAnswerer.answer
+    predict = predictors.VOSPredictor.predict
 
-    def stop_in_the_second(self, unit):
-        if unit.video == "b":
+    def stop_in_the_second(self, sample):
+        if sample.video == "b":
             raise Interrupted(2)
-        return answer(self, unit)
+        return predict(self, sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(answers.VOSAnswerer, "answer", stop_in_the_second)
+        patch.setattr(predictors.VOSPredictor, "predict", stop_in_the_second)
         assert call(*common, "name=parts")[0] != 0
     code, _, err = call(*common, "name=parts")
     assert code == 1 and "resume=true" in err

@@ -1,1 +1,1 @@
-"""Tests of tasks without held-out classes: what is answered at one go, how, what of it is kept and measured."""
+"""Evaluation of RIS, RVOS and semi-supervised VOS on standard splits."""

@@ -1,4 +1,4 @@
-"""The predictors of a task: trackers and answerers with the numbers of the configuration."""
+"""Predictors of the tasks, built with the numbers of the configuration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from benchmarks.masks.submission import RESULT_LAYOUTS
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.answers import Answerer, RISAnswerer, RVOSAnswerer, VOSAnswerer
 from fewshot.evaluation.tasks.frames import FrameReader
+from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
 from fewshot.systems.registry import find_system, spec_of, systems
@@ -34,24 +34,24 @@ def check_system(system: System, task: str) -> None:
         raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
 
-def make_answerer(
+def make_predictor(
     config: TaskTestConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path
-) -> Answerer:
-    """The answerer of a task, which writes masks under `folder`."""
+) -> Predictor:
+    """Predictor of a task, which writes masks under `folder`."""
     task = config.task
     if source.task == "ris":
-        return RISAnswerer(source, frames, system, folder)
+        return RISPredictor(source, frames, system, folder)
     numbers: dict[str, Any] = {"threshold": task.threshold}
     video = spec_of(config.system).video
     assert video is not None  # `check_system` has refused others
     numbers |= video(task)
     if source.task == "vos":
         assert isinstance(source, VideoFiles)
-        follower = VOSTracker(system, **numbers)
-        return VOSAnswerer(source, frames, follower, source.name, folder, task.resize_given_masks)
+        vos_tracker = VOSTracker(system, **numbers)
+        return VOSPredictor(source, frames, vos_tracker, source.name, folder, task.resize_given_masks)
     exclusive = RESULT_LAYOUTS[source.name].palette  # one image for all expressions, so that they have to compete
     tracker = RVOSTracker(system, use_memory=task.use_memory, exclusive=exclusive, **numbers)
-    return RVOSAnswerer(frames, tracker, source.name, folder)
+    return RVOSPredictor(frames, tracker, source.name, folder)
 
 
 def _a(reference: str) -> str:

@@ -25,7 +25,7 @@ class Measures:
         values: by name, the headline first; empty if a server computes them.
         parts: the same for each part that the values are means of (annotators).
         objects: object -> (J, F), where objects are scored.
-        notes: what could not be scored, and why.
+        notes: videos that could not be scored, and why.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def ris_measures(rows: Sequence[Row]) -> Measures:
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoredFolder:
     """Results that are scored together: a folder with one folder of PNGs per video."""
 
     folder: Path
@@ -58,13 +58,19 @@ class Part:
 
 
 def davis_measures(
-    parts: Mapping[str, Part], annotations: Path, *, unsupervised: bool, binary: bool = False, processes: int = 1
+    folders: Mapping[str, ScoredFolder],
+    annotations: Path,
+    *,
+    unsupervised: bool,
+    binary: bool = False,
+    processes: int = 1,
 ) -> Measures:
-    """J and F of written masks, as the DAVIS toolkit computes them. The values are means over the parts (annotators).
+    """J and F of written masks, as the DAVIS toolkit computes them. The values are means over the folders (annotators).
 
     Videos whose truth has too few frames are left out, with a note.
 
     Args:
+        folders: by annotator, or one named `all`.
         annotations: folder with one folder of PNGs per video.
         unsupervised: every frame counts and objects are matched; else the first and last frame are left out and
             objects are known by their number.
@@ -75,8 +81,8 @@ def davis_measures(
     """
     task, needed = ("unsupervised", 1) if unsupervised else ("semi-supervised", 3)
     found, notes = {}, []
-    for name, part in parts.items():
-        annotated = {video: len(list((annotations / video).glob("*.png"))) for video in part.videos}
+    for name, results in folders.items():
+        annotated = {video: len(list((annotations / video).glob("*.png"))) for video in results.videos}
         scored = [video for video, frames in annotated.items() if frames >= needed]
         notes += [
             f"{video} is not scored: its truth has {frames} frames, and {needed} are needed"
@@ -84,7 +90,7 @@ def davis_measures(
             if frames < needed
         ]
         if scored:
-            found[name] = evaluate(Folders(part.folder, annotations, task, binary), scored, processes)
+            found[name] = evaluate(Folders(results.folder, annotations, task, binary), scored, processes)
     if not found:
         return Measures(notes=tuple(dict.fromkeys(notes)))
     values = {name: accumulator.compute() for name, accumulator in found.items()}

@@ -7,25 +7,25 @@ from pathlib import Path
 
 from benchmarks.masks.png import read_labels
 from episodes.sources.base import Source
-from fewshot.evaluation.tasks.answers import Answerer
-from fewshot.evaluation.tasks.units import Unit
+from fewshot.evaluation.tasks.predictors import Predictor
+from fewshot.evaluation.tasks.samples import Sample
 from fewshot.media.pictures import Tile, enlarge, frame_image, overlay, sheet
 
-FRAMES, ROWS = 4, 4  # frames of a video, questions of a unit that are shown
+FRAMES, ROWS = 4, 4  # frames of a video, expressions of a sample that are shown
 
 
-def draw_unit(unit: Unit, source: Source, answerer: Answerer, folder: Path) -> Path:
-    """A sheet with a row per question: frames spread over the video, with what was found. Returns its path."""
-    answers = answerer.files(unit)[:ROWS]
-    rows = [(asked, [_tile(unit, source, *pair) for pair in _spread(list(masks.items()))]) for asked, masks in answers]
-    path = folder / f"{unit.name.replace('/', '_')}.png"
+def draw_sample(sample: Sample, source: Source, predictor: Predictor, folder: Path) -> Path:
+    """Draw a sheet with a row per expression: frames spread over the video, with their masks. Returns its path."""
+    shown = predictor.files(sample)[:ROWS]
+    rows = [(text, [_tile(sample, source, *pair) for pair in _spread(list(masks.items()))]) for text, masks in shown]
+    path = folder / f"{sample.name.replace('/', '_')}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet([row for row in rows if row[1]], heading=f"{source.name} {unit.name} (orange: prediction)").save(path)
+    sheet([row for row in rows if row[1]], heading=f"{source.name} {sample.name} (orange: prediction)").save(path)
     return path
 
 
-def _tile(unit: Unit, source: Source, frame: str, mask: Path) -> Tile:
-    image = enlarge(frame_image(source.read_frames(unit.video, (frame,))[0]))
+def _tile(sample: Sample, source: Source, frame: str, mask: Path) -> Tile:
+    image = enlarge(frame_image(source.read_frames(sample.video, (frame,))[0]))
     return Tile(overlay(image, enlarge(read_labels(mask) > 0, image.shape[0])), frame)
 
 

@@ -1,4 +1,4 @@
-"""What a test has finished, kept on disk, so that a test that was stopped goes on where it stopped."""
+"""Record of finished samples, kept on disk, so that a test that was stopped goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILES = "finished*.jsonl"
 
 
 class Record:
-    """Finished units and their rows: one JSON line per unit, on the disk when `add` returns.
+    """Finished samples and their rows: one JSON line per sample, on the disk when `add` returns.
 
     Each process writes a file of its own and reads those of all, so that a test may go on with another number of
     processes.
@@ -26,24 +26,24 @@ class Record:
         if self.path.exists():
             cut_to_lines(self.path)
 
-    def add(self, unit: str, rows: list[Row], seconds: float) -> None:
-        """Note that a unit is finished, after its masks have been written."""
-        line = json.dumps({"unit": unit, "seconds": round(seconds, 3), "rows": rows})
+    def add(self, sample: str, rows: list[Row], seconds: float) -> None:
+        """Note that a sample is finished, after its masks have been written."""
+        line = json.dumps({"sample": sample, "seconds": round(seconds, 3), "rows": rows})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def finished(self) -> dict[str, dict[str, Any]]:
-        """Unit -> `{unit, seconds, rows}` of everything that any process has finished."""
+        """Sample -> `{sample, seconds, rows}` of everything that any process has finished."""
         found: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob(FILES)):
             for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # after the last line end: empty or cut off
                 entry = json.loads(line)
-                found[entry["unit"]] = entry
+                found[entry["sample"]] = entry
         return found
 
 
 def cut_to_lines(path: Path) -> None:
-    """Remove what a kill has left behind the last line end."""
+    """Remove an incomplete last line, which a kill has left."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:

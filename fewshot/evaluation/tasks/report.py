@@ -12,10 +12,10 @@ from typing import Any
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.answers import Answerer
-from fewshot.evaluation.tasks.measures import Measures, Part, davis_measures, ris_measures
-from fewshot.evaluation.tasks.pictures import draw_unit
-from fewshot.evaluation.tasks.units import Unit
+from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures, ris_measures
+from fewshot.evaluation.tasks.pictures import draw_sample
+from fewshot.evaluation.tasks.predictors import Predictor
+from fewshot.evaluation.tasks.samples import Sample
 from fewshot.run.logging.files import replace_file, sheet
 
 logger = logging.getLogger(__name__)
@@ -28,16 +28,16 @@ SCORES = {
 }
 
 
-def tell_protocol(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> None:
+def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> None:
     """Log how a system will be tested."""
-    logger.info("protocol of the test\n%s", textwrap.indent(card(config, source, units), "  "))
+    logger.info("protocol of the test\n%s", textwrap.indent(card(config, source, samples), "  "))
 
 
-def card(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> str:
+def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> str:
     """The protocol in lines, for the log and the results."""
     task = config.task
     size = f"long side {task.long}" if task.short is None else f"short side {task.short}, long side at most {task.long}"
-    videos = len({unit.video for unit in units})
+    videos = len({sample.video for sample in samples})
     tested = f"the first {videos} of {len(source.names())}" if config.limit else f"all {videos}"
     lines = {
         "benchmark": f"{source.name}, {source.split}",
@@ -57,7 +57,11 @@ def card(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit]) -> s
 
 
 def measure(
-    config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], rows: Sequence[Mapping[str, Any]], masks: Path
+    config: TaskTestConfig,
+    source: TaskSource,
+    samples: Sequence[Sample],
+    rows: Sequence[Mapping[str, Any]],
+    masks: Path,
 ) -> Measures:
     """The numbers of the test.
 
@@ -69,15 +73,20 @@ def measure(
         return ris_measures(rows)
     if score == "none" or not isinstance(source, VideoFiles):
         return Measures()
-    folders = {unit.annotator: masks if unit.annotator is None else masks / f"anno_{unit.annotator}" for unit in units}
-    parts = {
-        "all" if who is None else f"anno_{who}": Part(folder, tuple(u.video for u in units if u.annotator == who))
+    folders = {
+        sample.annotator: masks if sample.annotator is None else masks / f"anno_{sample.annotator}"
+        for sample in samples
+    }
+    scored = {
+        "all" if who is None else f"anno_{who}": ScoredFolder(
+            folder, tuple(s.video for s in samples if s.annotator == who)
+        )
         for who, folder in sorted(folders.items(), key=lambda pair: str(pair[0]))
     }
-    video = units[0].video
+    video = samples[0].video
     truth = source.mask_path(video, source.frames(video)[0]).parent.parent
     return davis_measures(
-        parts,
+        scored,
         truth,
         unsupervised=score == "davis_unsupervised",
         binary=source.merge_objects,
@@ -88,35 +97,37 @@ def measure(
 def write_outcome(
     config: TaskTestConfig,
     source: TaskSource,
-    units: Sequence[Unit],
+    samples: Sequence[Sample],
     entries: Mapping[str, Mapping[str, Any]],
     measures: Measures,
     folder: Path,
 ) -> None:
     """Write `results.json` (the numbers) and `results.csv` (one row per object or expression)."""
-    rows = [row for unit in units for row in entries[unit.name]["rows"]]
+    rows = [row for sample in samples for row in entries[sample.name]["rows"]]
     content = {
         "benchmark": source.name,
         "split": source.split,
         "task": source.task,
         "system": config.system.name,
         "weights": config.weights,
-        "card": card(config, source, units).splitlines(),
+        "card": card(config, source, samples).splitlines(),
         "measures": measures.values,
         "parts": measures.parts,
         "objects": measures.objects,
         "notes": measures.notes,
-        "units": len(units),
+        "samples": len(samples),
         "rows": len(rows),
-        "seconds": round(sum(entries[unit.name]["seconds"] for unit in units), 3),
+        "seconds": round(sum(entries[sample.name]["seconds"] for sample in samples), 3),
     }
     replace_file(folder / RESULTS, json.dumps(content, indent=2) + "\n")
     replace_file(folder / SHEET, sheet(list(rows[0]), rows))
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
 
 
-def draw(config: TaskTestConfig, source: TaskSource, units: Sequence[Unit], answerer: Answerer, folder: Path) -> None:
-    """A few pictures, of units spread over the test."""
-    number = min(config.pictures, len(units))
+def draw(
+    config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], predictor: Predictor, folder: Path
+) -> None:
+    """A few pictures, of samples spread over the test."""
+    number = min(config.pictures, len(samples))
     for k in range(number):
-        draw_unit(units[k * len(units) // number], source, answerer, folder / PICTURES)
+        draw_sample(samples[k * len(samples) // number], source, predictor, folder / PICTURES)

@@ -1,4 +1,4 @@
-"""The test of `python -m fewshot.task_test`: everything answered, the masks written, the numbers computed."""
+"""The test of `python -m fewshot.task_test`: masks predicted, written and scored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem
 from fewshot.cli.program import Command
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.answers import Answerer
-from fewshot.evaluation.tasks.build import check_system, make_answerer
+from fewshot.evaluation.tasks.build import check_system, make_predictor
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
+from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.record import Record
 from fewshot.evaluation.tasks.report import draw, measure, tell_protocol, write_outcome
-from fewshot.evaluation.tasks.units import Unit, answer_all, units_of
+from fewshot.evaluation.tasks.samples import Sample, predict_all, samples_of
 from fewshot.inference.chunks import evaluating
 from fewshot.inference.loading import load_into, same_system, stored_system
 from fewshot.run import processes
@@ -32,7 +32,7 @@ MASKS = "masks"
 
 
 def task_test(config: TaskTestConfig, command: Command) -> float | None:
-    """Answer everything, write the masks, score them. Returns the headline number in percent, None without truth.
+    """Predict all masks, write and score them. Returns the headline number in percent, None without truth.
 
     Raises:
         ValueError: no weights, a system that the task is not for, broken data, or a run that goes on with other
@@ -43,7 +43,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     source = open_task_source(
         config.task.benchmark, config.data.root, config.task.split, resolution=config.task.resolution
     )
-    units = chosen(source, config.limit)
+    samples = chosen(source, config.limit)
     system, report = tested_system(config)
     check_system(system, source.task)
     refuse_changes(config, command)
@@ -52,13 +52,13 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
             tell_problems(source.problems(), here.folder)
         logger.info("%s", report)
         tell_system(system.to(here.device), system.name, here.device)
-        tell_protocol(config, source, units)
-        answerer = answer(config, source, units, system, here)
-        return finish(config, source, units, answerer, here) if here.main else None
+        tell_protocol(config, source, samples)
+        predictor = predict(config, source, samples, system, here)
+        return finish(config, source, samples, predictor, here) if here.main else None
 
 
 def tested_system(config: TaskTestConfig) -> tuple[System, str]:
-    """The system with its weights, and what is to be said of them.
+    """The system with its weights, and a line on them for the log.
 
     Raises what `load_trained` raises.
     """
@@ -91,50 +91,52 @@ def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:
     )
 
 
-def chosen(source: TaskSource, limit: int | None) -> list[Unit]:
-    """The units of the first `limit` videos or images, of all of them for None.
+def chosen(source: TaskSource, limit: int | None) -> list[Sample]:
+    """The samples of the first `limit` videos or images, of all of them for None.
 
-    Raises ValueError if there is nothing to test, or what is asked is broken.
+    Raises ValueError if there is nothing to test, or its annotations are broken.
     """
-    units = units_of(source.items())
-    videos = list(dict.fromkeys(unit.video for unit in units))[:limit]
+    samples = samples_of(source.items())
+    videos = list(dict.fromkeys(sample.video for sample in samples))[:limit]
     if not videos:
         raise ValueError(f"{source.name} ({source.split}) in {source.root} has nothing to test")
-    return [unit for unit in units if unit.video in set(videos)]
+    return [sample for sample in samples if sample.video in set(videos)]
 
 
-def answer(config: TaskTestConfig, source: TaskSource, units: list[Unit], system: System, here: Session) -> Answerer:
-    """Answer what is not finished yet; each process takes its share of the units."""
+def predict(
+    config: TaskTestConfig, source: TaskSource, samples: list[Sample], system: System, here: Session
+) -> Predictor:
+    """Predict the samples that are not finished yet; each process takes its portion of them."""
     record = Record(here.folder, processes.rank())
     finished = record.finished()
     processes.barrier()  # every process has read what was finished before any goes on
-    rest = [unit for unit in units if unit.name not in finished]
-    if len(rest) < len(units):
-        logger.info("%d of %d are finished already", len(units) - len(rest), len(units))
+    rest = [sample for sample in samples if sample.name not in finished]
+    if len(rest) < len(samples):
+        logger.info("%d of %d are finished already", len(samples) - len(rest), len(samples))
     reader = FrameReader(source, config.task.short, config.task.long, system.pad_multiple, here.device)
-    answerer = make_answerer(config, source, system, reader, here.folder / MASKS)
+    predictor = make_predictor(config, source, system, reader, here.folder / MASKS)
     mine = rest[processes.rank() :: processes.world_size()]
     with evaluating(system):
-        answer_all(mine, answerer.answer, record, progress=here.main)
+        predict_all(mine, predictor.predict, record, progress=here.main)
     processes.barrier()
-    return answerer
+    return predictor
 
 
 def finish(
-    config: TaskTestConfig, source: TaskSource, units: list[Unit], answerer: Answerer, here: Session
+    config: TaskTestConfig, source: TaskSource, samples: list[Sample], predictor: Predictor, here: Session
 ) -> float | None:
     """Score, check, draw and pack what was written (process 0). Returns the headline number in percent."""
     entries = Record(here.folder).finished()
-    rows = [row for unit in units for row in entries[unit.name]["rows"]]
-    measures: Measures = measure(config, source, units, rows, here.folder / MASKS)
-    write_outcome(config, source, units, entries, measures, here.folder)
+    rows = [row for sample in samples for row in entries[sample.name]["rows"]]
+    measures: Measures = measure(config, source, samples, rows, here.folder / MASKS)
+    write_outcome(config, source, samples, entries, measures, here.folder)
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:
         logger.warning("%s", note)
     here.log.summary({f"test/{name}": 100 * value for name, value in measures.values.items()})
-    draw(config, source, units, answerer, here.folder)
+    draw(config, source, samples, predictor, here.folder)
     if source.task != "ris":
-        items = [item for unit in units for item in unit.items if not isinstance(item, RISItem)]
+        items = [item for sample in samples for item in sample.items if not isinstance(item, RISItem)]
         for problem in check_submission(source.name, here.folder / MASKS, items):
             logger.warning("%s", problem)
     if config.zip:

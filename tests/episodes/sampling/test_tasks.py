@@ -110,15 +110,15 @@ def test_followed_objects_come_later_within_reach_and_are_seen_twice() -> None:
     assert set(distances) == set(range(1, 11)) and set(objects) == {1, 2}
 
 
-def test_referred_videos_have_a_support_in_a_share_of_the_batches() -> None:
-    episodes = RVOSEpisodes(Videos(), seed=0, batch=4, mask_share=0.6)
+def test_referred_videos_have_a_support_in_a_fraction_of_the_batches() -> None:
+    episodes = RVOSEpisodes(Videos(), seed=0, batch=4, mask_fraction=0.6)
     shots = [episodes[i].shots for i in range(1200)]
     blocks = [set(shots[k : k + 4]) for k in range(0, 1200, 4)]
     assert all(len(block) == 1 for block in blocks)  # a batch is of one kind
     assert 0.5 < np.mean(shots) < 0.7
     assert [episodes[i + AGAIN].shots for i in range(40)] == shots[:40]  # drawn again, of the same kind
     assert all(episodes[i].queries[0].expression for i in range(20))
-    never, always = (RVOSEpisodes(Videos(), seed=0, mask_share=share) for share in (0.0, 1.0))
+    never, always = (RVOSEpisodes(Videos(), seed=0, mask_fraction=fraction) for fraction in (0.0, 1.0))
     assert {never[i].shots for i in range(50)} == {0} and {always[i].shots for i in range(50)} == {1}
 
 
@@ -131,9 +131,9 @@ def test_data_without_episodes_are_refused(source: TaskSource, message: str) -> 
         VOSEpisodes(source, seed=0)[0]
 
 
-def test_mask_share_is_a_share() -> None:
-    with pytest.raises(ValueError, match=r"mask_share must lie in 0\.\.1, got 1\.5"):
-        RVOSEpisodes(Videos(), seed=0, mask_share=1.5)
+def test_mask_fraction_is_a_fraction() -> None:
+    with pytest.raises(ValueError, match=r"mask_fraction must lie in 0\.\.1, got 1\.5"):
+        RVOSEpisodes(Videos(), seed=0, mask_fraction=1.5)
 
 
 # -------------------------------------------------------------------------------------------------------- all objects

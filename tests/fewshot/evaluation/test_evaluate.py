@@ -11,7 +11,7 @@ import torch
 from benchmarks.scores.scores import QueryScore
 from episodes.episode import Episode
 from episodes.sampling.probes import probe_specs
-from fewshot.evaluation.evaluate import evaluate, share_of
+from fewshot.evaluation.evaluate import evaluate, portion
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.scoring import mask_pairs, score_masks
 from fewshot.inference.chunks import segment_queries
@@ -97,9 +97,9 @@ def test_any_number_of_processes_gives_the_same_scores(world: int) -> None:
 
 def test_shares_cover_the_list_once() -> None:
     specs = memory_specs(MemorySource())
-    assert [s for r in range(4) for s in share_of(specs, r, 4)] == specs
+    assert [s for r in range(4) for s in portion(specs, r, 4)] == specs
     with pytest.raises(ValueError, match="rank 4 of 4"):
-        share_of(specs, 4, 4)
+        portion(specs, 4, 4)
 
 
 def test_a_pool_gives_the_same_scores_in_the_same_order() -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from fewshot.inference import previews
 from fewshot.inference.previews import Animation, colour_of, inner_border, label_overlay, still, with_legend
-from fewshot.inference.segmenter import Result, Target
+from fewshot.inference.segmenter import Referent, Result
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 LABELS = np.zeros((60, 80), np.uint8)
@@ -48,7 +48,7 @@ def test_the_legend_names_the_classes_below_the_picture() -> None:
 
 
 def test_a_still_has_a_row_for_each_class() -> None:
-    one, two = (Target(name) for name in ("cat", "dog"))
+    one, two = (Referent(name) for name in ("cat", "dog"))
     assert still(IMAGE, result(), [one, two]).height > 1.9 * still(IMAGE, result(), [one]).height
 
 

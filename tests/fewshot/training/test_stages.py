@@ -82,7 +82,7 @@ def part(data: Path, kind: str) -> PartConfig:
         "still_vos": files,
         "vos": dict(benchmark="vos_folder", split="all", root=str(data / "videos")),
         "ris": dict(benchmark="refcoco", split="val", root=str(data / "refcoco")),
-        "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_share=1.0),
+        "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_fraction=1.0),
         "fss": dict(benchmark="folder", root=str(data / "classes")),
     }
     return PartConfig(kind=kind, **places[kind], **small)

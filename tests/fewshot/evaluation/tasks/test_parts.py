@@ -1,4 +1,4 @@
-"""Units, frames, records and measures of the tests of tasks."""
+"""Samples, frames, records and measures of the tests of tasks."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from PIL import Image
 from benchmarks.masks.png import write_labels
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem, RVOSItem, VOSItem
-from fewshot.evaluation.tasks.answers import Tally
 from fewshot.evaluation.tasks.frames import FrameReader, network_size
-from fewshot.evaluation.tasks.measures import Measures, Part, davis_measures
+from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures
+from fewshot.evaluation.tasks.predictors import Tally
 from fewshot.evaluation.tasks.record import Record
-from fewshot.evaluation.tasks.units import Unit, answer_all, units_of
+from fewshot.evaluation.tasks.samples import Sample, predict_all, samples_of
 from fewshot.inference.trackers import FrameMasks
 from tests.episodes.videos import FRAMES, write_davis
 
 
-def test_questions_about_one_video_or_image_are_one_unit() -> None:
+def test_questions_about_one_video_or_image_are_one_sample() -> None:
     frames = ("0", "1")
     said = [RVOSItem("v", frames, str(k), "it", None, k % 2) for k in range(4)]
-    assert [(u.name, [i.expression_id for i in u.items]) for u in units_of(said)] == [
+    assert [(s.name, [i.expression_id for i in s.items]) for s in samples_of(said)] == [
         ("anno_0/v", ["0", "2"]),
         ("anno_1/v", ["1", "3"]),
     ]
     free = [RVOSItem("v", frames, "0", "it"), RVOSItem("w", frames, "0", "it"), RVOSItem("v", frames, "1", "it")]
-    assert [(u.name, len(u.items)) for u in units_of(free)] == [("v", 2), ("w", 1)]
+    assert [(s.name, len(s.items)) for s in samples_of(free)] == [("v", 2), ("w", 1)]
     images = [RISItem("9", "0", "it"), RISItem("9", "1", "it"), RISItem("10", "0", "it")]
-    assert [(u.name, len(u.items)) for u in units_of(images)] == [("9", 2), ("10", 1)]
-    assert units_of([VOSItem("v", frames, {"0": (1,)})])[0].annotator is None
+    assert [(s.name, len(s.items)) for s in samples_of(images)] == [("9", 2), ("10", 1)]
+    assert samples_of([VOSItem("v", frames, {"0": (1,)})])[0].annotator is None
 
 
 @pytest.mark.parametrize(
@@ -71,24 +71,24 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_finished_is_not_done_again_and_half_a_line_does_not_count(tmp_path: Path) -> None:
-    units = [Unit(name, name, ()) for name in "abc"]
+    samples = [Sample(name, name, ()) for name in "abc"]
     asked: list[str] = []
 
-    def answer(unit: Unit) -> list[dict[str, Any]]:
-        asked.append(unit.name)
-        if unit.name == "c" and len(asked) == 3:
+    def predict(sample: Sample) -> list[dict[str, Any]]:
+        asked.append(sample.name)
+        if sample.name == "c" and len(asked) == 3:
             raise KeyboardInterrupt
-        return [{"video": unit.name, "found": 1}]
+        return [{"video": sample.name, "found": 1}]
 
     with pytest.raises(KeyboardInterrupt):
-        answer_all(units, answer, Record(tmp_path), progress=False)
+        predict_all(samples, predict, Record(tmp_path), progress=False)
     with (tmp_path / "finished.jsonl").open("a") as file:
-        file.write('{"unit": "c", "ro')
+        file.write('{"sample": "c", "ro')
     Record(tmp_path, rank=1).add("d", [], 0.0)
     record = Record(tmp_path)
     finished = record.finished()
     assert set(finished) == {"a", "b", "d"} and finished["a"]["rows"] == [{"video": "a", "found": 1}]
-    answer_all([unit for unit in units if unit.name not in finished], answer, record, progress=False)
+    predict_all([sample for sample in samples if sample.name not in finished], predict, record, progress=False)
     assert asked == ["a", "b", "c", "c"] and set(Record(tmp_path).finished()) == set("abcd")
 
 
@@ -110,13 +110,15 @@ def test_videos_without_enough_truth_are_left_out_with_a_note(tmp_path: Path) ->
         for t in range(frames):
             write_labels(tmp_path / "truth" / video / f"{t}.png", labels)
             write_labels(tmp_path / "out" / video / f"{t}.png", labels)
-    parts = {"all": Part(tmp_path / "out", ("long", "short"))}
+    parts = {"all": ScoredFolder(tmp_path / "out", ("long", "short"))}
     measures = davis_measures(parts, tmp_path / "truth", unsupervised=False)
     assert set(measures.objects) == {"long_1"} and measures.values["J-Mean"] == 1
     assert measures.notes == ("short is not scored: its truth has 2 frames, and 3 are needed",)
     free = davis_measures(parts, tmp_path / "truth", unsupervised=True)
     assert set(free.objects) == {"long_1", "short_1"} and not free.notes
-    nothing = davis_measures({"all": Part(tmp_path / "out", ("short",))}, tmp_path / "truth", unsupervised=False)
+    nothing = davis_measures(
+        {"all": ScoredFolder(tmp_path / "out", ("short",))}, tmp_path / "truth", unsupervised=False
+    )
     assert nothing.values == {} and len(nothing.notes) == 1
 
 
@@ -127,7 +129,7 @@ def test_the_value_of_several_parts_is_their_mean(tmp_path: Path) -> None:
         write_labels(tmp_path / "truth" / "v" / f"{t}.png", truth)
         for part, labels in (("anno_0", truth), ("anno_1", empty)):
             write_labels(tmp_path / part / "v" / f"{t}.png", labels)
-    parts = {part: Part(tmp_path / part, ("v",)) for part in ("anno_0", "anno_1")}
+    parts = {part: ScoredFolder(tmp_path / part, ("v",)) for part in ("anno_0", "anno_1")}
     measures = davis_measures(parts, tmp_path / "truth", unsupervised=True)
     assert [part["J-Mean"] for part in measures.parts.values()] == [1, 0] and measures.values["J-Mean"] == 0.5
     assert measures.objects == {"anno_0/v_1": (1, 1), "anno_1/v_1": (0, 0)}

@@ -1,4 +1,4 @@
-"""What a test works on at one go: a video with what is asked about it, or an image with its expressions."""
+"""Samples of a test: a video with its objects or expressions, or an image with its expressions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fewshot.run.console import counted
 
 
 @dataclass(frozen=True)
-class Unit:
+class Sample:
     """A video (of one annotator) or an image. It is finished as a whole or not at all.
 
     Attributes:
         name: unique within the test.
         video: name of the video or image in its source.
-        items: what is asked, in file order: one `VOSItem`, or the `RVOSItem`s or `RISItem`s of it.
+        items: of the sample, in file order: one `VOSItem`, or the `RVOSItem`s or `RISItem`s of it.
         annotator: whose expressions they are (Ref-DAVIS17), or None.
     """
 
@@ -28,27 +28,29 @@ class Unit:
     annotator: int | None = None
 
 
-def units_of(items: Iterable[Item]) -> list[Unit]:
+def samples_of(items: Iterable[Item]) -> list[Sample]:
     """Items put together by video and annotator, or by image, in the order of their first item."""
     found: dict[tuple[str, int | None], list[Item]] = {}
     for item in items:
         video = item.image if isinstance(item, RISItem) else item.video
         annotator = item.annotator if isinstance(item, RVOSItem) else None
         found.setdefault((video, annotator), []).append(item)
-    return [Unit(unit_name(video, who), video, tuple(asked), who) for (video, who), asked in found.items()]
+    return [Sample(sample_name(video, who), video, tuple(own), who) for (video, who), own in found.items()]
 
 
-def unit_name(video: str, annotator: int | None) -> str:
+def sample_name(video: str, annotator: int | None) -> str:
     """`<video>`, or `anno_<annotator>/<video>`."""
     return video if annotator is None else f"anno_{annotator}/{video}"
 
 
-def answer_all(units: Sequence[Unit], answer: Callable[[Unit], list[Row]], record: Record, progress: bool) -> None:
-    """Answer units one by one and note each in the record as soon as it is finished.
+def predict_all(
+    samples: Sequence[Sample], predict: Callable[[Sample], list[Row]], record: Record, progress: bool
+) -> None:
+    """Predict samples one by one and note each in the record as soon as it is finished.
 
     `progress`: a bar on a terminal, lines now and then elsewhere.
     """
-    for unit in counted(units, "testing", "unit", progress):
+    for sample in counted(samples, "testing", "sample", progress):
         started = time.perf_counter()
-        rows = answer(unit)
-        record.add(unit.name, rows, time.perf_counter() - started)
+        rows = predict(sample)
+        record.add(sample.name, rows, time.perf_counter() - started)

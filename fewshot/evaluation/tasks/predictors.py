@@ -1,4 +1,4 @@
-"""How a unit is answered: the masks are written as they are found, and each question leaves a row for the table."""
+"""Predictors of the tasks: masks are written as they are found, and each object or expression gives a row of scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from episodes.sources.base import Source, normalise
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RISItem, RVOSItem, VOSItem
 from fewshot.evaluation.tasks.frames import Frame, FrameReader
-from fewshot.evaluation.tasks.units import Unit
+from fewshot.evaluation.tasks.samples import Sample
 from fewshot.inference.postprocess import image_results
 from fewshot.inference.trackers import FrameMasks, RVOSTracker, VOSTracker
 from fewshot.systems.base import System
@@ -26,19 +26,19 @@ Row = dict[str, Any]
 IMAGE = "0"  # an image is a clip of this one frame
 
 
-class Answerer(ABC):
-    """Answers units. The system is in eval mode, without gradients."""
+class Predictor(ABC):
+    """Predictor of the masks of a sample. The system is in eval mode, without gradients."""
 
     @abstractmethod
-    def answer(self, unit: Unit) -> list[Row]:
-        """Write the masks of a unit and return one row per object or expression, of plain types."""
+    def predict(self, sample: Sample) -> list[Row]:
+        """Write the masks of a sample and return one row per object or expression, of plain types."""
 
     @abstractmethod
-    def files(self, unit: Unit) -> list[tuple[str, dict[str, Path]]]:
-        """For each question its words and its answer: frame -> mask file, in time order. For the pictures."""
+    def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
+        """Expression (or name of the video) and mask files by frame, in time order, of each row of a picture."""
 
 
-class VOSAnswerer(Answerer):
+class VOSPredictor(Predictor):
     """Objects from their given masks: palette images of the object ids. Frames before the first mask get no file.
 
     Args:
@@ -57,8 +57,9 @@ class VOSAnswerer(Answerer):
         self.source, self.frames, self.tracker, self.resize_given = source, frames, tracker, resize_given
         self.benchmark, self.folder = benchmark, folder
 
-    def answer(self, unit: Unit) -> list[Row]:
-        item = _the(unit, VOSItem)
+    def predict(self, sample: Sample) -> list[Row]:
+        """Write a palette image per frame; one row per object, with its frames and its mean score."""
+        item = _the(sample, VOSItem)
         state, tally = None, Tally()
         for frame in self.frames.ahead(item.video, item.frames):
             state = state or self.tracker.start(frame.size)
@@ -77,36 +78,39 @@ class VOSAnswerer(Answerer):
         small = {k: F.interpolate(m[None, None].float(), size)[0, 0] > 0.5 for k, m in masks.items()}
         return {k: m if m.any() else masks[k] for k, m in small.items()}  # a few pixels may vanish: then as it is
 
-    def files(self, unit: Unit) -> list[tuple[str, dict[str, Path]]]:
-        item = _the(unit, VOSItem)
-        return [(unit.video, _written(result_folder(self.benchmark, self.folder, item), item.frames))]
+    def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
+        """One row for the video: all objects are in the same files."""
+        item = _the(sample, VOSItem)
+        return [(sample.video, _written(result_folder(self.benchmark, self.folder, item), item.frames))]
 
 
-class RVOSAnswerer(Answerer):
+class RVOSPredictor(Predictor):
     """Expressions in videos: palette images where they compete for pixels (1 is the first one), else a mask of each."""
 
     def __init__(self, frames: FrameReader, tracker: RVOSTracker, benchmark: str, folder: Path) -> None:
         self.frames, self.tracker, self.benchmark, self.folder = frames, tracker, benchmark, folder
 
-    def answer(self, unit: Unit) -> list[Row]:
-        items = _all(unit, RVOSItem)
+    def predict(self, sample: Sample) -> list[Row]:
+        """Write the masks of every frame; one row per expression, with its frames and its mean score."""
+        items = _all(sample, RVOSItem)
         state, tally = None, Tally()
-        for frame in self.frames.ahead(unit.video, items[0].frames):
+        for frame in self.frames.ahead(sample.video, items[0].frames):
             state = state or self.tracker.start(frame.size, [normalise(item.text) for item in items])
             state, found = self.tracker.step(state, frame.batch)
             tally.add(found)
-            for item, mask in self._answers(items, found):
+            for item, mask in self._images(items, found):
                 write_results(self.benchmark, self.folder, item, [frame.name], mask[None].cpu().numpy())
-        return [{**_said(unit, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
+        return [{**_said(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
 
-    def _answers(self, items: Sequence[RVOSItem], found: FrameMasks) -> list[tuple[RVOSItem, Tensor]]:
-        """What is written: one image of all expressions of a video, or one of each."""
+    def _images(self, items: Sequence[RVOSItem], found: FrameMasks) -> list[tuple[RVOSItem, Tensor]]:
+        """Images to write: one of all expressions of a video, or one of each."""
         if self.tracker.exclusive:
             return [(items[0], found.labels())]
         return list(zip(items, found.masks, strict=True))
 
-    def files(self, unit: Unit) -> list[tuple[str, dict[str, Path]]]:
-        items = _all(unit, RVOSItem)
+    def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
+        """One row for each expression, or one for all where they are in the same files."""
+        items = _all(sample, RVOSItem)
         said = [item.text for item in items]
         if self.tracker.exclusive:
             items, said = items[:1], ["; ".join(f"{k}: {text}" for k, text in enumerate(said, start=1))]
@@ -114,7 +118,7 @@ class RVOSAnswerer(Answerer):
         return [(text, _written(folder, items[0].frames)) for text, folder in zip(said, folders, strict=True)]
 
 
-class RISAnswerer(Answerer):
+class RISPredictor(Predictor):
     """Expressions in images: `<image>/<expression id>.png`, 0 and 255; areas are counted at the original size.
 
     An expression without a prediction is an empty mask.
@@ -123,11 +127,12 @@ class RISAnswerer(Answerer):
     def __init__(self, source: Source, frames: FrameReader, system: System, folder: Path) -> None:
         self.source, self.frames, self.system, self.folder = source, frames, system, folder
 
-    def answer(self, unit: Unit) -> list[Row]:
-        frame = next(iter(self.frames.ahead(unit.video, (IMAGE,))))
-        return [self._answer(item, frame) for item in _all(unit, RISItem)]
+    def predict(self, sample: Sample) -> list[Row]:
+        """Write the mask of each expression; one row each, with intersection and union in pixels."""
+        frame = next(iter(self.frames.ahead(sample.video, (IMAGE,))))
+        return [self._predict(item, frame) for item in _all(sample, RISItem)]
 
-    def _answer(self, item: RISItem, frame: Frame) -> Row:
+    def _predict(self, item: RISItem, frame: Frame) -> Row:
         state = self.system.encode_reference(References(expressions=(normalise(item.text),)))
         result = image_results(self.system, self.system(frame.batch, state), frame.batch, [frame.size])[0]
         mask = (result.mask & result.found).cpu()
@@ -137,15 +142,16 @@ class RISAnswerer(Answerer):
         said = {"image": item.image, "expression_id": item.expression_id, "expression": item.text}
         return {**said, "score": result.score, "found": result.found, "intersection": inter, "union": union}
 
-    def files(self, unit: Unit) -> list[tuple[str, dict[str, Path]]]:
-        return [(item.text, {IMAGE: self._path(item)}) for item in _all(unit, RISItem)]
+    def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
+        """One row for each expression."""
+        return [(item.text, {IMAGE: self._path(item)}) for item in _all(sample, RISItem)]
 
     def _path(self, item: RISItem) -> Path:
         return self.folder / item.image / f"{item.expression_id}.png"
 
 
 class Tally:
-    """In how many frames each object was found, and with what score."""
+    """Counter of the frames in which each object was found, and of its scores there."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -173,16 +179,18 @@ def _written(folder: Path, frames: Sequence[str]) -> dict[str, Path]:
     return {frame: path for frame, path in paths.items() if path.is_file()}
 
 
-def _said(unit: Unit, item: RVOSItem) -> Row:
-    who = {} if unit.annotator is None else {"annotator": unit.annotator}
-    return {"video": unit.video, **who, "expression_id": item.expression_id, "expression": item.text}
+def _said(sample: Sample, item: RVOSItem) -> Row:
+    who = {} if sample.annotator is None else {"annotator": sample.annotator}
+    return {"video": sample.video, **who, "expression_id": item.expression_id, "expression": item.text}
 
 
-def _the(unit: Unit, kind: type) -> Any:
-    (item,) = _all(unit, kind)
+def _the(sample: Sample, kind: type) -> Any:
+    (item,) = _all(sample, kind)
     return item
 
 
-def _all(unit: Unit, kind: type) -> list[Any]:
-    assert all(isinstance(item, kind) for item in unit.items), f"unit {unit.name} has other items than {kind.__name__}"
-    return list(unit.items)
+def _all(sample: Sample, kind: type) -> list[Any]:
+    assert all(isinstance(item, kind) for item in sample.items), (
+        f"sample {sample.name} has other items than {kind.__name__}"
+    )
+    return list(sample.items)
