@@ -180,6 +180,19 @@ class ShortLongTransform(ResizeTransform):
         return short_side_size(size, self.short, self.long)
 
 
+class FitTransform(ResizeTransform):
+    """Resize of the short side to `short`, less where the long side would pass `long`, rounded as in Detectron2."""
+
+    def __init__(self, short: int, long: int) -> None:
+        self.short, self.long = _side(short), _side(long)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in proportion to `size`, rounded to the nearest pixel, halves up."""
+        scale = min(self.long / max(size), self.short / min(size))
+        height, width = (max(1, int(side * scale + 0.5)) for side in size)
+        return height, width
+
+
 def short_side_size(size: tuple[int, int], short: int, max_size: int | None = None) -> tuple[int, int]:
     """`(height, width)` with the short side at `short`, less if the long side would pass `max_size` (DETR's rule)."""
     height, width = size

@@ -13,6 +13,7 @@ RULES = {
     "short": "the short side",
     "pad": "the long side",
     "square": "both sides",
+    "fit": "the short side",
 }
 # PFENet's and UniRef++'s test: the long side is at most so many times the short one
 LONG_FRACTION = 1.6
@@ -25,12 +26,13 @@ class InputRule:
     Attributes:
         rule: `short`: the short side becomes `size`, less where the long side would pass `max_size` (DETR); `pad`: the
             long side becomes `size`, and the batch pads the rest (PFENet); `square`: frames are squashed to
-            `size` x `size` (HSNet).
+            `size` x `size` (HSNet); `fit`: as `short`, but sides are rounded as in Detectron2 (UniRef++'s tasks).
         size: in pixels.
-        max_size: limit of the long side in pixels, for `short`; None: no limit.
+        max_size: limit of the long side in pixels, for `short` and `fit`; None: no limit. `fit` needs one; where both
+            are equal, the long side alone counts.
 
     Raises:
-        ValueError: an unknown rule, or a size below 1 pixel.
+        ValueError: an unknown rule, a size below 1 pixel, or no limit for `fit`.
     """
 
     rule: str = "short"
@@ -42,6 +44,8 @@ class InputRule:
             raise ValueError(f"unknown input rule {self.rule!r}: valid are {', '.join(RULES)}")
         if self.size < 1:
             raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+        if self.rule == "fit" and self.max_size is None:
+            raise ValueError("input rule 'fit' needs a limit of the long side: give max_size")
 
     def at(self, size: int | None) -> InputRule:
         """The same rule with another `size`, the limit of the long side in proportion; None: as it is."""
@@ -60,6 +64,8 @@ class InputRule:
             return clips.PadTransform(self.size)
         if self.max_size is None:
             return clips.TestTransform(self.size)
+        if self.rule == "fit":
+            return clips.FitTransform(self.size, self.max_size)
         return clips.ShortLongTransform(self.size, self.max_size)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,4 +81,6 @@ class InputRule:
         """In words, for cards: `short side 360`, `long side 473`, `400x400`."""
         if self.rule == "square":
             return f"{self.size}x{self.size}"
+        if self.rule == "fit" and self.size != self.max_size:
+            return f"short side {self.size}, long side at most {self.max_size}"
         return f"{'short' if self.rule == 'short' else 'long'} side {self.size}"

@@ -172,6 +172,10 @@ class TaskTestConfig(RunConfig):
     data: TaskDataConfig = field(default_factory=TaskDataConfig)
     resume: bool = key(False, "go on where the run of this name stopped: what is finished is kept")
 
+    def input_rule(self) -> InputRule:
+        """How frames become network input; without a short side the long side alone counts."""
+        return InputRule("fit", self.task.short or self.task.long, self.task.long)
+
     def title(self, options: Mapping[str, str]) -> list[str]:
         """`<task>-<split>-<name of the weights, or the untrained system>`."""
         split = self.task.split or data_set(self.task.benchmark).splits[0]

@@ -12,7 +12,7 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.sources.base import Source
-from episodes.transforms.clips import normalise_frames, resize_clip
+from episodes.transforms.clips import ResizeTransform
 
 
 @dataclass(frozen=True)
@@ -24,39 +24,25 @@ class Frame:
     size: tuple[int, int]
 
 
-def network_size(size: tuple[int, int], short: int | None, long: int) -> tuple[int, int]:
-    """`(height, width)` with the short side at `short`, or less where the long side would pass `long`.
-
-    Without `short` the long side is `long`. Sides are rounded to the nearest pixel, halves up, as in Detectron2.
-    """
-    scale = long / max(size)
-    if short is not None:
-        scale = min(scale, short / min(size))
-    height, width = (max(1, int(side * scale + 0.5)) for side in size)
-    return height, width
-
-
 class FrameReader:
     """Reads frames from a source, resizes and normalises them.
 
     Args:
         source: of the videos or images.
-        short, long: see `network_size`.
+        transform: from frames as read to network input.
         pad_multiple: of the system.
         device: of the system.
     """
 
     def __init__(
-        self, source: Source, short: int | None, long: int, pad_multiple: int, device: torch.device | str
+        self, source: Source, transform: ResizeTransform, pad_multiple: int, device: torch.device | str
     ) -> None:
-        self.source, self.short, self.long, self.pad_multiple, self.device = source, short, long, pad_multiple, device
+        self.source, self.transform, self.pad_multiple, self.device = source, transform, pad_multiple, device
 
     def read(self, video: str, frame: str) -> Frame:
         """One frame. Raises FileNotFoundError or ValueError, naming the file."""
         clip = Clip(self.source.read_frames(video, (frame,)), video=video, frame_names=(frame,))
-        size = clip.size
-        clip = normalise_frames(resize_clip(clip, network_size(size, self.short, self.long)))
-        return Frame(frame, collate_clips([clip], self.pad_multiple), size)
+        return Frame(frame, collate_clips([self.transform(clip)], self.pad_multiple), clip.size)
 
     def ahead(self, video: str, frames: Sequence[str]) -> Iterator[Frame]:
         """Frames in order, on the device; the next one is read while the caller works on this one.

@@ -36,14 +36,13 @@ def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[
 def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> str:
     """The protocol in lines, for the log and the results."""
     task = config.task
-    size = f"long side {task.long}" if task.short is None else f"short side {task.short}, long side at most {task.long}"
     videos = len({sample.video for sample in samples})
     tested = f"the first {videos} of {len(source.names())}" if config.limit else f"all {videos}"
     lines = {
         "benchmark": f"{source.name}, {source.split}",
         "tested": f"{tested} {'objects of images' if source.task == 'ris' else 'videos'}",
         "weights": "untrained" if config.weights is None else config.weights,
-        "input": size,
+        "input": str(config.input_rule()),
         "scored": SCORES[task.score],
     }
     if source.task != "ris":

@@ -13,7 +13,9 @@ from PIL import Image
 from benchmarks.masks.png import write_labels
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem, RVOSItem, VOSItem
-from fewshot.evaluation.tasks.frames import FrameReader, network_size
+from episodes.transforms.clips import FitTransform
+from episodes.transforms.input_rule import InputRule
+from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures
 from fewshot.evaluation.tasks.predictors import Tally
 from fewshot.evaluation.tasks.record import Record
@@ -49,12 +51,12 @@ def test_questions_about_one_video_or_image_are_one_sample() -> None:
     ],
 )
 def test_network_sizes(size: tuple[int, int], short: int | None, long: int, expected: tuple[int, int]) -> None:
-    assert network_size(size, short, long) == expected
+    assert InputRule("fit", short or long, long).transform().target(size) == expected
 
 
 def test_frames_come_in_order_padded_and_normalised(tmp_path: Path) -> None:
     source = open_task_source("davis17", write_davis(tmp_path / "DAVIS"))
-    frames = list(FrameReader(source, 24, 99, 32, "cpu").ahead("a", FRAMES))
+    frames = list(FrameReader(source, FitTransform(24, 99), 32, "cpu").ahead("a", FRAMES))
     assert [frame.name for frame in frames] == FRAMES and {frame.size for frame in frames} == {(12, 16)}
     batch = frames[0].batch
     assert batch.frames.shape == (1, 1, 3, 32, 32) and batch.sizes.tolist() == [[24, 32]]
@@ -67,7 +69,7 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     source = open_task_source("davis17", write_davis(tmp_path / "DAVIS"))
     Image.new("RGB", (20, 12)).save(tmp_path / "DAVIS/JPEGImages/480p/a" / f"{FRAMES[2]}.jpg")
     with pytest.raises(ValueError, match=f"video 'a': frame {FRAMES[2]} is 12x20, but {FRAMES[0]} is 12x16"):
-        list(FrameReader(source, 24, 99, 32, "cpu").ahead("a", FRAMES))
+        list(FrameReader(source, FitTransform(24, 99), 32, "cpu").ahead("a", FRAMES))
 
 
 def test_what_is_finished_is_not_done_again_and_half_a_line_does_not_count(tmp_path: Path) -> None:

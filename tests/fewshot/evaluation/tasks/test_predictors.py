@@ -11,6 +11,7 @@ import torch
 from benchmarks.masks.png import read_labels
 from benchmarks.masks.submission import check_submission
 from episodes.sources.tasks import open_task_source
+from episodes.transforms.clips import FitTransform
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import ScoredFolder, davis_measures, ris_measures
 from fewshot.evaluation.tasks.pictures import draw_sample
@@ -25,7 +26,9 @@ def test_true_masks_of_a_video_score_one(tmp_path: Path) -> None:
     sample = next(sample for sample in samples_of(source.items()) if sample.video == "b")
     tracker = Knowing(source)
     tracker.video = "b"
-    predictor = VOSPredictor(source, FrameReader(source, 24, 99, 32, "cpu"), tracker, "davis17", tmp_path / "out")
+    predictor = VOSPredictor(
+        source, FrameReader(source, FitTransform(24, 99), 32, "cpu"), tracker, "davis17", tmp_path / "out"
+    )
     rows = predictor.predict(sample)
     assert tracker.size == (12, 16)
     assert [set(given) for given in tracker.given] == [{1, 2}, set(), set(), set()]
@@ -44,7 +47,9 @@ def test_frames_before_the_first_object_get_no_file(tmp_path: Path) -> None:
     tracker = Knowing(source)
     tracker.video, tracker.ids = "a", (1,)
     tracker.first = 1
-    VOSPredictor(source, FrameReader(source, 24, 99, 32, "cpu"), tracker, "davis17", tmp_path / "out").predict(sample)
+    VOSPredictor(
+        source, FrameReader(source, FitTransform(24, 99), 32, "cpu"), tracker, "davis17", tmp_path / "out"
+    ).predict(sample)
     assert sorted(path.stem for path in (tmp_path / "out" / "a").iterdir()) == FRAMES[1:]
 
 
@@ -54,7 +59,7 @@ def test_given_masks_may_enter_at_network_size(tmp_path: Path) -> None:
     for short, size in ((24, (24, 32)), (2, (12, 16))):  # of so few pixels none is the object: then as it is
         tracker = Knowing(source)
         tracker.video = "b"
-        reader = FrameReader(source, short, 99, 32, "cpu")
+        reader = FrameReader(source, FitTransform(short, 99), 32, "cpu")
         VOSPredictor(source, reader, tracker, "davis17", tmp_path / "out", resize_given=True).predict(sample)
         assert {tuple(mask.shape) for mask in tracker.given[0].values()} == {size}
 
@@ -65,7 +70,7 @@ def test_expressions_of_an_annotator_share_an_image_and_true_masks_score_one(tmp
     assert [sample.name for sample in samples] == [f"anno_{a}/v" for a in range(4)]
     tracker, out = Knowing(source), tmp_path / "out"
     tracker.video = "v"
-    predictor = RVOSPredictor(FrameReader(source, 24, 99, 32, "cpu"), tracker, "ref_davis17", out)
+    predictor = RVOSPredictor(FrameReader(source, FitTransform(24, 99), 32, "cpu"), tracker, "ref_davis17", out)
     rows = [row for sample in samples for row in predictor.predict(sample)]
     assert tracker.expressions == ["the dog by 3", "the cat by 3"]
     assert [(row["annotator"], row["expression_id"]) for row in rows[:3]] == [(0, "0"), (0, "4"), (1, "1")]
@@ -85,7 +90,7 @@ def test_each_expression_has_a_folder_where_a_server_wants_it(tmp_path: Path) ->
     (sample,) = samples_of(source.items())
     tracker, out = Knowing(source, exclusive=False), tmp_path / "out"
     tracker.video, tracker.ids = "v", (1, 1, 1, 1, 2, 2, 2, 2)
-    predictor = RVOSPredictor(FrameReader(source, 24, 99, 32, "cpu"), tracker, "ref_youtube_vos", out)
+    predictor = RVOSPredictor(FrameReader(source, FitTransform(24, 99), 32, "cpu"), tracker, "ref_youtube_vos", out)
     predictor.predict(sample)
     mask = read_labels(out / "Annotations" / "v" / "5" / f"{FRAMES[2]}.png")
     assert np.array_equal(mask, 255 * (PAIR.mask(2) == 2))
@@ -96,7 +101,7 @@ def test_each_expression_has_a_folder_where_a_server_wants_it(tmp_path: Path) ->
 def test_areas_are_counted_at_the_original_size_and_no_prediction_is_an_empty_mask(tmp_path: Path) -> None:
     source = open_task_source("refcoco", write_refcoco(tmp_path / "data"))
     samples = samples_of(source.items())
-    reader = FrameReader(source, 96, 200, 32, "cpu")
+    reader = FrameReader(source, FitTransform(96, 200), 32, "cpu")
     predictor = RISPredictor(source, reader, LeftHalf(), tmp_path / "out")
     rows = [row for sample in samples for row in predictor.predict(sample)]
     assert [(row["intersection"], row["union"], row["found"]) for row in rows] == [
