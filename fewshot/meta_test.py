@@ -8,9 +8,16 @@ from fewshot.cli.runs import MetaTestConfig
 
 def run(config: MetaTestConfig, command: Command) -> float:
     """Test; returns J or mIoU in percent."""
-    from fewshot.evaluation.meta import meta_test  # here, so that help and refusals do not wait for the libraries
+    # Imported step by step: help waits for no library, refusals and the first lines of a test for torch alone.
+    from fewshot.evaluation.given_weights import as_trained, groups_of
+    from fewshot.run.session import session
 
-    return meta_test(config, command)
+    config, command = as_trained(config, command)
+    groups = groups_of(config)
+    with session(config, command) as here:
+        from fewshot.evaluation.meta import meta_test
+
+        return meta_test(config, groups, here)
 
 
 PROGRAM = Program(

@@ -65,7 +65,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot": ("episodes", "fewshot._origin", "fewshot.inference", "fewshot.media"),
     # one thin file per command
     "fewshot.meta_train": ("fewshot.cli", "fewshot.run", "fewshot.training"),
-    "fewshot.meta_test": ("fewshot.cli", "fewshot.evaluation"),
+    "fewshot.meta_test": ("fewshot.cli", "fewshot.evaluation", "fewshot.run"),
     "fewshot.train_stage": ("fewshot.cli", "fewshot.run", "fewshot.training"),
     "fewshot.task_test": ("fewshot.cli", "fewshot.evaluation"),
     "fewshot.predict": ("fewshot.cli", "fewshot.config", "fewshot.inference"),

@@ -11,9 +11,11 @@ from episodes.catalogue import folds_of
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig
 from fewshot.config.sections import BenchmarkConfig
-from fewshot.evaluation.meta import as_trained, check_held_out, filled, first_weights, meta_test, trained_elsewhere
+from fewshot.evaluation.given_weights import as_trained, check_held_out, filled, first_weights
+from fewshot.evaluation.meta import trained_elsewhere
 from fewshot.inference.loading import stored_run
 from fewshot.meta_test import PROGRAM
+from fewshot.meta_test import run as meta_test
 from fewshot.systems.cma.config import CMAConfig
 from tests.fewshot.inference.saved import BENCHMARK, CONFIGS, SYSTEM, write_run
 

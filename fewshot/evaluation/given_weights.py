@@ -1,0 +1,104 @@
+"""Weights that are given to a test: the system and the benchmark that they bring, and the classes that they have seen.
+
+Light, so that a test is refused, or says its first line, before data and metrics are imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from episodes.catalogue import folds_of
+from fewshot.cli.checks import check
+from fewshot.cli.program import Command
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
+from fewshot.inference.loading import same_system, stored_run, stored_system
+from fewshot.systems.registry import spec_of, systems
+
+MOST_GROUPS = 8  # of any benchmark, a folder of one's own included
+
+
+SHIFTED_FROM = {"coco2pascal": "coco20i"}  # benchmarks whose groups are those of another one
+
+
+def every_group(config: MetaTestConfig) -> tuple[int, ...]:
+    """The groups of the benchmark; those of a folder of one's own follow from its classes."""
+    if groups := folds_of(config.benchmark.name).groups:
+        return groups
+    from fewshot.evaluation.benchmark import folds_in, open_data
+
+    return folds_in(open_data(config)).groups
+
+
+def groups_of(config: MetaTestConfig) -> tuple[int, ...]:
+    """The groups that are tested.
+
+    Raises:
+        ValueError: the weights were trained on classes of one of them.
+    """
+    groups = every_group(config) if config.group == "all" else (int(config.group),)
+    for group in groups if config.weights is not None else ():
+        check_held_out(config, group, stored_run(filled(config.weights or "", group)))
+    return groups
+
+
+def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig, Command]:
+    """The configuration with what the weights bring along: their system and, where none was typed, their benchmark.
+
+    Raises:
+        ValueError: no weights for a system that needs training, or a typed system that is not that of the weights.
+        FileNotFoundError: there is nothing at the path of the weights.
+    """
+    if config.weights is None:
+        if not spec_of(config.system).needs_training:
+            return config, command
+        others = [name for name, spec in systems().items() if not spec.needs_training]
+        raise ValueError(
+            f"system {config.system.name} needs training: give weights=<run folder, converted folder or official "
+            f"checkpoint>, or test one that needs none with system={' or '.join(others)}"
+        )
+    typed = command.typed
+    path = first_weights(config)
+    run, stored = stored_run(path), stored_system(path)
+    if stored is not None:
+        config = replace(config, system=same_system(config.system, stored, typed, config.weights))
+        command = replace(command, options={k: v for k, v in command.options.items() if k != "system"})
+    if run is not None and "benchmark" not in typed:
+        config = with_benchmark(config, run, typed)
+        command = replace(command, options={k: v for k, v in command.options.items() if k != "benchmark"})
+    check(config)
+    return config, command
+
+
+def first_weights(config: MetaTestConfig) -> Path:
+    """The weights of the group, or of the first one that there are weights for."""
+    groups = range(MOST_GROUPS) if config.group == "all" else (int(config.group),)
+    paths = [filled(config.weights or "", group) for group in groups]
+    return next((path for path in paths if path.exists()), paths[-1])
+
+
+def filled(path: str, group: int) -> Path:
+    """A path with its `{group}` filled in."""
+    return Path(path.replace("{group}", str(group))).expanduser()
+
+
+def with_benchmark(config: MetaTestConfig, run: MetaTrainConfig, typed: set[str]) -> MetaTestConfig:
+    """The benchmark and the data folder of the training run, but for the keys that were typed."""
+    names = [name.partition(".")[2] for name in typed if name.startswith("benchmark.")]
+    names += ["protocol"] if config.protocol is not None else []
+    benchmark = replace(run.benchmark, **{name: getattr(config.benchmark, name) for name in names})
+    places = {key: getattr((config if f"data.{key}" in typed else run).data, key) for key in ("root", "lists")}
+    return replace(config, benchmark=benchmark, data=replace(config.data, **places))
+
+
+def check_held_out(config: MetaTestConfig, group: int, trained: MetaTrainConfig | None) -> None:
+    """Refuse to test classes that were trained on."""
+    if trained is None or trained.group == group:
+        return
+    if trained.benchmark.name not in (config.benchmark.name, SHIFTED_FROM.get(config.benchmark.name)):
+        return
+    raise ValueError(
+        f"{filled(config.weights or '', group)} was trained with group {trained.group} held out: it has seen the "
+        f"classes of group {group}. Test group={trained.group}, or give the weights of each group, as in "
+        f"group=all weights=runs/name-g{{group}}"
+    )
