@@ -29,7 +29,7 @@ class ConvertConfig:
     variant: Optional[str] = key(None, "of the system; needed where two variants have files that look alike")
 
 
-def convert(checkpoint: Path, out: Path, variant: str | None = None, system: str = "cma") -> WeightsReport:
+def convert(system: str, checkpoint: Path, out: Path, variant: str | None = None) -> WeightsReport:
     """Write `out/model.safetensors` and `out/config.json` from an official checkpoint of `system`.
 
     Raises:
@@ -65,7 +65,7 @@ def convert(checkpoint: Path, out: Path, variant: str | None = None, system: str
 def run(config: ConvertConfig, command: Command) -> None:
     """Convert, and print the account of the tensors."""
     out = Path(config.out).expanduser()
-    print(convert(Path(config.checkpoint).expanduser(), out, config.variant, config.system))
+    print(convert(config.system, Path(config.checkpoint).expanduser(), out, config.variant))
     print(f"written: {out}")
 
 

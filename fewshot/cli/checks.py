@@ -142,20 +142,20 @@ def check_training(config: MetaTrainConfig) -> None:
     for name, fraction in fractions:
         if fraction > 1:
             raise ValueError(f"{name}={fraction}: a fraction of the run lies between 0 and 1")
-    if config.benchmark.sampling == "cma":
-        check_sampling_of_cma(config)
+    if config.benchmark.sampling == "blocks":
+        check_sampling_in_blocks(config)
 
 
-def check_sampling_of_cma(config: MetaTrainConfig) -> None:
+def check_sampling_in_blocks(config: MetaTrainConfig) -> None:
     """Refuse what the sampling of CMA's released code cannot do."""
     if config.shots != 1:
         raise ValueError(
-            f"shots={config.shots}: benchmark.sampling=cma (part of recipe=official) trains with one support; take "
+            f"shots={config.shots}: benchmark.sampling=blocks (part of recipe=official) trains with one support; take "
             "shots=1 or benchmark.sampling=balanced"
         )
     if config.train.select_on == "val":
         raise ValueError(
-            "train.select_on=val: benchmark.sampling=cma (part of recipe=official) trains on every video of the "
+            "train.select_on=val: benchmark.sampling=blocks (part of recipe=official) trains on every video of the "
             "training classes, so none are left for validation; take test (as the released code does) or last"
         )
 

@@ -72,9 +72,9 @@ def system_of(config_name: str, arguments: Sequence[str]) -> type:
     """
     groups = {folder.name for folder in config_folder().iterdir() if folder.is_dir()}
     options = [a.split(",")[0] for a in arguments if a.partition("=")[0] in groups]
-    kind = OmegaConf.get_type(composed(config_name, options), "system")
-    assert kind is not None
-    return kind
+    settings = OmegaConf.get_type(composed(config_name, options), "system")
+    assert settings is not None
+    return settings
 
 
 def run_composed(config_name: str, job: Callable[[DictConfig, Sequence[str], dict[str, str]], Any]) -> None:

@@ -65,8 +65,8 @@ def schema_keys(schema: type, prefix: str = "", types: Mapping[str, type] | None
 def _own_first(schema: type) -> list[Field[Any]]:
     """The fields of a dataclass: `name` first, then its own, then those of its bases."""
     depth: dict[str, int] = {}
-    for at, kind in enumerate(schema.__mro__):
-        for name in kind.__dict__.get("__annotations__", {}):
+    for at, base in enumerate(schema.__mro__):
+        for name in base.__dict__.get("__annotations__", {}):
             depth.setdefault(name, at)
     return sorted(fields(schema), key=lambda entry: (entry.name != "name", depth[entry.name]))
 
@@ -80,21 +80,23 @@ def sections(schema: type, types: Mapping[str, type] | None = None) -> dict[str,
 def tables(schema: type) -> dict[str, type]:
     """The fields of a dataclass that are dictionaries of dataclasses, with these: their keys are free."""
     types = get_type_hints(schema).items()
-    return {name: get_args(kind)[1] for name, kind in types if get_origin(kind) is dict}
+    return {name: get_args(declared)[1] for name, declared in types if get_origin(declared) is dict}
 
 
 def keys_of(config: Any) -> Iterator[Key]:
     """The keys of an instance, with those of the settings that are truly in it."""
     inside = {entry.name: type(getattr(config, entry.name)) for entry in fields(config)}
-    return schema_keys(type(config), types={name: kind for name, kind in inside.items() if is_dataclass(kind)})
+    return schema_keys(
+        type(config), types={name: declared for name, declared in inside.items() if is_dataclass(declared)}
+    )
 
 
 def type_of(schema: type, name: str) -> Any:
     """The declared type of the key with the dotted `name`."""
-    kind: Any = schema
+    declared: Any = schema
     for part in name.split("."):
-        kind = get_type_hints(kind)[part]
-    return kind
+        declared = get_type_hints(declared)[part]
+    return declared
 
 
 def value_of(config: Any, name: str) -> Any:

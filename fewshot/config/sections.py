@@ -48,9 +48,9 @@ class BenchmarkConfig:
     val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
     sampling: str = key(
         "balanced",
-        "training episodes: classes equally often, in random turns; cma: as the released code of CMA, class by class, "
-        "100 in a row, every video of a training class used, so that none is kept for validation",
-        choices=("balanced", "cma"),
+        "training episodes: classes equally often, in random turns; blocks: as in the released code of CMA, class by "
+        "class, 100 in a row, every video of a training class used, so that none is kept for validation",
+        choices=("balanced", "blocks"),
     )
     class_of_last_expression: bool = key(
         False, "a video belongs to the class of the object of its last expression, as in the released code of CMA"

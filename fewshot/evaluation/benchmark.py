@@ -144,7 +144,7 @@ class Benchmark(ABC):
         count = self.settings.val_episodes
         if select_on == "test":
             return self.drawn(int(self.config.group), self.config.seed, count)
-        if self.settings.sampling == "cma":
+        if self.settings.sampling == "blocks":
             return []
         try:
             episodes = self.training("val")
@@ -173,7 +173,7 @@ class VideoBenchmark(Benchmark):
         """Training episodes of videos; with `sampling=cma` as the released code of CMA draws them."""
         config, group = self.config, int(self.config.group)
         frames = {"query_frames": self.settings.query_frames, "support_frames": self.settings.support_frames}
-        if split == "train" and self.settings.sampling == "cma":
+        if split == "train" and self.settings.sampling == "blocks":
             return CMATrainEpisodes(self.train_source, self.folds, group, seed=config.seed, **frames)
         source = self.train_source if split == "train" else self.source
         return TrainEpisodes(source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)

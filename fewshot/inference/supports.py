@@ -1,4 +1,4 @@
-"""Supports of a user's own: images or clips with the masks of what is meant, as the clips that systems take."""
+"""Supports of a user's own: images or clips with masks of the object, as the clips that systems take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS = "support=[(image, mask), ...]"
 
 @dataclass(frozen=True)
 class Support:
-    """One example of what is meant; a pair `(image, mask)` is short for it.
+    """One example of the object; a pair `(image, mask)` is short for it.
 
     Attributes:
         image: an image, or the frames of a clip, in any form that `fewshot.media.reading.open_media` takes.

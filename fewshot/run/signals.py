@@ -48,7 +48,7 @@ class SignalWatch:
             self._before = {s: signal.signal(s, self._remember) for s in heard}
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, error_type: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 

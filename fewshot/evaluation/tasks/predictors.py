@@ -184,13 +184,13 @@ def _said(sample: Sample, item: RVOSItem) -> Row:
     return {"video": sample.video, **who, "expression_id": item.expression_id, "expression": item.text}
 
 
-def _the(sample: Sample, kind: type) -> Any:
-    (item,) = _all(sample, kind)
+def _the(sample: Sample, item_type: type) -> Any:
+    (item,) = _all(sample, item_type)
     return item
 
 
-def _all(sample: Sample, kind: type) -> list[Any]:
-    assert all(isinstance(item, kind) for item in sample.items), (
-        f"sample {sample.name} has other items than {kind.__name__}"
+def _all(sample: Sample, item_type: type) -> list[Any]:
+    assert all(isinstance(item, item_type) for item in sample.items), (
+        f"sample {sample.name} has other items than {item_type.__name__}"
     )
     return list(sample.items)

@@ -51,7 +51,7 @@ class CMAConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
 OFFICIAL = {
     "system.text_dropout": True,
     "system.train_affinity": False,
-    "benchmark.sampling": "cma",
+    "benchmark.sampling": "blocks",
     "benchmark.class_of_last_expression": True,
     "benchmark.exchange_box_limits": True,
     "benchmark.flip_inside_words": True,

@@ -51,26 +51,26 @@ def test_sizes_are_read_from_the_tensors() -> None:
 def test_convert_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(FileExistsError, match="is a file: give a folder"):
-        convert(legacy_file(tmp_path / "checkpoint.pth", {}), tmp_path / "out")
+        convert("cma", legacy_file(tmp_path / "checkpoint.pth", {}), tmp_path / "out")
 
 
 def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown system 'sgmg'"):
-        convert(tmp_path / "a.pth", tmp_path / "out", system="sgmg")
+        convert("sgmg", tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(
         ValueError, match="'prototype' has no official checkpoints to convert: choose one of cma, uniref"
     ):
-        convert(tmp_path / "a.pth", tmp_path / "out", system="prototype")
+        convert("prototype", tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no checkpoint at .*a.pth"):
-        convert(tmp_path / "a.pth", tmp_path / "out")
+        convert("cma", tmp_path / "a.pth", tmp_path / "out")
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="list.pth holds no state dict"):
-        convert(tmp_path / "list.pth", tmp_path / "out")
+        convert("cma", tmp_path / "list.pth", tmp_path / "out")
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match="a.pth: these are not the tensors of a CMA checkpoint"):
-        convert(tmp_path / "a.pth", tmp_path / "out")
+        convert("cma", tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(ValueError, match="a.pth: variant=base: UniRef[+][+] has none; leave it out"):
-        convert(tmp_path / "a.pth", tmp_path / "out", "base", system="uniref")
+        convert("uniref", tmp_path / "a.pth", tmp_path / "out", "base")
     assert not (tmp_path / "out").exists()
 
 
@@ -81,14 +81,14 @@ def test_a_converted_folder_is_loaded_without_its_original(tmp_path: Path, monke
     small = replace(find_system("cma"), fit=lambda tensors, variant: (config, make_system(config, 2)))
     monkeypatch.setattr("fewshot.convert.find_system", lambda name: small)
     checkpoint = legacy_file(tmp_path / "checkpoint.pth", official(source))
-    report = convert(checkpoint, tmp_path / "out")
+    report = convert("cma", checkpoint, tmp_path / "out")
     assert report.used == report.total and not report.fresh and not report.ignored
     checkpoint.unlink()
     assert stored_system(tmp_path / "out") == config and stored_rule(tmp_path / "out") == InputRule("short", 360)
     loaded = fewshot.load(tmp_path / "out").system.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in source.state_dict().items())
     with pytest.raises(FileExistsError, match="model.safetensors exists already: choose another folder"):
-        convert(legacy_file(checkpoint, official(source)), tmp_path / "out")
+        convert("cma", legacy_file(checkpoint, official(source)), tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -99,14 +99,14 @@ def test_a_full_size_checkpoint_is_converted(tmp_path: Path) -> None:
 
     keys = json.loads(require_shared("parity", "cma", "keys", "cma_resnet50", "keys.json").read_text())
     state = {key: torch.full(shape, len(key) / 100) for key, (shape, _) in keys.items()}
-    report = convert(legacy_file(tmp_path / "checkpoint.pth", state), tmp_path / "out")
+    report = convert("cma", legacy_file(tmp_path / "checkpoint.pth", state), tmp_path / "out")
     assert "827 of 827 tensors used (24 of them repeat another)" in str(report)
     config = converted_system(tmp_path / "out")
     system = build_around(config, TextEncoder(roberta(), WordHashTokenizer()))
     assert load_weights(system, tmp_path / "out").used == 803
     assert system.affinity.support.key.weight.unique().tolist() == pytest.approx([len("support_qkv.Key.weight") / 100])
     with pytest.raises(FileExistsError, match="exists already"):
-        convert(tmp_path / "checkpoint.pth", tmp_path / "out")
+        convert("cma", tmp_path / "checkpoint.pth", tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_full_size_checkpoints_of_uniref_are_converted(tmp_path: Path, file: str
     keys = json.loads(require_shared("parity", "uniref", f"keys_{file}.json").read_text())
     state = {key: torch.full(shape, len(key) / 100) for key, (shape, _) in keys.items()}
     torch.save({"model": state}, tmp_path / "model.pth")
-    report = convert(tmp_path / "model.pth", tmp_path / "out", system="uniref")
+    report = convert("uniref", tmp_path / "model.pth", tmp_path / "out")
     assert report.used == report.total - 1 and list(report.ignored) == ["criterion._iter"] and not report.fresh
     config = converted_system(tmp_path / "out")
     assert (config.text, config.value_encoder, config.num_classes) == parts
