@@ -1,4 +1,4 @@
-"""The test of `python -m fewshot.meta_test`: the folds of `group`, and one report on all of them."""
+"""The test of `python -m fewshot.meta_test`: every fold that is asked for, and one report on all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIFTED_FROM = {"coco2pascal": "coco20i"}  # benchmarks whose groups are those o
 
 
 def meta_test(config: MetaTestConfig, command: Command) -> float:
-    """Test every group of the configuration and report on all of them together. Returns J or mIoU in percent.
+    """Test every group that is asked for and report on all of them together. Returns J or mIoU in percent.
 
     Raises:
         ValueError: a system that needs training has no weights, or the weights were trained on the tested classes.
