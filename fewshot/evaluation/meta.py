@@ -1,4 +1,4 @@
-"""The test of `python -m fewshot.meta_test`: the folds of `group`, and one report on all of them."""
+"""The test of `python -m fewshot.meta_test`: every fold that is asked for, and one report on all of them."""
 
 from __future__ import annotations
 
