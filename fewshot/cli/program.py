@@ -137,6 +137,3 @@ def checked(config: DictConfig, command: Command = Command((), {})) -> Any:
         built.benchmark.protocol = built.protocol
     check(built, complete=not (isinstance(built, MetaTestConfig) and built.weights is not None))
     return built
-
-
-__all__ = ["MISSING", "Command", "Program", "checked"]

@@ -13,12 +13,13 @@ from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
-from fewshot.systems.registry import find_system, spec_of, systems
+from fewshot.systems.registry import spec_of, systems
+from fewshot.systems.spec import SystemSpec
 
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression"}
 
 
-def check_system(system: System, task: str) -> None:
+def check_system(system: System, spec: SystemSpec, task: str) -> None:
     """Refuse a system that the task is not for.
 
     Raises:
@@ -29,8 +30,8 @@ def check_system(system: System, task: str) -> None:
         raise ValueError(f"task {task} gives the system {_a(given)}, which {system.name} as it is built does not take")
     if lacking := sorted(system.needs - {given}):
         raise ValueError(f"{system.name} needs {_a(lacking[0])}, which task {task} does not give")
-    if task != "ris" and find_system(system.name).video is None:
-        others = [name for name, spec in systems().items() if spec.video is not None]
+    if task != "ris" and spec.video is None:
+        others = [name for name, other in systems().items() if other.video is not None]
         raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
 

@@ -25,7 +25,7 @@ from fewshot.run import processes
 from fewshot.run.folder import refuse_changes
 from fewshot.run.session import Session, session, tell_problems, tell_system
 from fewshot.systems.base import System
-from fewshot.systems.registry import make_system
+from fewshot.systems.registry import make_system, spec_of
 
 logger = logging.getLogger(__name__)
 MASKS = "masks"
@@ -45,7 +45,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     )
     samples = chosen(source, config.limit)
     system, report = tested_system(config)
-    check_system(system, source.task)
+    check_system(system, spec_of(config.system), source.task)
     refuse_changes(config, command)
     with session(config, command) as here:
         if here.main:
