@@ -57,8 +57,8 @@ def mask_triples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray | 
             mask[top:bottom, left:right] ^= True
         return mask
 
-    mask = st.one_clip(rectangles(), noise)
-    return draw(mask), draw(mask), draw(st.one_clip(st.none(), mask))
+    mask = st.one_of(rectangles(), noise)
+    return draw(mask), draw(mask), draw(st.one_of(st.none(), mask))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
