@@ -40,7 +40,7 @@ def attention(
         query: `(N, heads, L, d)`; key: `(N, heads, S, d)`; value: `(N, heads, S, dv)`.
         padding: `(N, S)` bool, True where a key is not there; None if all are.
         scale: `d ** -0.5` by default.
-        dropout: share of the attention weights that are dropped; the caller passes 0 outside training.
+        dropout: fraction of the attention weights that are dropped; the caller passes 0 outside training.
         bf16: attend in bfloat16 and give the result back in the precision of `query`. A CPU rounds inputs and result
             to bfloat16 and attends in float32.
     """

@@ -15,7 +15,7 @@ from fewshot.nn.masks import masks_at_frames, pad_to_frames
 
 
 def mask_weights(clips: ClipBatch, size: tuple[int, int]) -> Tensor:
-    """Foreground and background share of every feature cell: `(N, 2, S, h, w)` in 0..1, both 0 on the padding.
+    """Foreground and background fraction of every feature cell: `(N, 2, S, h, w)` in 0..1, both 0 on the padding.
 
     Masks come at their own resolution, the features from padded frames: each mask is brought to the unpadded frame
     size (nearest), padded, and averaged over the area of a cell.

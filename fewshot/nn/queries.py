@@ -37,7 +37,7 @@ class Encoded:
         tokens: `(n, s, C)` all levels, one after the other.
         shapes: `(h, w)` of each level.
         padding: `(n, s)` bool.
-        ratios: `(n, L, 2)` share of each level's width and height that is not padding.
+        ratios: `(n, L, 2)` fraction of each level's width and height that is not padding.
     """
 
     tokens: Tensor

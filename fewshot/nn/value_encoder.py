@@ -151,7 +151,7 @@ class Stride16ValueEncoder(nn.Module):
 class TinyValueEncoder(nn.Module):
     """Values for training from scratch on a CPU: a quarter of the channels say where the object is.
 
-    These channels carry the share of the object in each cell as a number in -`strength`..`strength`, in alternating
+    These channels carry the fraction of the object in each cell as a number in -`strength`..`strength`, in alternating
     signs (a layer norm that takes off the mean keeps them), so that what is read from a support tells object from
     background before anything has been learned. The others carry the feature of the object's cells through a grouped
     1x1 convolution. The same weights serve all levels; the image itself is not looked at again.
@@ -178,6 +178,6 @@ class TinyValueEncoder(nn.Module):
 
     def _value(self, masks: Tensor, level: Tensor) -> Tensor:
         size = (level.shape[-2], level.shape[-1])
-        share = F.adaptive_avg_pool2d(masks[:, None].to(level.dtype), size)
-        told = (2 * share - 1) * self.strength[:, None, None]
-        return torch.cat([told, self.feature(share * level)], 1)
+        fraction = F.adaptive_avg_pool2d(masks[:, None].to(level.dtype), size)
+        told = (2 * fraction - 1) * self.strength[:, None, None]
+        return torch.cat([told, self.feature(fraction * level)], 1)

@@ -28,7 +28,7 @@ from fewshot.nn.padding import resize_padding
 from fewshot.nn.small_fpn import SmallFPN
 from fewshot.nn.unifusion import UniFusion
 
-QUIET = 0.1  # share of a random start that is left beside the pattern
+QUIET = 0.1  # fraction of a random start that is left beside the pattern
 SLOPE = 0.5  # of the first masks: logit per unit of retrieved mask and channel
 SURE = 1e-3  # retrieved shares are cut to SURE..1 - SURE before their logit is taken
 
@@ -94,9 +94,9 @@ def retrieved_masks(
         keys: `(B * K * S, C, h', w')` support frames; tokens: `(N * T, C, h, w)` query frames; `clips` is N.
     """
     size, episodes = (keys.shape[-2], keys.shape[-1]), len(supports) // shots
-    share = F.adaptive_avg_pool2d(padded_masks(supports).flatten(0, 1)[:, None], size)
+    fraction = F.adaptive_avg_pool2d(padded_masks(supports).flatten(0, 1)[:, None], size)
     padding = resize_padding(supports.padding, size).repeat_interleave(supports.frames.shape[1], 0)
-    held = [rearrange(x, "(b f) c h w -> b (f h w) c", b=episodes) for x in (keys, share, padding[:, None])]
-    keys, share, padding = (x.repeat_interleave(clips // episodes, 0) for x in held)
-    read = fusion.retrieve(rearrange(tokens, "(n t) c h w -> n (t h w) c", n=clips), keys, share, padding[..., 0])
+    held = [rearrange(x, "(b f) c h w -> b (f h w) c", b=episodes) for x in (keys, fraction, padding[:, None])]
+    keys, fraction, padding = (x.repeat_interleave(clips // episodes, 0) for x in held)
+    read = fusion.retrieve(rearrange(tokens, "(n t) c h w -> n (t h w) c", n=clips), keys, fraction, padding[..., 0])
     return rearrange(read, "n (t h w) 1 -> n t h w", h=tokens.shape[-2], w=tokens.shape[-1])

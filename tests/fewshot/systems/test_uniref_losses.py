@@ -84,7 +84,7 @@ def slow_terms(logits: Tensor, boxes: Tensor, masks: Tensor | None, targets: lis
                 mask, sampled = masks[n, q].flatten(), at_stride(t.masks[m], STRIDE).flatten()
                 found["loss_mask"], found["loss_dice"] = focal(mask, sampled).mean(), dice_loss(mask, sampled)
             for name, value in found.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+                sums[name] = sums.get(name, 0.0) + value.item()
         sums["loss_ce"] = sums.get("loss_ce", 0.0) + float(focal(logits[n], truth).sum())
         count += len(pairs)
     return {name: value / count for name, value in sums.items()}
