@@ -12,7 +12,12 @@ from fewshot.cli.runs import TaskTestConfig
 
 def run(config: TaskTestConfig, command: Command) -> float | None:
     """Test; returns the headline number in percent, None where a server computes it."""
-    from fewshot.evaluation.tasks.run import task_test  # here, so that help and refusals do not wait for the libraries
+    # Imported step by step: help and refusals wait for no library, the first line for torch alone.
+    from fewshot.run import processes
+
+    if processes.is_main():  # the folder and its log are opened once data and weights are known to be good
+        print(f"{config.task.benchmark}: reading {config.data.root}", flush=True)
+    from fewshot.evaluation.tasks.run import task_test
 
     return task_test(config, command)
 

@@ -67,7 +67,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.meta_train": ("fewshot.cli", "fewshot.run", "fewshot.training"),
     "fewshot.meta_test": ("fewshot.cli", "fewshot.evaluation", "fewshot.run"),
     "fewshot.train_stage": ("fewshot.cli", "fewshot.run", "fewshot.training"),
-    "fewshot.task_test": ("fewshot.cli", "fewshot.evaluation"),
+    "fewshot.task_test": ("fewshot.cli", "fewshot.evaluation", "fewshot.run"),
     "fewshot.predict": ("fewshot.cli", "fewshot.config", "fewshot.inference"),
     "fewshot.convert": ("fewshot.cli", "fewshot.config", "fewshot.inference", "fewshot.systems", "fewshot.weights"),
     "fewshot.freeze": ("episodes", "fewshot.cli", "fewshot.config"),
