@@ -6,9 +6,9 @@ that `--help` and refusals do not wait for torch.
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from episodes.transforms.input_rule import InputRule
@@ -27,8 +27,7 @@ class Later:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
-        module, _, name = self.place.partition(":")
-        return getattr(import_module(module), name)(*args, **kwargs)
+        return pkgutil.resolve_name(self.place)(*args, **kwargs)
 
 
 @dataclass(frozen=True)
