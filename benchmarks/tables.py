@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def percent(value: float | tuple[float, float] | None) -> str:
@@ -33,3 +33,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join([cells[0].ljust(widths[0]), *padded]).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *map(line, rows)])
+
+
+def card(lines: Mapping[str, str]) -> str:
+    """Lines `key: value`, the values below each other: protocol cards, notes and legends."""
+    return "\n".join(f"{key:<13}: {value}" for key, value in lines.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from benchmarks.scores.sums import Sums
+from benchmarks.tables import card
 
 NOT_STATED = "not stated"
 CHECKPOINT_TEXTS = {
@@ -148,7 +149,7 @@ class BaseProtocol(ABC):
             **self.card_lines(setting),
             "start weights": _start_weights_line(start_weights),
         }
-        return "\n".join(f"{key:<13}: {value}" for key, value in lines.items())
+        return card(lines)
 
 
 def _checkpoint_line(choice: str) -> str:

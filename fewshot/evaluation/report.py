@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import tables
 from benchmarks.protocols.protocol import NOT_STATED
 from benchmarks.report import Report
 from episodes.episode import EpisodeSpec
@@ -122,7 +123,7 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
         **places(benchmark.config),
     )
     notes = (*outcome.notes, *_fewer(outcome, benchmark.config))
-    return "\n".join([text, *(f"{'note':<13}: {note}" for note in notes)])
+    return "\n".join([text, *(tables.card({"note": note}) for note in notes)])
 
 
 def places(config: EpisodeRunConfig) -> dict[str, str | None]:
@@ -160,7 +161,7 @@ def _fewer(outcome: Outcome, config: EpisodeRunConfig) -> list[str]:
 
 def legend(probes: Sequence[str]) -> str:
     """Meaning of the probes of a report, one line each."""
-    return "\n".join(f"{probe:<13}: {PROBES[probe]}" for probe in probes if probe)
+    return tables.card({probe: PROBES[probe] for probe in probes if probe})
 
 
 def _tabulate(log: RunLogger, outcome: Outcome, benchmark: Benchmark) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from fewshot.cli.runs import TaskTestConfig
@@ -52,7 +53,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
         lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"
     if task.compare_logits:
         lines["aggregation"] = "logits stand for probabilities, as in UniRef++'s released code"
-    return "\n".join(f"{name:<13}: {text}" for name, text in lines.items())
+    return tables.card(lines)
 
 
 def measure(
