@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, get_args
 
 from episodes.hints import did_you_mean
 from fewshot.config.keys import schema_keys, sections, tables
+from fewshot.systems.registry import systems
 
 FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
 HYDRA = ("hydra", "settings")  # parts of the configuration that are Hydra's own business
@@ -57,6 +59,14 @@ def refuse_missing(needed: Iterable[str], given: Collection[str]) -> None:
         raise ValueError(f"missing: {', '.join(f'{key}=…' for key in missing)}; --help lists the keys")
 
 
+def systems_with(name: str) -> list[str]:
+    """The systems that have the key `system.x`; none for other keys."""
+    section, _, key = name.partition(".")
+    if section != "system":
+        return []
+    return [other for other, spec in systems().items() if key in {entry.name for entry in fields(spec.config)}]
+
+
 def refuse_unknown_keys(arguments: Sequence[str], schema: type, types: Mapping[str, type] | None = None) -> None:
     """Refuse keys of a run that are not there. Hydra does as well, but does not say which key was meant.
 
@@ -84,6 +94,8 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type, types: Mapping[s
                 raise ValueError(f"unknown key {name!r}.{did_you_mean(inside[1], rows[table])} --help lists every key.")
             continue
         if name.split("@")[0] not in valid:
+            if others := systems_with(name):
+                raise ValueError(f"unknown key {name!r}: it is one of system {' and '.join(others)}; choose system=...")
             short = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
             hint = f" Did you mean {short[name]!r}?" if name in short else did_you_mean(name, valid)
             raise ValueError(f"unknown key {name!r}.{hint} --help lists every key.")

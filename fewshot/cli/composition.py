@@ -9,9 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
 
 from fewshot._origin import config_folder
+from fewshot.cli.arguments import form_of
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
+from fewshot.config.keys import schema_keys, type_of
 from fewshot.systems.registry import find_system, systems
 
 if TYPE_CHECKING:
@@ -61,7 +64,24 @@ def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose(config_name, overrides=list(overrides))
     except HydraException as error:
-        raise ValueError(f"{error} {error.__cause__ or ''}".strip()) from error
+        raise ValueError(_in_a_line(error, config_name, overrides)) from error
+
+
+def _in_a_line(error: HydraException, config_name: str, overrides: Sequence[str]) -> str:
+    """Hydra's message; of a value of the wrong type the key, the value and what is valid."""
+    cause = error.__cause__
+    name = getattr(cause, "full_key", None)
+    typed = [override.lstrip("+") for override in overrides if override.lstrip("+").startswith(f"{name}=")]
+    if not isinstance(cause, ValidationError) or not typed:
+        reason, *_ = str(cause or "").split("\n")
+        return f"{error} {reason}".strip()
+    types = {"system": system_of(config_name, overrides)}
+    known = {key.name: key for key in schema_keys(RUNS[config_name], types=types)}
+    if name not in known:  # a key inside a table, whose row has a free name
+        return f"{typed[-1]}: {str(cause).splitlines()[0]}"
+    section, _, inside = str(name).partition(".")
+    kind = type_of(types[section], inside) if section in types else type_of(RUNS[config_name], str(name))
+    return f"{typed[-1]}: give {form_of(kind, known[str(name)].minimum)}"
 
 
 def system_of(config_name: str, arguments: Sequence[str]) -> type:

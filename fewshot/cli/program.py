@@ -73,6 +73,8 @@ class Program(Description, Generic[Config]):
         if wants_help:
             print(help_text(self, composed(self.name, arguments), types))
             return
+        if not any(argument.startswith("-") for argument in arguments):
+            composed(self.name, arguments)  # tells a wrong value in one line; Hydra itself takes several
         sys.argv[1:] = arguments
         run_composed(self.name, self._job)
 

@@ -124,3 +124,17 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(c
         code, _, err, _ = call(*arguments)
         assert code == 1
         assert err.startswith("error: ") and said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("system.heads=abc", "error: system.heads=abc: give a whole number of at least 1\n"),
+        ("optim.lr=fast", "error: optim.lr=fast: give a number of at least 0\n"),
+        ("benchmark.crop=maybe", "error: benchmark.crop=maybe: give true or false\n"),
+        ("system.value_encoder=tiny", "it is one of system uniref and uniref_sam; choose system=...\n"),
+    ],
+)
+def test_values_of_the_wrong_type_and_keys_of_other_systems_are_told_in_one_line(call, typed, message):
+    status, _, errors, calls = call(typed)
+    assert (status, calls) == (1, []) and errors.endswith(message) and errors.count("\n") == 1
