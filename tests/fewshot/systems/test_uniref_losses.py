@@ -117,10 +117,10 @@ def test_terms_are_the_plain_sums(objects: tuple[int, ...]) -> None:
     }
     enc = slow_terms(*scene.proposals, None, scene.targets)
     expected.update({f"{name}_enc": value for name, value in enc.items()})
-    assert {name: float(value) for name, value in losses.terms.items()} == pytest.approx(expected, rel=1e-4)
+    assert {name: value.item() for name, value in losses.terms.items()} == pytest.approx(expected, rel=1e-4)
     weights = {"loss_ce": 2, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 2, "loss_dice": 5}
     total = sum(weights["_".join(name.split("_")[:2])] * value for name, value in expected.items())
-    assert float(losses.total) == pytest.approx(total, rel=1e-4)
+    assert losses.total.item() == pytest.approx(total, rel=1e-4)
 
 
 def test_many_objects_of_many_classes_are_matched_within_their_image() -> None:
