@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,15 @@ class Source(ABC):
     @abstractmethod
     def expressions(self, video: str) -> tuple[Expression, ...]:
         """The expressions of `video` in file order. Raises ValueError when its annotation is broken."""
+
+    def twins(self, video: str, object_id: int) -> frozenset[int]:
+        """Ids of the other objects of `video` that are of the class of object `object_id`; empty where it has no twin.
+
+        Read from annotations, not from masks: a twin is somewhere in the video, not in each of its frames. A source
+        that lists objects without an expression counts them too.
+        """
+        classes = {e.object_id: e.class_id for e in self.expressions(video)}
+        return same_class(classes, object_id)
 
     @abstractmethod
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
@@ -106,6 +115,11 @@ class Source(ABC):
     def boxes(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes `(T, 4)` and visibility `(T,)` of masks `(T, H, W)`."""
         return boxes_of(masks)
+
+
+def same_class(classes: Mapping[int, Hashable], object_id: int) -> frozenset[int]:
+    """Ids of the other objects whose class (by object id) is that of `object_id`."""
+    return frozenset(k for k, c in classes.items() if k != object_id and c == classes.get(object_id))
 
 
 def normalise(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from episodes.sources.base import Expression, boxes_of
+from episodes.sources.base import Expression, boxes_of, same_class
 from episodes.sources.files import missing_files
 from episodes.sources.index import Video, read_index
 from episodes.sources.video_files import VideoFiles
@@ -135,6 +135,10 @@ class MiniRefSource(VideoFiles):
         if errors:
             raise ValueError(f"{self.name} in {self.root}: " + "; ".join(errors))
         return entry.expressions
+
+    def twins(self, video: str, object_id: int) -> frozenset[int]:
+        """Other annotated objects of the class of `object_id`; none where masks merge the objects of a video."""
+        return frozenset() if self.merge_objects else same_class(self._entry(video).objects, object_id)
 
     def image_path(self, video: str, frame: str) -> Path:
         """File of a frame: JPEG, of SAIL-VOS BMP."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
-from episodes.sources import MiniRefSource, open_source
+from episodes.sources import MiniRefSource, Source, open_source
 from episodes.sources.base import boxes_of
 from episodes.sources.files import ArrayCache
 from tests.episodes.tree import INNER, TinyVideo, write_frames, write_tree
@@ -39,6 +39,16 @@ def test_a_video_belongs_to_the_class_of_every_expression(two) -> None:
     ]
     last = MiniRefSource(two.root, YTVOS, class_of_last_expression=True)
     assert last.videos(dog) == ("a", "b") and last.videos(train) == ()
+
+
+def test_twins_are_the_other_annotated_objects_of_the_class(tmp_path) -> None:
+    objects = {1: "dog", 2: "dog", 3: "train", 4: "dog", 5: "no class of the benchmark"}
+    video = TinyVideo(objects, [("a dog", 1), ("the other dog", 2), ("the train", 3)])  # dog 4 has no words
+    root = write_tree(tmp_path, {"v": video})
+    source = MiniRefSource(root, YTVOS)
+    assert [source.twins("v", k) for k in (1, 2, 3)] == [{2, 4}, {1, 4}, frozenset()]
+    assert Source.twins(source, "v", 1) == {2}, "a source that lists no objects knows those with an expression"
+    assert MiniRefSource(root, YTVOS, merge_objects=True).twins("v", 1) == frozenset()
 
 
 def test_reading_a_clip(two) -> None:
