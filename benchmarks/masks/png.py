@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from episodes.plain_files import open_image
+
 Labels = NDArray[np.uint8]
 
 
@@ -19,7 +21,7 @@ def read_labels(path: Path | str) -> Labels:
         ValueError: the file is missing, broken or truncated, or has colours instead of ids.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(Path(path), str(path)) as image:
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(f"{path} is a {image.mode} image: label maps are palette or greyscale PNGs")
             return np.asarray(image).astype(np.uint8, copy=False)

@@ -44,7 +44,9 @@ def find_parts(root: Path) -> tuple[list[COCOPart], list[str]]:
     Looks for `instances_<part>.json` in `annotations/` or `root`, and for the images in `<part>/` or `images/<part>/`.
     Raises FileNotFoundError if there is no part with both.
     """
-    files = [p for folder in (root / "annotations", root) for p in sorted(folder.glob("instances_*.json"))]
+    files = [
+        p for folder in (root / "annotations", root) for p in sorted(folder.glob("instances_*.json")) if p.is_file()
+    ]
     parts, left_out = [], []
     for file in files:
         name = file.stem.removeprefix("instances_")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from episodes.plain_files import UnsuitableFile, open_image
+
 
 def cache_folder(cache: Path | str | None = None) -> Path:
     """Folder for generated files: `cache`, or `$FEWSHOT_CACHE`, or `~/.cache/fewshot`. It need not exist."""
@@ -46,7 +48,7 @@ class ArrayCache:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """RGB pixels `(H, W, 3)` uint8. Raises FileNotFoundError or ValueError (truncated or not an image)."""
+    """RGB pixels `(H, W, 3)` uint8. Raises FileNotFoundError or ValueError (damaged, no image, more than 8 bits)."""
     return _decode(path, "frame", lambda image: np.asarray(image.convert("RGB")))
 
 
@@ -56,10 +58,12 @@ def header_error(picture: Path, mask: Path, size: tuple[int, int]) -> str:
     `size` is the height and width of its mask; `(0, 0)` if that is not known.
     """
     try:
-        with Image.open(picture) as opened:
+        with open_image(picture, f"image {picture}") as opened:
             width, height = opened.size
     except FileNotFoundError:
         return f"image {picture} is missing: restore it, or remove its mask (in COCO: its entry)"
+    except UnsuitableFile as error:
+        return str(error)
     except Exception as error:  # as in `_decode`
         return f"image {picture} cannot be read ({error}): restore the file"
     if any(size) and size != (height, width):
@@ -85,8 +89,6 @@ def read_grey(path: Path, *, palette: bool = False) -> np.ndarray:
     """
 
     def grey(image: Image.Image) -> np.ndarray:
-        if image.mode.startswith("I") or image.mode == "F":
-            raise ValueError(f"it has mode {image.mode} instead of 8 bits")
         if palette and image.mode in ("P", "1"):
             return np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
         return np.asarray(image.convert("L"))
@@ -108,9 +110,11 @@ def missing_files(folder: Path, what: str, names: Sequence[str]) -> list[str]:
 
 def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with open_image(path, f"{what} {path}") as image:
             return convert(image)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{what} {path} is missing: restore the file, or remove it from the lists") from error
+    except UnsuitableFile:
+        raise
     except Exception as error:  # PIL reports damage as OSError, SyntaxError, ValueError, struct.error and others
         raise ValueError(f"{what} {path} cannot be read ({error}): restore the file") from error

@@ -55,8 +55,11 @@ class InstanceSource(TaskSource):
         boxes_only: bool = False,
         one_class: bool = True,
     ) -> None:
-        for path, what in ((annotations, "file"), (images, "folder")):
-            if not path.exists():
+        for path, what, there in (
+            (annotations, "file", annotations.is_file()),
+            (images, "folder", images.is_dir()),
+        ):
+            if not there:
                 raise FileNotFoundError(f"{name}: {what} {path} is missing: it must hold the {split} images' objects")
         self.name, self.root, self.split, self.images = name, annotations, split, images
         self.boxes_only, self.one_class = boxes_only, one_class

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from episodes.plain_files import open_image
 from episodes.sources.base import Source
 from episodes.sources.files import ArrayCache, read_image, read_labels
 from episodes.task_items import VOSItem
@@ -130,7 +130,7 @@ def in_time(name: str) -> tuple:
 def _size(image: Path) -> tuple[int, int]:
     """Height and width of an image file, read from its head."""
     try:
-        with Image.open(image) as picture:
+        with open_image(image, f"frame {image}") as picture:
             return picture.height, picture.width
     except FileNotFoundError as error:
         raise FileNotFoundError(f"frame {image} is missing: restore the file") from error

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
+from episodes.plain_files import UnsuitableFile, open_image, refuse_deep_pixels, refuse_special
 from fewshot.media.media import FRAMES_PER_SECOND, Media
 
 MediaSource = Union[str, Path, np.ndarray, Tensor, Image.Image, "Media"]
@@ -60,6 +61,7 @@ def _open_path(path: Path) -> Media:
         return _open_folder(path)
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
+    refuse_special(path, str(path))
     if path.suffix.lower() in VIDEOS:
         from fewshot.media.videos import open_video
 
@@ -72,15 +74,17 @@ def open_picture(path: Path) -> Image.Image:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no image, or broken.
+        ValueError: it is no image, or broken, or its pixels have more than 8 bits.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no image at {path}")
     try:
-        picture = Image.open(path)
+        picture = open_image(path, str(path))
         if getattr(picture, "n_frames", 1) == 1:
             picture.load()
         return picture
+    except UnsuitableFile:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as an image ({error}): it is broken or of another kind; images end in "
@@ -104,9 +108,9 @@ def _open_pictures(picture: Image.Image, name: str, path: Path | None = None) ->
 
 
 def picture_pixels(picture: Image.Image, name: str) -> Tensor:
-    """A PIL image as RGB `(3, H, W)` uint8. Raises ValueError for pixels that are no colours (more than 8 bits)."""
-    if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
-        raise ValueError(f"{name} has pixels of mode {picture.mode!r}, more than 8 bits each: convert it to RGB first")
+    """A PIL image as RGB `(3, H, W)` uint8. Raises ValueError for one of no pixels, or of more than 8 bits each."""
+    _refuse_empty((picture.height, picture.width), name)
+    refuse_deep_pixels(picture, name)
     turned = ImageOps.exif_transpose(picture)
     return torch.from_numpy(np.array(turned.convert("RGB"))).permute(2, 0, 1).contiguous()
 

@@ -106,7 +106,7 @@ def test_grey_levels_are_cut_at_128_and_told(tmp_path) -> None:
         (lambda f: (f / "0.jpg").write_bytes(b"no jpg"), "0.jpg cannot be read"),
         (
             lambda f: Image.new("I;16", (16, 12), 300).save(f / "0.png"),
-            "0.png cannot be used: .*mode I;16",
+            "0.png cannot be used: .*mode 'I;16'",
         ),
     ],
 )
