@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from fewshot.cli.program import Command
 from fewshot.cli.runs import RunConfig
 from fewshot.run import processes
 from fewshot.run.console import device_line, parameter_line, run_log, versions
-from fewshot.run.folder import folder_path, git_commit, open_folder
+from fewshot.run.folder import folder_path, git_commit, held_folder, write_config
 from fewshot.run.logging import RunLogger
 from fewshot.run.signals import SignalWatch
 
@@ -26,12 +27,18 @@ PROBLEMS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Session:
-    """A run under way: its folder, its log, its device, and whether this is the process that writes."""
+    """A run under way: its folder, its log, its device, and whether this is the process that writes.
+
+    Attributes:
+        record: writes what the run is into its folder: called by a training that goes on, once it is known to be the
+            same one.
+    """
 
     folder: Path
     log: RunLogger
     device: torch.device
     main: bool
+    record: Callable[[], None]
 
 
 @contextmanager
@@ -42,7 +49,8 @@ def session(config: RunConfig, command: Command) -> Iterator[Session]:
     save first, takes them over while it runs.
 
     Raises:
-        FileExistsError: the folder holds a run already and `resume` is false.
+        FileExistsError: the folder holds a run already and `resume` is false, another process writes into it, or it
+            holds something that is no run of this kind.
         ValueError: the device does not exist.
     """
     if config.threads is not None:
@@ -50,13 +58,20 @@ def session(config: RunConfig, command: Command) -> Iterator[Session]:
     with processes.distributed():
         device = processes.choose_device(config.device)
         main = processes.is_main()
-        folder = open_folder(config, command) if main else folder_path(config, command)
-        processes.barrier()
-        with run_log(folder, main):
-            logger.info("%s", versions())
-            logger.info("folder: %s", folder)
-            with open_logger(config, command, folder, main) as log, SignalWatch() as signals, signals.at_once():
-                yield Session(folder, log, device, main)
+        own = held_folder(config, command) if main else nullcontext(folder_path(config, command))
+        with own as folder, _logs(config, command, folder, main) as log, SignalWatch() as signals, signals.at_once():
+            yield Session(folder, log, device, main, partial(write_config, folder, config, command))
+
+
+@contextmanager
+def _logs(config: RunConfig, command: Command, folder: Path, main: bool) -> Iterator[RunLogger]:
+    """The logs of a run, once the first process has made its folder."""
+    processes.barrier()
+    with run_log(folder, main):
+        logger.info("%s", versions())
+        logger.info("folder: %s", folder)
+        with open_logger(config, command, folder, main) as log:
+            yield log
 
 
 def open_logger(config: RunConfig, command: Command, folder: Path, writes: bool) -> RunLogger:

@@ -84,6 +84,7 @@ class Trainer:
             process 0 while the others wait. Needed unless `settings.select` is `last`.
         fingerprint: what else changes the numbers (system, benchmark, group, ...), as plain types; a run is not
             continued with another one.
+        on_resume: called in process 0 of a run with `resume`, once its checkpoint is known to fit.
 
     Raises:
         ValueError: settings that do not fit the system or the device.
@@ -99,9 +100,10 @@ class Trainer:
         log: Log,
         validate: Validate | None = None,
         fingerprint: dict[str, Any] | None = None,
+        on_resume: Callable[[], None] = lambda: None,
     ) -> None:
         self.system, self.dataset, self.settings = system, dataset, settings
-        self.log, self.validate = log, validate
+        self.log, self.validate, self.on_resume = log, validate, on_resume
         self.device = next(system.parameters()).device
         self._check()
         self.rank, self.world = processes.rank(), processes.world_size()
@@ -337,6 +339,7 @@ class Trainer:
             self._take(state)
             logger.info("going on from %s", path)
         if processes.is_main():
+            self.on_resume()
             self.checkpoints.clear_parts()
             self.log.rewind(self.step)
 

@@ -53,6 +53,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
         log=here.log,
         validate=validation(benchmark, config),
         fingerprint=fingerprint(config, benchmark.source),
+        on_resume=here.record,
     )
     tell_count("test", benchmark.tests(config.group)[0])
     result = trainer.run(config.resume)

@@ -52,7 +52,7 @@ def train_stage(config: StageConfig, here: Session) -> None:
     mixture = mixture_of(config, datasets)
     settings = settings_of(config, system.pad_multiple)
     record = fingerprint(config, datasets)
-    trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record)
+    trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record, on_resume=here.record)
     result = trainer.run(config.resume)
     logger.info("trained: %s", result.best)
 

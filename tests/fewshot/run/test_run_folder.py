@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,11 +15,27 @@ import yaml
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
 from fewshot.config.sections import BenchmarkConfig, TaskConfig, TrainConfig
-from fewshot.run.folder import changes, flat, git_commit, open_folder, refuse_changes, run_name
+from fewshot.run.folder import (
+    changes,
+    flat,
+    git_commit,
+    held_folder,
+    open_folder,
+    refuse_changes,
+    run_name,
+    stored_config,
+    write_config,
+)
+from fewshot.run.lock import RunInUse, locked
 from fewshot.systems.cma.config import CMAConfig
 from fewshot.systems.uniref.config import UniRefConfig
 
 OPTIONS = {"system": "cma_tiny", "benchmark": "synthetic"}
+ANY = Command((), OPTIONS)
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def config(**values) -> MetaTrainConfig:
@@ -114,6 +134,108 @@ def test_a_run_is_not_overwritten(tmp_path):
     assert open_folder(config(out=str(tmp_path), name="other"), command) == tmp_path / "other"
 
 
+def test_a_start_that_was_refused_does_not_stand_in_the_way_of_the_next(tmp_path):
+    """Its folder was made, and nothing was measured in it."""
+    for group in (1, 2):
+        with held_folder(config(out=str(tmp_path), name="x", group=group), Command((), OPTIONS)) as folder:
+            (folder / "log.txt").write_text("refused")
+    assert stored_config(folder)["group"] == 2
+    (folder / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(FileExistsError, match="is not empty"), held_folder(config(out=str(tmp_path), name="x"), ANY):
+        pass
+
+
+def test_a_training_that_goes_on_keeps_its_configuration_until_it_is_found_to_be_the_same(tmp_path):
+    open_folder(config(out=str(tmp_path), name="x", group=1), Command((), OPTIONS))
+    resumed = config(out=str(tmp_path), name="x", group=2, resume=True)
+    folder = open_folder(resumed, Command((), OPTIONS))
+    assert stored_config(folder)["group"] == 1
+    write_config(folder, resumed, Command(("group=2",), OPTIONS))
+    assert stored_config(folder)["group"] == 2
+
+
+def test_nothing_goes_on_in_the_folder_of_something_else(tmp_path):
+    """Neither a test in the folder of a training, nor a run in any folder that is none; all files stay."""
+    out = str(tmp_path)
+    open_folder(config(out=out, name="trained"), ANY)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text("group: 3\nseed: 1\n")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "results.json").write_text("[]")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "log.txt").write_text("my own")
+    tested = MetaTestConfig(system=CMAConfig(), out=out, name="trained", resume=True)
+    before = files_in(tmp_path)
+    with pytest.raises(
+        FileExistsError, match="trained holds a training run: a test does not go on there; give another"
+    ):
+        with held_folder(tested, ANY):
+            pass
+    for name in ("mine", "notes", "log"):
+        with pytest.raises(FileExistsError, match=f"{name} holds no run: a training run does not go on there"):
+            with held_folder(config(out=out, name=name, resume=True), ANY):
+                pass
+        with pytest.raises(FileExistsError, match=f"{name} is not empty"), held_folder(config(out=out, name=name), ANY):
+            pass
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [b"group: [1", b"\xff\xfe\x00", b"", b"\0\0\0"])
+def test_a_damaged_configuration_is_told_in_a_line_and_training_goes_on_from_its_checkpoint(tmp_path, caplog, content):
+    first, command = {"out": str(tmp_path), "name": "x"}, Command((), OPTIONS)
+    folder = open_folder(config(**first), command)
+    (folder / "config.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x/config.yaml is damaged: put back a copy of it, or give another name"):
+        open_folder(config(**first, resume=True), command)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "step_00000001.pt").write_bytes(b"")
+    open_folder(config(**first, resume=True), command)
+    assert (folder / "config.yaml").read_bytes() == content
+    write_config(folder, config(**first, resume=True, group=3), command)
+    assert stored_config(folder)["group"] == 3 and "config.yaml is damaged" in caplog.text
+    open_folder(task_config(**{**first, "name": "y"}), command)
+    (tmp_path / "y" / "config.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match="y/config.yaml is damaged"):
+        refuse_changes(task_config(**{**first, "name": "y"}, resume=True), command)
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    """Neither two equal starts nor two continuations; the message names the process that is there."""
+    for resume in (False, True):
+        named = config(out=str(tmp_path), name="x", resume=resume)
+        with held_folder(named, ANY) as folder:
+            (folder / "metrics.jsonl").write_text("")
+            with pytest.raises(RunInUse, match=rf"x is in use by process {os.getpid()} on .*give another name=<name>"):
+                with held_folder(named, ANY):
+                    pass
+        (folder / "metrics.jsonl").unlink()
+
+
+def test_the_lock_of_a_killed_process_does_not_block_though_its_workers_live_on(tmp_path):
+    code = (
+        "import os, sys, time; from pathlib import Path; from fewshot.run.lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    worker = int(program.stdout.readline())
+    try:
+        with pytest.raises(RunInUse, match=f"process {program.pid}"), locked(tmp_path):
+            pass
+        program.kill()
+        program.wait()
+        os.kill(worker, 0)  # it is alive
+        with locked(tmp_path):
+            pass
+    finally:
+        program.kill()
+        os.kill(worker, signal.SIGKILL)
+        program.stdout.close()
+
+
 def test_an_empty_folder_is_used_and_a_file_in_its_place_is_named(tmp_path):
     (tmp_path / "x").mkdir()
     assert open_folder(config(out=str(tmp_path), name="x"), Command((), OPTIONS)) == tmp_path / "x"
@@ -125,7 +247,8 @@ def test_an_empty_folder_is_used_and_a_file_in_its_place_is_named(tmp_path):
 def test_what_changed_since_the_first_part_is_told(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     open_folder(config(out=str(tmp_path), name="x"), Command((), OPTIONS))
-    open_folder(config(out=str(tmp_path), name="x", resume=True, threads=2), Command((), OPTIONS))
+    resumed = config(out=str(tmp_path), name="x", resume=True, threads=2)
+    write_config(open_folder(resumed, ANY), resumed, ANY)
     assert [record.message for record in caplog.records] == ["continuing with threads=2 (was None)"]
 
 

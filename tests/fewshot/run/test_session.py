@@ -41,6 +41,7 @@ def test_a_session_speaks_into_its_log_and_lets_go_of_it(tmp_path, capsys):
     assert "inside" in capsys.readouterr().out
     log = (tmp_path / "one" / "log.txt").read_text()
     assert "inside" in log and "torch" in log and "outside" not in log
+    (tmp_path / "one" / "results.json").write_text("{}")
     with pytest.raises(FileExistsError):
         with session(config, Command((), {})):
             pass
