@@ -113,7 +113,7 @@ def compare_reports(
 def _differences(
     pairs: Sequence[tuple[Score, Score]], protocol: BaseProtocol, bootstrap: int, random_seed: int
 ) -> list[Difference]:
-    """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the group and its units."""
+    """Each group, then the mean. Both runs get the same bootstrap samples: they depend on the videos alone."""
     groups = sorted({score.group for score, _ in pairs})
     sides = []
     for side in (0, 1):
@@ -132,9 +132,9 @@ def _differences(
 
 
 def _p_value(draws: NDArray[np.float64]) -> float:
-    """Two-sided; the observed sample counts as one more draw, so that it is never 0."""
+    """Two-sided; the observed sample counts as one more draw, so that it is never 0. NaN: a sample without a score."""
     smaller = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
-    return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
+    return min(1.0, 2 * (smaller + 1) / (np.count_nonzero(~np.isnan(draws)) + 1))
 
 
 def _common_protocol(files: Sequence[Path | str]) -> str:

@@ -135,7 +135,7 @@ class ImageProtocol(BaseProtocol):
         by_class = self.averaging == "classes"
         strata = units.by_class() if by_class else pooled
         counts = UnitTotals(units.add_up(scores, inter), units.add_up(scores, union), seen, strata)
-        return Sums((counts, images), _measures_of_classes if by_class else _measures_of_images, strata)
+        return Sums((counts, images), _measures_of_classes if by_class else _measures_of_images, units.names)
 
     def per_class(self, scores: Sequence[ImageScore]) -> dict[str, float]:
         """Foreground IoU (mean over seeds, as averaged by this protocol) and the numbers of queries and images."""

@@ -62,7 +62,7 @@ class Protocol(BaseProtocol):
         strata = units.by_class() if self.reducer == "classes" else units.pooled()
         whole = units.add_up(scores, weight)
         frames = UnitTotals(units.add_up(scores, weight * values), whole, whole[..., 0], strata)
-        return Sums((frames,), _measures, strata)
+        return Sums((frames,), _measures, units.names)
 
     def per_class(self, scores: Sequence[QueryScore]) -> dict[str, float]:
         """J and F (at the resolution of this protocol, frames pooled) and the numbers of queries and frames."""

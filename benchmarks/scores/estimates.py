@@ -67,13 +67,11 @@ class Numbers:
 
 
 def fold_numbers(scores: Sequence[Score], protocol: BaseProtocol, bootstrap: int, random_seed: int) -> Numbers:
-    """The numbers of one fold and probe. The bootstrap draws depend on the fold, not on the probe or the scores."""
+    """The numbers of one fold and probe. The bootstrap draws depend on the names of its videos or images alone."""
     sums = protocol.sums(scores)
     values = per_seed(sums)
-    if bootstrap == 0 or all(units.stop - units.start < 2 for units in sums.strata):  # nothing can be resampled
-        return Numbers(protocol.columns, values, None)
-    rng = np.random.default_rng([random_seed, scores[0].group])
-    return Numbers(protocol.columns, values, replicates(sums, bootstrap, rng))
+    draws = replicates(sums, bootstrap, random_seed) if bootstrap and sums.can_be_resampled else None
+    return Numbers(protocol.columns, values, draws)
 
 
 def mean_numbers(folds: Sequence[Numbers], same_seeds: bool) -> Numbers:

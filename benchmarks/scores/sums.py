@@ -17,6 +17,8 @@ from benchmarks.metrics.ratios import Floats, Totals
 class Units:
     """The units of a fold's scores: a unit is a query video, or a query image, of a class.
 
+    Several units may be of one video or image, which a bootstrap then resamples together.
+
     Attributes:
         seeds: sorted.
         keys: `(class id, name)` of each unit, sorted.
@@ -48,6 +50,11 @@ class Units:
     def pooled(self) -> tuple[slice, ...]:
         """All units in one stratum."""
         return (slice(0, len(self.keys)),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The video or image of each unit; one that shows several classes is there several times."""
+        return tuple(name for _, name in self.keys)
 
 
 def _positions(keys: Sequence[Hashable]) -> dict[Any, int]:
@@ -84,17 +91,22 @@ class Sums:
     Attributes:
         parts: what is added up.
         measures: makes the measures, `(n, seeds)` each, from the strata of each of the parts.
-        strata: units that are resampled among themselves.
+        names: the video or image of each unit; units of one name are resampled together.
     """
 
     parts: tuple[UnitTotals, ...]
     measures: Callable[..., Sequence[Floats]]
-    strata: tuple[slice, ...]
+    names: tuple[str, ...]
 
     @property
     def units(self) -> int:
         """Number of units."""
         return self.parts[0].part.shape[1]
+
+    @property
+    def can_be_resampled(self) -> bool:
+        """False if no stratum has two videos or images: nothing then says how a measure would vary."""
+        return any(len(set(self.names[units])) > 1 for units in self.parts[0].strata)
 
     def averages(self, counts: Floats) -> Floats:
         """Measures per seed when unit u is counted `counts[n, u]` times: `(n, units)` -> `(n, seeds, measures)`.

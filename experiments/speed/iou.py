@@ -115,7 +115,7 @@ def averaging(episodes: int, bootstrap: int) -> list[list[str]]:
     scores, protocol = synthetic_scores(episodes), IMAGE_PROTOCOLS["hsnet"]
 
     def ours() -> NDArray[np.float64]:
-        return replicates(protocol.sums(scores), bootstrap, np.random.default_rng(0))[:, 0]
+        return replicates(protocol.sums(scores), bootstrap, random_seed=0)[:, 0]
 
     few = max(bootstrap // 100, 1)
     fast, slow = ours(), looped_bootstrap(scores, few)

@@ -159,6 +159,15 @@ def test_episodes_of_one_image_stay_together() -> None:
     assert Report([image()]).fold().estimates["hsnet"]["mIoU"].bootstrap is None
 
 
+@pytest.mark.parametrize("protocol", ["hsnet", "uniref"])
+def test_an_image_of_several_classes_stays_together(protocol: str) -> None:
+    once = [replace(score, class_id=1) for score in many()]
+    often = [replace(score, class_id=c, episode=60 * c + score.episode) for c in (1, 2, 3) for score in once]
+    for measure in ("mIoU", "FB-IoU"):
+        found = [Report(s, protocol, bootstrap=300).fold().estimates[protocol][measure] for s in (once, often)]
+        assert found[0].bootstrap == pytest.approx(found[1].bootstrap)
+
+
 def test_a_class_that_a_seed_never_drew_is_left_out_of_that_seed() -> None:
     scores = [image(10, 50, class_id=1), image(50, 50, class_id=2, episode=1), image(20, 50, class_id=1, seed=1)]
     assert Report(scores, bootstrap=0).fold().estimates["hsnet"]["mIoU"].per_seed == pytest.approx((0.6, 0.4))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.compare import compare
 from benchmarks.metrics.cma import CmaAccumulator, frame_scores
 from benchmarks.protocols import VIDEO_PROTOCOLS as PROTOCOLS
 from benchmarks.report import QueryScore, Report
@@ -144,6 +145,20 @@ def test_videos_stay_together_in_the_bootstrap() -> None:
     often = [replace(score, expression_id=str(e)) for score in once for e in range(8)]
     widths = [np.ptp(Report(s, bootstrap=500).fold().estimates["cma"]["J"].bootstrap) for s in (once, often)]
     assert widths[0] == pytest.approx(widths[1])
+
+
+def test_a_video_stays_together_although_it_is_asked_about_for_several_classes() -> None:
+    rng = np.random.default_rng(0)
+    once = [query(j, video=f"v{k}") for k, j in enumerate(rng.uniform(0.3, 0.9, 30))]
+    often = [replace(score, class_id=c, class_name=f"class {c}") for score in once for c in (1, 5, 9)]
+    better = [[replace(s, j_cma=s.j_cma + 0.1 * s.j_cma**2) for s in scores] for scores in (once, often)]
+    for protocol in PROTOCOLS:
+        found = [Report(s, bootstrap=500).fold().estimates[protocol]["J"].bootstrap for s in (once, often)]
+        assert found[0] == pytest.approx(found[1]), protocol
+    paired = [compare(a, b, bootstrap=500).differences[0] for a, b in zip((once, often), better, strict=True)]
+    assert paired[0].interval == pytest.approx(paired[1].interval)
+    one = [query(video="v", class_id=c) for c in (1, 5)]
+    assert Report(one).fold().estimates["cma"]["J"].bootstrap is None
 
 
 def test_one_video_has_no_bootstrap_interval() -> None:
