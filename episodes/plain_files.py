@@ -51,3 +51,18 @@ def open_image(path: Path, name: str) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def read_text(path: Path) -> str:
+    """Text of a file in UTF-8, with a byte order mark or without.
+
+    Raises FileNotFoundError; UnsuitableFile for a pipe and the like, and for text in another encoding.
+    """
+    refuse_special(path, str(path))
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        other = "UTF-16" if wide else f"byte {error.start} is {content[error.start]:#04x}"
+        raise UnsuitableFile(f"{path} is not text in UTF-8 ({other}): save it as UTF-8") from error

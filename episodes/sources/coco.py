@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from episodes.plain_files import UnsuitableFile
+from episodes.sources.entries import refuse_twice
 from episodes.sources.files import cache_folder, read_labels
 from episodes.sources.images import ImageSource
 
@@ -188,6 +190,10 @@ def _load(path: Path) -> Any:
             coco = COCO(str(path))
         for table, keys in NEEDED.items():
             [entry[key] for entry in coco.dataset[table] for key in keys]
+            refuse_twice((entry["id"] for entry in coco.dataset[table]), path, f"{table} of the id")
+        refuse_twice((Path(entry["file_name"]).stem for entry in coco.dataset["images"]), path, "images of the name")
+    except UnsuitableFile:
+        raise
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ValueError(f"{path} is not a COCO instances file ({error!r}): download it again") from error
     return coco

@@ -6,12 +6,14 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from episodes.plain_files import UnsuitableFile, open_image
+
+Read = TypeVar("Read")
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
@@ -82,18 +84,22 @@ def read_labels(path: Path) -> np.ndarray:
     return _decode(path, "mask", labels)
 
 
-def read_grey(path: Path, *, palette: bool = False) -> np.ndarray:
-    """Grey levels `(H, W)` uint8 of a mask of any mode. Raises FileNotFoundError or ValueError.
+def read_grey(path: Path) -> np.ndarray:
+    """Grey levels `(H, W)` uint8 of a mask of any mode. Raises FileNotFoundError or ValueError."""
+    return _decode(path, "mask", lambda image: np.asarray(image.convert("L")))
 
-    `palette` True takes every colour of a palette but number 0 as 255; False its brightness, like everything else.
+
+def read_marks(path: Path) -> tuple[np.ndarray, bool]:
+    """Values `(H, W)` uint8 of a mask of any mode: numbers of its palette and True, else grey levels and False.
+
+    Raises FileNotFoundError or ValueError.
     """
 
-    def grey(image: Image.Image) -> np.ndarray:
-        if palette and image.mode in ("P", "1"):
-            return np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
-        return np.asarray(image.convert("L"))
+    def marks(image: Image.Image) -> tuple[np.ndarray, bool]:
+        palette = image.mode == "P"
+        return np.asarray(image if palette else image.convert("L")), palette
 
-    return _decode(path, "mask", grey)
+    return _decode(path, "mask", marks)
 
 
 def missing_files(folder: Path, what: str, names: Sequence[str]) -> list[str]:
@@ -108,7 +114,7 @@ def missing_files(folder: Path, what: str, names: Sequence[str]) -> list[str]:
     return [f"{what} {shown} missing in {folder}: restore the file, or remove it from the lists"]
 
 
-def _decode(path: Path, what: str, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _decode(path: Path, what: str, convert: Callable[[Image.Image], Read]) -> Read:
     try:
         with open_image(path, f"{what} {path}") as image:
             return convert(image)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
+from episodes.clip import Clip
+from episodes.episode import ClipSpec
 from episodes.folds import folder_folds
 from episodes.sources.areas import MaskCounts
-from episodes.sources.files import read_grey
-from episodes.sources.images import ImageSource
+from episodes.sources.files import read_marks
+from episodes.sources.images import IGNORE, ImageSource
 
 if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening
@@ -66,8 +70,8 @@ def _pair(pairs: Pairs, folder: Path, mask_folder: Path) -> None:
     """Pair the images of one class. In one folder together the PNGs are the masks."""
     there = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
     beside = mask_folder == folder
-    images = {p.stem: p for p in there if not (beside and p.suffix.lower() == ".png")}
-    masks = {p.stem: p for p in sorted(mask_folder.glob("*.png"))} if mask_folder.is_dir() else {}
+    images = _by_stem([p for p in there if not (beside and p.suffix.lower() == ".png")])
+    masks = _by_stem(sorted(mask_folder.glob("*.png"))) if mask_folder.is_dir() else {}
     for stem in sorted(images.keys() | masks.keys()):
         if stem not in masks:
             pairs.without_mask.append(images[stem])
@@ -77,11 +81,22 @@ def _pair(pairs: Pairs, folder: Path, mask_folder: Path) -> None:
             pairs.files[f"{folder.name}/{stem}"] = (images[stem], masks[stem])
 
 
+def _by_stem(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by name without suffix. Raises ValueError for two of one name."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise ValueError(f"{path.parent} holds {other.name} and {path.name}: which of them is the image? Keep one")
+    return found
+
+
 class FolderSource(ImageSource):
     """Images `<class>/<stem>` of the folders of `root`; the folders are the classes, see `folder_folds` for the groups.
 
     A mask is a PNG: black and white, a palette whose colour 0 is the background, or the values 0 and 1. Of other grey
-    levels those from 128 on are the object. Files without a partner are left out, with a warning.
+    levels those from 128 on are the object. Number 255 of a palette is void, as in PASCAL VOC and DAVIS, unless it is
+    the only one beside the background. Files without a partner are left out, with a warning.
 
     Args:
         root: the folder that holds a folder for each class.
@@ -90,7 +105,8 @@ class FolderSource(ImageSource):
     Raises FileNotFoundError that tells the layout when there is no image with a mask.
     """
 
-    rule = f"folder {THRESHOLD}"
+    ignore_label = IGNORE
+    rule = f"folder {THRESHOLD} void {IGNORE}"
 
     def __init__(self, root: Path | str, *, cache: Path | str | None = None, cache_frames: int = 0) -> None:
         self.pairs = find_pairs(Path(root).expanduser())
@@ -118,16 +134,22 @@ class FolderSource(ImageSource):
         return OBJECT
 
     def read_label_map(self, image: str) -> np.ndarray:
-        """0 and 1 `(H, W)` uint8. Raises ValueError for a mask whose values are ambiguous."""
+        """0, 1 and 255 for void `(H, W)` uint8. Raises ValueError for a mask whose values are ambiguous."""
         path = self.files[image][1]
-        return _binary(path, read_grey(path, palette=True))
+        values, palette = read_marks(path)
+        return _of_palette(values) if palette else _binary(path, values)
+
+    def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """The clip with the object's mask and, where the mask has some, the void pixels."""
+        clip = super().with_object(spec, frames)
+        return clip if clip.ignore is not None and clip.ignore.any() else replace(clip, ignore=None)
 
     def _count(self, image: str) -> MaskCounts:
         counts = super()._count(image)
         if counts.error:
             return counts
-        levels = np.unique(read_grey(self.files[image][1], palette=True))
-        between = [int(v) for v in levels if 1 < v < 255]
+        values, palette = read_marks(self.files[image][1])
+        between = not palette and ((values > 1) & (values < 255)).any()
         return replace(counts, remark=GREY) if between else counts
 
     def layout_problems(self) -> list[str]:
@@ -139,6 +161,14 @@ class FolderSource(ImageSource):
 
 
 GREY = f"grey levels between black and white: pixels from {THRESHOLD} on count as the object; write 0 and 255"
+
+
+def _of_palette(numbers: np.ndarray) -> np.ndarray:
+    """1 where the number of the colour is not 0; beside others 255 is void and stays 255. `(H, W)` uint8."""
+    labels, void = (numbers > 0).astype(np.uint8), numbers == IGNORE
+    if labels[~void].any():
+        labels[void] = IGNORE
+    return labels
 
 
 def _binary(path: Path, grey: np.ndarray) -> np.ndarray:

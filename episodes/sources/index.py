@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from episodes.plain_files import UnsuitableFile
 from episodes.sources.base import Expression
+from episodes.sources.entries import load_entries, twice, whole, words
+from episodes.sources.video_files import order_faults
 
 if TYPE_CHECKING:
     from episodes.folds import Folds
@@ -37,7 +39,9 @@ def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: data.root must be the folder that holds the data set")
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        videos = load_entries(path)["videos"]
+    except UnsuitableFile:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a JSON file with a table 'videos' ({error}): download it again") from error
     if not isinstance(videos, dict):
@@ -63,15 +67,17 @@ def read_index(meta_path: Path, expressions_path: Path, folds: Folds) -> dict[st
 
 
 def _video(name: str, meta: dict[str, Any], sayings: dict[str, Any], folds: Folds) -> Video:
-    objects = {int(k): str(v["category"]) for k, v in meta["objects"].items()}
+    objects = {whole(k): str(v["category"]) for k, v in meta["objects"].items()}
+    if found := twice(map(whole, meta["objects"])):
+        raise ValueError(f"object {found[0]} stands twice")
     frames = tuple(str(f) for f in sayings["frames"])
     expressions: list[Expression] = []
-    errors: list[str] = []
+    errors = order_faults(name, frames)
     unknown: dict[str, None] = {}
     if not frames:
         errors.append(f"video {name!r} lists no frames in the expressions file: list its annotated frames")
     for key, entry in sayings["expressions"].items():
-        object_id, text = int(entry["obj_id"]), str(entry["exp"])
+        object_id, text = whole(entry["obj_id"]), words(entry["exp"])
         if not text.strip():
             errors.append(f"video {name!r}: expression {key!r} is empty: write the words, or remove the entry")
         if object_id not in objects:

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec
+from episodes.plain_files import UnsuitableFile
 from episodes.sources.base import Expression
+from episodes.sources.entries import refuse_twice
 from episodes.sources.files import read_image
 from episodes.sources.refcoco import decode
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
@@ -178,6 +180,10 @@ def _load(path: Path) -> COCO:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks while it reads
             index = COCO(str(path))
+        for table in ("images", "annotations"):
+            refuse_twice((entry["id"] for entry in index.dataset.get(table, [])), path, f"{table} of the id")
+    except UnsuitableFile:
+        raise
     except (ValueError, AssertionError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not in COCO's form ({error!r}): download it again") from error
     if not index.imgs or not index.anns:

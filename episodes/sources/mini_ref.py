@@ -160,7 +160,9 @@ class MiniRefSource(VideoFiles):
 
     def problems(self) -> list[str]:
         """Missing, broken or unused videos and classes. Reads folder listings, no images."""
-        return [*_class_problems(self), *_entry_problems(self), *_file_problems(self)]
+        # What is broken comes first: a run shows only the first few problems.
+        broken = [error for video in self.index.values() for error in video.errors]
+        return [*broken, *_file_problems(self), *_remarks(self), *_class_problems(self)]
 
     def fingerprint(self) -> str:
         """Hash of videos, frames, words and classes; the same on every machine."""
@@ -201,10 +203,10 @@ def _class_problems(source: MiniRefSource) -> list[str]:
     return found
 
 
-def _entry_problems(source: MiniRefSource) -> list[str]:
-    found = []
+def _remarks(source: MiniRefSource) -> list[str]:
+    found: list[str] = []
     for name, video in source.index.items():
-        found += [*video.errors, *video.remarks]
+        found += video.remarks
         if not video.errors and not video.remarks and not video.expressions:
             found.append(f"video {name!r} has no expression: it is left out; write one for an object of it to use it")
         if source.merge_objects and len(video.objects) > 1:

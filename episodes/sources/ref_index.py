@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from episodes.sources.entries import whole, words
 from episodes.sources.index import load_json
-from episodes.sources.video_files import follow, list_frames
+from episodes.sources.video_files import follow, list_frames, order_faults
 from episodes.sources.vos_layouts import davis_layout
 from episodes.task_items import RVOSItem
 
@@ -122,7 +123,7 @@ def _json_layout(base: Path, split: str, make: MakeItem) -> RefLayout:
     videos = {}
     for name in sorted(said):
         try:
-            known = {int(k) for k in objects[name]["objects"]} if name in objects else None
+            known = {whole(k) for k in objects[name]["objects"]} if name in objects else None
             videos[name] = _checked(name, _video(name, said[name], make), known)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"video {name!r}: its entry in {path} or {meta_path} is malformed ({error!r}): correct it"
@@ -133,7 +134,7 @@ def _json_layout(base: Path, split: str, make: MakeItem) -> RefLayout:
 def _video(name: str, entry: dict[str, Any], make: MakeItem) -> RefVideo:
     frames = tuple(str(frame) for frame in entry["frames"])
     items = [
-        make(name, frames, str(key), str(row["exp"]), int(row["obj_id"]) if "obj_id" in row else None)
+        make(name, frames, str(key), words(row["exp"]), whole(row["obj_id"]) if "obj_id" in row else None)
         for key, row in entry["expressions"].items()
     ]
     return RefVideo(frames, tuple(items))
@@ -141,7 +142,9 @@ def _video(name: str, entry: dict[str, Any], make: MakeItem) -> RefVideo:
 
 def _checked(name: str, video: RefVideo, known: set[int] | None) -> RefVideo:
     """The video with its faults noted. `known`: its objects, where a list says them."""
-    errors = [] if video.frames else [f"video {name!r} lists no frames: list those to answer"]
+    errors = order_faults(name, video.frames)
+    if not video.frames:
+        errors.append(f"video {name!r} lists no frames: list those to answer")
     if not video.items:
         errors.append(f"video {name!r} has no expression: write one, or remove the video from the lists")
     for item in video.items:

@@ -68,12 +68,14 @@ class RefVideoSource(VideoFiles, TaskSource):
     def problems(self) -> list[str]:
         """Broken entries and missing files, one sentence each. Reads folder listings, no images."""
         entries = self.layout.videos.values()
-        found = [*self.layout.remarks, *(line for entry in entries for line in (*entry.errors, *entry.remarks))]
-        return (
-            found
-            + self._missing(self.layout.images, "frame", ".jpg")
-            + self._missing(self.layout.masks, "mask", ".png")
-        )
+        # What is broken comes first: a run shows only the first few problems.
+        return [
+            *(error for entry in entries for error in entry.errors),
+            *self._missing(self.layout.images, "frame", ".jpg"),
+            *self._missing(self.layout.masks, "mask", ".png"),
+            *self.layout.remarks,
+            *(remark for entry in entries for remark in entry.remarks),
+        ]
 
     def content(self) -> Any:
         """Videos with frames and expressions."""

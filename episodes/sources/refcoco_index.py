@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from episodes.plain_files import UnsuitableFile
+from episodes.sources.entries import load_entries, refuse_twice, whole
 from episodes.sources.plain_pickle import load_plain
 from episodes.sources.video_files import in_time
 
@@ -81,6 +82,7 @@ def read_json_list(path: Path) -> dict[str, RefObject]:
     Raises ValueError for a file of another form.
     """
     content = _read(path, ("images", "annotations"))
+    refuse_twice((image.get("id") for image in content["images"]), path, "images of the id")
     by_image: dict[int, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -102,6 +104,9 @@ def read_refer(folder: Path, author: str, split: str) -> dict[str, RefObject]:
     """
     path = folder / f"refs({author}).p"
     refs, content = load_plain(path), _read(folder / "instances.json", ("images", "annotations"))
+    refuse_twice((ref["ref_id"] for ref in refs), path, "refs of the id")
+    for listed in ("images", "annotations"):
+        refuse_twice((row["id"] for row in content[listed]), folder / "instances.json", f"{listed} of the id")
     images = {image["id"]: image for image in content["images"]}
     annotations = {annotation["id"]: annotation for annotation in content["annotations"]}
     if split not in (splits := sorted({ref["split"] for ref in refs})):
@@ -127,7 +132,7 @@ def _object(
     if any(not text.strip() for text in texts):
         errors.append(f"{where} has an empty expression: write the words, or remove it")
     try:
-        size, file = (int(image["height"]), int(image["width"])), str(image["file_name"])
+        size, file = (whole(image["height"]), whole(image["width"])), str(image["file_name"])
     except (KeyError, TypeError, ValueError) as error:
         errors.append(f"{where} has no usable file_name, height and width ({error!r}): correct it")
         size, file = (0, 0), ""
@@ -142,7 +147,9 @@ def _read(path: Path, tables: tuple[str, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: restore the file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_entries(path)
+    except UnsuitableFile:
+        raise
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file ({error}): download it again") from error
     absent = [t for t in tables if not isinstance(content, dict) or not isinstance(content.get(t), list)]

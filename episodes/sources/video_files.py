@@ -13,6 +13,7 @@ from torch import Tensor
 
 from episodes.plain_files import open_image
 from episodes.sources.base import Source
+from episodes.sources.entries import twice
 from episodes.sources.files import ArrayCache, read_image, read_labels
 from episodes.task_items import VOSItem
 
@@ -106,12 +107,29 @@ class VideoFiles(Source):
 def list_frames(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """Name without suffix -> file of the images in a folder, in time order (numbers in names count as numbers).
 
-    Raises FileNotFoundError for a missing folder.
+    Raises FileNotFoundError for a missing folder, ValueError for two files of one frame.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} is missing: restore it, or remove the video from the lists")
     files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
-    return {path.stem: path for path in sorted(files, key=lambda path: in_time(path.stem))}
+    found: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: (in_time(path.stem), path.name)):
+        if path.stem in found:
+            raise ValueError(
+                f"{folder} holds {found[path.stem].name} and {path.name}: which of them is the frame? Keep one"
+            )
+        found[path.stem] = path
+    return found
+
+
+def order_faults(video: str, frames: Sequence[str]) -> list[str]:
+    """A sentence on a frame that a list has twice, or not in time order; none where all is well."""
+    if found := twice(frames):
+        return [f"video {video!r} lists frame {found[0]!r} twice: list each frame once"]
+    for frame, due in zip(frames, sorted(frames, key=in_time), strict=True):
+        if frame != due:
+            return [f"video {video!r} lists frame {frame!r} where {due!r} is due: list its frames in time order"]
+    return []
 
 
 def follow(folder: Path) -> Path:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from episodes.plain_files import read_text
 from episodes.sources.base import Expression
+from episodes.sources.entries import whole
 from episodes.sources.index import load_json
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles, list_frames
@@ -56,7 +58,7 @@ def davis_layout(root: Path, year: int, split: str, resolution: str = "480p") ->
     path = next((path for path in lists if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{' or '.join(map(str, lists))} is missing: it lists the videos of split {split!r}")
-    names = {_video_of(line) for line in path.read_text().splitlines() if line.strip()}
+    names = {_video_of(line) for line in read_text(path).splitlines() if line.strip()}
     return VOSLayout(
         base / "JPEGImages" / resolution,
         base / "Annotations" / resolution,
@@ -76,7 +78,7 @@ def youtube_vos_layout(root: Path, split: str) -> VOSLayout:
         return layout
     meta = load_json(meta_path)
     try:
-        known = {name: frozenset(int(k) for k in video["objects"]) for name, video in meta.items()}
+        known = {name: frozenset(map(whole, video["objects"])) for name, video in meta.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{meta_path}: a video has no table 'objects' of ids ({error!r}): download it again"

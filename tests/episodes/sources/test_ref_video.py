@@ -58,7 +58,7 @@ def test_ref_youtube_vos_says_when_the_test_list_is_missing(tmp_path, caplog) ->
     refer(tmp_path / "ref-youtube-vos", "valid", {"w": said(("a bird", None))})
     source = open_task_source("ref_youtube_vos", tmp_path)
     assert source.names() == ("w",)
-    assert "all 1 videos of split valid are used" in source.problems()[0] and "all 1 videos" in caplog.text
+    assert "all 1 videos of split valid are used" in source.problems()[1] and "all 1 videos" in caplog.text
 
 
 @pytest.fixture
