@@ -47,7 +47,17 @@ class FreezeConfig:
         None, "frames of a train or val query clip; null: 5, of the synthetic world 2", minimum=1
     )
     support_frames: Optional[int] = key(None, "frames of a support clip; null: as above", minimum=1)
-    queries: Optional[str] = key(None, "images, test: how queries are drawn (list, uniform, each, first); null: list")
+    queries: Optional[str] = key(
+        None, "images, test: how queries are drawn (list, images, uniform, each, first); null: list"
+    )
+    supports: Optional[str] = key(
+        None, "images, test: supports of an episode, all different (distinct) or not (repeats); null: distinct"
+    )
+    draws: Optional[str] = key(
+        None,
+        "images, test: each episode from its own index (indexed), or the whole list from one generator as the code of "
+        "HSNet (queries=list supports=repeats) or PFENet (queries=images) draws it (stream); null: indexed",
+    )
     min_area: Optional[int] = key(
         None, "images: pixels of a class from which on an image shows it; null: any", minimum=0
     )
@@ -76,6 +86,8 @@ def run(config: FreezeConfig, command: Command) -> None:
         query_frames=config.query_frames,
         support_frames=config.support_frames,
         queries=config.queries,
+        supports=config.supports,
+        draws=config.draws,
         min_area=config.min_area,
         drop_novel=config.drop_novel,
         lists=config.data.lists,

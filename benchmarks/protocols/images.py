@@ -14,14 +14,21 @@ from benchmarks.protocols.protocol import NOT_STATED, BaseProtocol, Setting
 from benchmarks.scores.scores import ImageScore
 from benchmarks.scores.sums import Sums, Units, UnitTotals
 
-Queries = Literal["list", "uniform", "each", "first"]
+Queries = Literal["list", "images", "uniform", "each", "first"]
 EPISODE_IOU = "mean episode IoU"
 QUERY_TEXTS = {
     "list": "query i of the fold's list of images and classes (from the start again after the last)",
+    "images": "image i of the fold's list of images (from the start again after the last), for one of the test classes "
+    "that it shows, however small, drawn uniformly",
     "uniform": "class, then query image, drawn uniformly",
     "each": "every image of every test class",
     "first": "every image of every test class, supports are the first other images of the class by name",
 }
+SUPPORT_TEXTS = {
+    "distinct": "drawn for each episode, all different",
+    "repeats": "drawn for each episode, one by one, so that one image may come twice",
+}
+STREAM_TEXT = "; queries and supports of all episodes drawn in turn from one generator, as the released code draws them"
 INPUT_TEXTS = {
     "square": "squashed to a square",
     "pad": "long side resized, short side padded to a square",
@@ -55,16 +62,29 @@ AVERAGING_TEXTS = {
 
 @dataclass(frozen=True)
 class EpisodeRule:
-    """Choice of the query images of a test, and the number of episodes (None: each entry of the list once)."""
+    """Choice of the query images of a test.
+
+    Attributes:
+        queries: see `episodes.sampling.images.image_test_episodes`.
+        count: number of episodes; None: each entry of the list once.
+        min_area: where no list files are given, a class is listed for an image that has at least this many pixels of
+            it.
+    """
 
     queries: Queries
     count: int | None
+    min_area: int = 0
 
-    def told(self, tested: int | None = None, frozen: str | None = None) -> str:
+    def told(self, tested: int | None = None, frozen: str | None = None, stream: bool = False) -> str:
         """The rule in words; `tested` is the number of episodes where it is not the official one.
 
-        `frozen` is the file of episodes that were not drawn for this test; the file says how they were.
+        `frozen` is the file of episodes that were not drawn for this test; the file says how they were. `stream`: they
+        were drawn from one generator.
         """
+        rule = self._rule(tested, frozen)
+        return rule + STREAM_TEXT if stream and frozen is None else rule
+
+    def _rule(self, tested: int | None, frozen: str | None) -> str:
         official = "once through" if self.count is None else f"{self.count} episodes per fold and seed"
         if frozen is not None:
             number = "all of them" if tested is None else f"{tested} per fold and seed"
@@ -83,7 +103,7 @@ class ImageProtocol(BaseProtocol):
     Attributes:
         rules: `EpisodeRule` by name of benchmark; '' is for every other benchmark.
         seeds: of the official episodes.
-        min_area: a class is listed for an image if it has at least this many pixels there.
+        supports: of an episode, all different (`distinct`) or drawn one by one, so that one may come twice (`repeats`).
         drop_novel: training images that show a held-out class are not used (else that class is background in them).
         input_rule: `square` (squashed to size x size), `pad` (long side to size, padded to a square) or `short` (short
             side to size, long side limited).
@@ -97,12 +117,12 @@ class ImageProtocol(BaseProtocol):
 
     rules: Mapping[str, EpisodeRule]
     seeds: tuple[int, ...]
-    min_area: int
     drop_novel: bool
     input_rule: Literal["square", "pad", "short"]
     resolution: Literal["network", "square", "original"]
     k_shot: Literal["votes", "joint"]
     averaging: Literal["classes", "images"]
+    supports: Literal["distinct", "repeats"] = "distinct"
     ignore: Literal["left out", "background"] = "left out"
     empty: float = 0.0
     score_type: ClassVar[type] = ImageScore
@@ -150,18 +170,17 @@ class ImageProtocol(BaseProtocol):
     def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """Episodes, supports, training images, resizing, ignored pixels, and averaging."""
         rule = self.rule(setting.benchmark)
-        first = rule.queries == "first"
-        drawn = "the same for every seed" if first else "drawn for each episode"
+        drawn = "the same for every seed" if rule.queries == "first" else SUPPORT_TEXTS[self.supports]
         supports = setting.supports_line(drawn if setting.frozen is None else f"frozen in {setting.frozen}")
         votes = "" if setting.shots == 1 else f"; {SHOT_TEXTS[self.k_shot]}"
         training = "dropped if they show" if self.drop_novel else "kept, as background, if they show"
-        area = f"; a class is listed for an image from {self.min_area} pixels on" if self.min_area else ""
+        told = rule.told(setting.episodes, setting.frozen, setting.stream)
         return {
-            "episodes": NOT_STATED if setting.benchmark == NOT_STATED else rule.told(setting.episodes, setting.frozen),
-            "images": f"of the lists {setting.lists}" if setting.lists else "all that show the class, by their masks",
+            "episodes": NOT_STATED if setting.benchmark == NOT_STATED else told,
+            "images": _images(rule, setting.lists),
             "supports": supports + votes,
             "seeds": self._seeds(setting),
-            "training": f"images are {training} a held-out class{area}",
+            "training": f"images are {training} a held-out class",
             "input": INPUT_TEXTS[self.input_rule] + (f" ({setting.size})" if setting.size else ""),
             "resolution": f"{self.resolution}; {RESOLUTION_TEXTS[self.resolution]}",
             "ignored": self._ignored(setting.benchmark),
@@ -177,6 +196,14 @@ class ImageProtocol(BaseProtocol):
         """The seeds, and the official ones where they are others."""
         official = "" if tuple(setting.seeds) == self.seeds else f" (official: {', '.join(map(str, self.seeds))})"
         return setting.seeds_line() + (official if setting.seeds else "")
+
+
+def _images(rule: EpisodeRule, lists: str | None) -> str:
+    """The images that a class has."""
+    if lists:
+        return f"of the lists {lists}"
+    least = f"at least {rule.min_area} pixels of " if rule.min_area else ""
+    return f"all that show {least}the class, by their masks"
 
 
 def _measures_of_classes(classes: Sequence[Totals], images: Sequence[Totals]) -> tuple[Floats, Floats, Floats]:
@@ -199,28 +226,34 @@ def _rules(pascal: EpisodeRule, coco: EpisodeRule, other: EpisodeRule) -> Mappin
     return {"pascal5i": pascal, "coco2pascal": pascal, "coco20i": coco, "coco20i_contiguous": coco, "": other}
 
 
+LISTED_AREA = 2 * 32 * 32  # PFENet's; the rule that comes closest to the lists of HSNet, which were cut by hand
 _EACH = EpisodeRule("each", None)
-MIN_LISTED_AREA = 2 * 32 * 32
+_EACH_LARGE = EpisodeRule("each", None, LISTED_AREA)
+
+
+def _of_images(count: int) -> EpisodeRule:
+    return EpisodeRule("images", count, LISTED_AREA)
+
 
 _ALL = (
     ImageProtocol(
         name="hsnet",
         source="Min et al., Hypercorrelation Squeeze, ICCV 2021",
-        rules=_rules(EpisodeRule("list", 1000), EpisodeRule("uniform", 1000), _EACH),
+        rules=_rules(EpisodeRule("list", 1000, LISTED_AREA), EpisodeRule("uniform", 1000, LISTED_AREA), _EACH),
         seeds=(0,),
-        min_area=0,
         drop_novel=False,
         input_rule="square",
         resolution="network",
         k_shot="votes",
         averaging="classes",
+        supports="repeats",
     ),
     ImageProtocol(
         name="pfenet",
         source="Tian et al., Prior Guided Feature Enrichment, TPAMI 2020",
-        rules=_rules(EpisodeRule("list", 5000), EpisodeRule("list", 20000), _EACH),
+        # its loop stops after one episode more than it is told
+        rules=_rules(_of_images(5001), _of_images(20001), _EACH_LARGE),
         seeds=(321,),
-        min_area=MIN_LISTED_AREA,
         drop_novel=False,
         input_rule="pad",
         resolution="square",
@@ -230,9 +263,8 @@ _ALL = (
     ImageProtocol(
         name="bam",
         source="Lang et al., Learning What Not to Segment, CVPR 2022, which counts as PFENet",
-        rules=_rules(EpisodeRule("list", 1000), EpisodeRule("list", 1000), _EACH),
-        seeds=(0, 1, 2, 3, 4),
-        min_area=MIN_LISTED_AREA,
+        rules=_rules(_of_images(1000), _of_images(1000), _EACH_LARGE),
+        seeds=(510, 365, 382, 322, 988),
         drop_novel=True,
         input_rule="pad",
         resolution="square",
@@ -244,7 +276,6 @@ _ALL = (
         source="Wu et al., UniRef++, 2023, as its FSS-1000 evaluation averages",
         rules={"": EpisodeRule("first", None)},
         seeds=(0,),
-        min_area=0,
         drop_novel=False,
         input_rule="short",
         resolution="original",

@@ -36,6 +36,7 @@ class Setting:
     episodes: int | None
     lists: str | None = None
     frozen: str | None = None
+    stream: bool = False
 
     def supports_line(self, usual: str) -> str:
         """Number of supports of an episode, and the way in which they were chosen."""
@@ -125,6 +126,7 @@ class BaseProtocol(ABC):
         episodes: int | None = None,
         lists: str | None = None,
         frozen: str | None = None,
+        stream: bool = False,
     ) -> str:
         """The text printed beside every number: one `key: value` line per choice that moves it.
 
@@ -140,8 +142,9 @@ class BaseProtocol(ABC):
             episodes: number of episodes per fold and seed, where it is not the official one.
             lists: name of the list files of the field that say which images a fold has; None: the masks say it.
             frozen: name of the file of a frozen list of episodes, where they were not drawn by the protocol.
+            stream: the episodes of a list were drawn in turn from one generator, not each from its own index.
         """
-        setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen)
+        setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen, stream)
         lines = {
             "protocol": f"{self.name} ({self.source})",
             "benchmark": benchmark,

@@ -15,7 +15,7 @@ from episodes.sources import ImageSource, Source, open_source
 
 FRAMES, FRAMES_GENERATED = 5, 2  # of a clip: as in CMA's training; of the short videos of a generated world
 OF_VIDEOS = ("query_frames", "support_frames")
-OF_IMAGES = ("queries", "min_area", "drop_novel", "lists")
+OF_IMAGES = ("queries", "supports", "draws", "min_area", "drop_novel", "lists")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Drawing:
         query_frames: frames of a `train` or `val` query clip; default 5, of a generated world 2. Videos only.
         support_frames: frames of a support clip; default as above. Videos only.
         queries: queries of a test, see `image_test_episodes`; default `list`. Images only.
+        supports: `distinct` or `repeats`, see `image_test_episodes`; default `distinct`. Images only.
+        draws: `indexed` or `stream`, see `image_test_episodes`; default `indexed`. Images only.
         min_area: pixels of a class from which on an image shows it; default 0, any. Images only.
         drop_novel: leave out training images that show a held-out class; default no. Images only.
         lists: folder of the field's list files; default what the data set itself says. Images only.
@@ -44,6 +46,8 @@ class Drawing:
     query_frames: int | None = None
     support_frames: int | None = None
     queries: str | None = None
+    supports: str | None = None
+    draws: str | None = None
     min_area: int | None = None
     drop_novel: bool | None = None
     lists: Path | str | None = None
@@ -61,6 +65,8 @@ class Drawing:
             return replace(
                 named,
                 queries=self.queries or "list",
+                supports=self.supports or "distinct",
+                draws=self.draws or "indexed",
                 min_area=self.min_area or 0,
                 drop_novel=bool(self.drop_novel),
             )
@@ -143,15 +149,26 @@ def _of_videos(source: Source, drawing: Drawing) -> list[EpisodeSpec]:
 
 def _of_images(source: ImageSource, drawing: Drawing) -> list[EpisodeSpec]:
     group, area = drawing.group, drawing.min_area
-    assert group is not None and area is not None and drawing.queries is not None  # `of` fills them in
+    queries, supports, draws = drawing.queries, drawing.supports, drawing.draws
+    assert group is not None and area is not None  # `of` fills them in
+    assert queries is not None and supports is not None and draws is not None
     folds, shots, seed, split = source.folds, drawing.shots, drawing.seed, drawing.split
     listed = None
     if drawing.lists is not None:
         listed = read_lists(drawing.lists, source.name, group, "test" if split == "test" else "train", source)
     if split == "test":
-        number, queries = drawing.count, drawing.queries
         return image_test_episodes(
-            source, folds, group, shots=shots, seed=seed, count=number, queries=queries, min_area=area, images=listed
+            source,
+            folds,
+            group,
+            shots=shots,
+            seed=seed,
+            count=drawing.count,
+            queries=queries,
+            supports=supports,
+            draws=draws,
+            min_area=area,
+            images=listed,
         )
     number, novel = drawing.number(), bool(drawing.drop_novel)
     endless = ImageEpisodes(

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
+from episodes.sampling.draws import Pair, TestImages, check_draws, indexed_draws, stream_draws
 from episodes.sampling.pools import feasible, held_apart, positive, spread
 from episodes.seeding import rng
 from episodes.sources.images import FRAME, ImageSource
 
-QUERIES = ("list", "uniform", "each", "first")
-
 ImageLists = Mapping[int, Sequence[str]]
-Pair = tuple[int, str]  # class id and image
 
 
 class ImageEpisodes:
@@ -91,13 +89,15 @@ def image_test_episodes(
     seed: int,
     count: int | None,
     queries: str,
+    supports: str = "distinct",
+    draws: str = "indexed",
     min_area: int = 0,
     images: ImageLists | None = None,
     limit: int | None = None,
 ) -> list[EpisodeSpec]:
     """The test episodes of a fold: a query image each, and `shots` supports of its class drawn for it, never itself.
 
-    The supports of fewer shots are the first ones of more shots.
+    The supports of fewer shots are the first ones of more shots, but for those of a stream.
 
     Args:
         source: the data set.
@@ -105,81 +105,65 @@ def image_test_episodes(
         group: the fold.
         shots: support images per episode.
         seed: of all draws.
-        count: number of episodes; None for as many as there are pairs of an image and a test class that it shows.
+        count: number of episodes; None for as many as the list has entries.
         queries: which queries.
             `list`: episode i has pair i modulo their number, in order of image name and class (HSNet on PASCAL-5i).
+            `images`: episode i has image i modulo their number, by name, with one of the test classes that it shows,
+            drawn uniformly; a class counts here by any pixel, `min_area` or not (PFENet).
             `uniform`: class and then query drawn uniformly (HSNet on COCO-20i).
             `each`: every pair once, class after class (HSNet on FSS-1000).
             `first`: like `each`, and the supports are the first other images of the class by name (UniRef++).
             With a `count`, `each` and `first` are spread evenly over the classes; a smaller count gives a subset.
+        supports: `distinct`, or `repeats`: one image may be several supports of an episode (HSNet).
+        draws: `indexed`: each episode is drawn from its own index; `stream`: see `episodes.sampling.draws`.
         min_area: a class counts as shown by an image from this many pixels on; at least one is always needed.
         images: class id -> image names of a list file; None takes the test images of the source.
         limit: test only so many of these episodes, spread evenly over the classes (`uniform`: the first ones). More
             than `count` are drawn as a larger `count` would be; a list is gone through more than once for them.
 
     Raises ValueError for a wrong argument, a list that names images that are not there, a broken mask, or (NotFeasible)
-    when no class has `shots + 1` images.
+    when no class has `shots + 1` images (with repeats: 2).
     """
     positive("shots", shots)
     if limit is not None:
         positive("limit", limit)
     if count is not None:
         positive("count", count)
-    if queries not in QUERIES:
-        raise ValueError(f"queries must be one of {', '.join(QUERIES)}, got {queries!r}")
+    check_draws(queries, supports, draws)
     pools = image_pools(source, folds.test_classes(group), "test", min_area, images)
-    classes = feasible(pools, shots, folds, f"test episodes of group {group}", noun="image")
-    pools = {c: pools[c] for c in classes}
-    check_images(source, (x for pool in pools.values() for x in pool))
-    number, most = _numbers(sum(map(len, pools.values())), queries, count, limit)
-    drawn = list(_pairs(source.draws_as, group, seed, pools, queries, number))
-    bare = [_episode(source, folds, group, "test", seed, index, pair, ()) for index, (_, pair) in enumerate(drawn)]
-    specs = []
-    for spec in bare if most is None or most >= len(bare) else spread(bare, most, seed):
-        turn, pair = drawn[spec.index]
-        others = _supports(source.draws_as, group, seed, turn, pair, pools[pair[0]], queries)
-        specs.append(_episode(source, folds, group, "test", seed, spec.index, pair, others[:shots]))
-    return specs
+    need = 2 if supports == "repeats" else shots + 1
+    classes = feasible(pools, shots, folds, f"test episodes of group {group}", noun="image", need=need)
+    listed = _test_images(source, {c: pools[c] for c in classes})
+    check_images(source, listed.shown)
+    number, most = _numbers(listed.size(queries), queries, count, limit)
+    if draws == "stream":
+        drawn = stream_draws(seed, listed, shots=shots, queries=queries, supports=supports, count=number)
+    else:
+        keys = source.draws_as, group, seed
+        drawn = indexed_draws(*keys, listed, shots=shots, queries=queries, supports=supports, count=number)
+
+    def episode(index: int, others: Sequence[str]) -> EpisodeSpec:
+        pair = drawn[index].class_id, drawn[index].query
+        return _episode(source, folds, group, "test", seed, index, pair, others)
+
+    bare = [episode(index, ()) for index in range(len(drawn))]
+    chosen = bare if most is None or most >= len(bare) else spread(bare, most, seed)
+    return [episode(spec.index, drawn[spec.index].supports()) for spec in chosen]
 
 
-def _numbers(pairs: int, queries: str, count: int | None, limit: int | None) -> tuple[int | None, int | None]:
-    """Number of episodes drawn of so many pairs (None: each pair once), and number to which they are spread out."""
+def _test_images(source: ImageSource, pools: Mapping[int, Sequence[str]]) -> TestImages:
+    names = sorted({image for pool in pools.values() for image in pool})
+    return TestImages(pools, {x: tuple(c for c in sorted(source.classes_in(x)) if c in pools) for x in names})
+
+
+def _numbers(entries: int, queries: str, count: int | None, limit: int | None) -> tuple[int | None, int | None]:
+    """Number of episodes drawn of so many entries (None: each once), and number to which they are spread out."""
     if queries in ("each", "first"):
         return None, count if limit is None else limit
     if limit is None:
         return count, None
-    once = pairs if count is None else min(count, pairs)
-    return (once, limit) if queries == "list" and limit < once else (limit, None)
-
-
-def _pairs(
-    name: str, group: int, seed: int, pools: ImageLists, queries: str, count: int | None
-) -> Iterable[tuple[int, Pair]]:
-    """(turn, (class id, image)) of every episode; `turn` tells the passes over the list apart."""
-    pairs = [(c, x) for c, pool in pools.items() for x in pool]
-    if queries in ("each", "first"):
-        return ((0, pair) for pair in pairs)
-    number = len(pairs) if count is None else count
-    if queries == "list":
-        pairs.sort(key=lambda pair: (pair[1], pair[0]))
-        return ((i // len(pairs), pairs[i % len(pairs)]) for i in range(number))
-    return ((i, _uniform_pair(name, group, seed, i, pools)) for i in range(number))
-
-
-def _uniform_pair(name: str, group: int, seed: int, index: int, pools: ImageLists) -> Pair:
-    draw = rng("image query", name, group, seed, index)
-    class_id = list(pools)[int(draw.integers(len(pools)))]
-    return class_id, pools[class_id][int(draw.integers(len(pools[class_id])))]
-
-
-def _supports(name: str, group: int, seed: int, turn: int, pair: Pair, pool: Sequence[str], queries: str) -> list[str]:
-    """The other images of the class in the order in which they are taken as supports."""
-    class_id, query = pair
-    others = [image for image in pool if image != query]
-    if queries == "first":
-        return others
-    order = rng("image supports", name, group, seed, turn, class_id, query).permutation(len(others))
-    return [others[k] for k in order]
+    once = entries if count is None else min(count, entries)
+    return (once, limit) if queries in ("list", "images") and limit < once else (limit, None)
 
 
 def image_pools(

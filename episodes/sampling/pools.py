@@ -55,8 +55,14 @@ def held_apart(name: str, pools: Pools, shots: int) -> frozenset[str]:
     return frozenset(held)
 
 
-def feasible(pools: Pools, shots: int, folds: Folds, what: str, noun: str = "video") -> tuple[int, ...]:
-    """The classes with enough videos for an episode. Warns of the others; raises NotFeasible if there is none."""
+def feasible(
+    pools: Pools, shots: int, folds: Folds, what: str, noun: str = "video", need: int | None = None
+) -> tuple[int, ...]:
+    """The classes with enough videos for an episode: `need` of them, by default `shots + 1`.
+
+    Warns of the others; raises NotFeasible if there is none.
+    """
+    need = shots + 1 if need is None else need
     if not pools:
         raise NotFeasible(
             f"{what}: the class lists of {folds.name} name no class for them; give complete lists as data.lists "
@@ -64,15 +70,15 @@ def feasible(pools: Pools, shots: int, folds: Folds, what: str, noun: str = "vid
         )
     short: dict[int, list[str]] = {}
     for class_id, videos in pools.items():
-        if len(videos) <= shots:
+        if len(videos) < need:
             short.setdefault(len(videos), []).append(folds.class_name(class_id))
     counts = "; ".join(f"{n} {noun}{'s' * (n != 1)}: {_some(short[n])}" for n in sorted(short, reverse=True))
-    rule = f"{what} with {shots} shot{'s' * (shots > 1)} need {shots + 1} {noun}s of a class"
-    if all(len(videos) <= shots for videos in pools.values()):
+    rule = f"{what} with {shots} shot{'s' * (shots > 1)} need {need} {noun}s of a class"
+    if all(len(videos) < need for videos in pools.values()):
         raise NotFeasible(f"{rule}, and no class has them ({counts}): use fewer shots, another group, or more data")
     if short:
         log.warning("%s; left out: %s", rule, counts)
-    return tuple(c for c in pools if len(pools[c]) > shots)
+    return tuple(c for c in pools if len(pools[c]) >= need)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
 from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
+from episodes.sampling.draws import check_draws
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
@@ -126,12 +127,26 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
             f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
             f"{', '.join(valid)}"
         )
+    check_draws_of(config)
     if of_images and "expression" in spec_of(config.system).needs:
         others = [name for name, spec in systems().items() if "expression" not in spec.needs]
         raise ValueError(
             f"system.name={config.system.name} needs an expression with every support, and benchmark "
             f"{config.benchmark.name} has none: take a system that does without, {' or '.join(others)}"
         )
+
+
+def check_draws_of(config: MetaTrainConfig | MetaTestConfig) -> None:
+    """Refuse a stream of episodes that no released code draws."""
+    benchmark, protocol = config.benchmark, get_protocol(config.benchmark.protocol)
+    if benchmark.draws == "indexed":
+        return
+    if not isinstance(protocol, ImageProtocol):
+        raise ValueError(f"benchmark.draws={benchmark.draws} is for benchmarks of images: leave it out")
+    try:
+        check_draws(protocol.rule(benchmark.name).queries, protocol.supports, benchmark.draws)
+    except ValueError as error:
+        raise ValueError(f"protocol={protocol.name}, benchmark={benchmark.name}: {error}") from error
 
 
 def check_training(config: MetaTrainConfig) -> None:

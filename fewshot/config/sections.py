@@ -52,6 +52,12 @@ class BenchmarkConfig:
         "class, 100 in a row, every video of a training class used, so that none is kept for validation",
         choices=("balanced", "blocks"),
     )
+    draws: str = key(
+        "indexed",
+        "test episodes of images: each from its own index; stream: the whole list from one generator seeded by `seed`, "
+        "as the code of the protocols hsnet (PASCAL-5i) and pfenet draws it",
+        choices=("indexed", "stream"),
+    )
     class_of_last_expression: bool = key(
         False, "a video belongs to the class of the object of its last expression, as in the released code of CMA"
     )

@@ -23,7 +23,7 @@ from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
 from episodes.sampling.cma_official import CMATrainEpisodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
-from episodes.sampling.lists import read_lists
+from episodes.sampling.lists import LISTED, read_lists
 from episodes.sampling.manifest import read_manifest
 from episodes.sampling.pools import NotFeasible
 from episodes.sampling.videos import TrainEpisodes, test_episodes
@@ -199,7 +199,7 @@ class ImageBenchmark(Benchmark):
     protocol: ImageProtocol
 
     def training(self, split: str = "train") -> ImageEpisodes:
-        """Training episodes of images, under the protocol's rules for areas and novel objects."""
+        """Training episodes of images, under the protocol's rules for areas and held-out classes."""
         config, group = self.config, int(self.config.group)
         return ImageEpisodes(
             self.source,
@@ -208,7 +208,7 @@ class ImageBenchmark(Benchmark):
             split,
             shots=config.shots,
             seed=config.seed,
-            min_area=self.protocol.min_area,
+            min_area=self._min_area(),
             drop_novel=self.protocol.drop_novel,
             lists=self._lists(group, "train"),
         )
@@ -225,9 +225,16 @@ class ImageBenchmark(Benchmark):
             count=rule.count,
             limit=limit,
             queries=rule.queries,
-            min_area=self.protocol.min_area,
+            supports=self.protocol.supports,
+            draws=self.settings.draws,
+            min_area=self._min_area(),
             images=self._lists(group, "test"),
         )
+
+    def _min_area(self) -> int:
+        """Least pixels of a class in an image, where the masks and not list files say what an image is listed for."""
+        listed = self.config.data.lists is not None and self.name in LISTED
+        return 0 if listed else self.protocol.rule(self.name).min_area
 
     def _lists(self, group: int, split: str) -> Mapping[int, Sequence[str]] | None:
         """The images of each class from the list files of `data.lists`; None: from the masks."""

@@ -107,6 +107,7 @@ def tell_protocol(benchmark: Benchmark, origin: Origin) -> None:
         seeds=range(config.seed, config.seed + config.test.seeds),
         start_weights=origin.start_weights,
         episodes=config.benchmark.test_episodes,
+        stream=config.benchmark.draws == "stream",
         **places(config),
     )
     logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
@@ -120,6 +121,7 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
         seeds=sorted({score.seed for score in outcome.scores}),
         start_weights=origin.start_weights,
         episodes=_tested(outcome, benchmark.config),
+        stream=benchmark.settings.draws == "stream",
         **places(benchmark.config),
     )
     notes = (*outcome.notes, *_fewer(outcome, benchmark.config))

@@ -18,25 +18,28 @@ def test_one_table_for_both_kinds() -> None:
 
 def test_official_episodes() -> None:
     hsnet, pfenet, bam, uniref = (IMAGE_PROTOCOLS[name] for name in ("hsnet", "pfenet", "bam", "uniref"))
-    assert hsnet.rule("pascal5i") == hsnet.rule("coco2pascal") == EpisodeRule("list", 1000)
-    assert hsnet.rule("coco20i") == hsnet.rule("coco20i_contiguous") == EpisodeRule("uniform", 1000)
+    assert hsnet.rule("pascal5i") == hsnet.rule("coco2pascal") == EpisodeRule("list", 1000, 2048)
+    assert hsnet.rule("coco20i") == hsnet.rule("coco20i_contiguous") == EpisodeRule("uniform", 1000, 2048)
     assert hsnet.rule("fss1000") == hsnet.rule("folder") == EpisodeRule("each", None)
-    assert [pfenet.rule(name).count for name in ("pascal5i", "coco20i")] == [5000, 20000]
-    assert [bam.rule(name).count for name in ("pascal5i", "coco20i")] == [1000, 1000]
+    assert [pfenet.rule(name) for name in ("pascal5i", "coco20i")] == [
+        EpisodeRule("images", 5001, 2048),
+        EpisodeRule("images", 20001, 2048),
+    ]
+    assert [bam.rule(name) for name in ("pascal5i", "coco20i")] == 2 * [EpisodeRule("images", 1000, 2048)]
     assert uniref.rule("fss1000_val") == EpisodeRule("first", None)
-    assert (hsnet.seeds, pfenet.seeds, len(bam.seeds)) == ((0,), (321,), 5)
+    assert (hsnet.seeds, pfenet.seeds, bam.seeds) == ((0,), (321,), (510, 365, 382, 322, 988))
 
 
 def test_official_choices() -> None:
     table = {
-        name: (p.resolution, p.input_rule, p.k_shot, p.averaging, p.ignore, p.drop_novel, p.min_area)
+        name: (p.resolution, p.input_rule, p.k_shot, p.averaging, p.ignore, p.drop_novel, p.supports)
         for name, p in IMAGE_PROTOCOLS.items()
     }
     assert table == {
-        "hsnet": ("network", "square", "votes", "classes", "left out", False, 0),
-        "pfenet": ("square", "pad", "joint", "classes", "left out", False, 2048),
-        "bam": ("square", "pad", "joint", "classes", "left out", True, 2048),
-        "uniref": ("original", "short", "joint", "images", "background", False, 0),
+        "hsnet": ("network", "square", "votes", "classes", "left out", False, "repeats"),
+        "pfenet": ("square", "pad", "joint", "classes", "left out", False, "distinct"),
+        "bam": ("square", "pad", "joint", "classes", "left out", True, "distinct"),
+        "uniref": ("original", "short", "joint", "images", "background", False, "distinct"),
     }
 
 
@@ -53,7 +56,8 @@ def test_card_names_every_choice() -> None:
 def test_cards_differ_where_the_protocols_do() -> None:
     hsnet, pfenet, bam, uniref = (IMAGE_PROTOCOLS[n].card(benchmark="coco20i", shots=1) for n in IMAGE_PROTOCOLS)
     assert "class, then query image, drawn uniformly" in hsnet and "1000 episodes" in hsnet
-    assert "20000 episodes" in pfenet and "kept, as background" in pfenet and "2048 pixels" in pfenet
+    assert "20001 episodes" in pfenet and "kept, as background" in pfenet and "2048 pixels" in pfenet
+    assert "one of the test classes that it shows" in pfenet and "may come twice" in hsnet
     assert "dropped if they show a held-out class" in bam and "1000 episodes" in bam
     assert (
         "mean over query images" in uniref and "the same for every seed" in uniref and "count as background" in uniref
@@ -75,11 +79,14 @@ def test_another_number_of_episodes_is_told() -> None:
 def test_the_card_tells_lists_frozen_episodes_and_official_seeds() -> None:
     pfenet = PROTOCOLS["pfenet"]
     drawn = pfenet.card(benchmark="pascal5i", seeds=(0,), shots=1)
-    assert "all that show the class, by their masks" in drawn and "0 (official: 321)" in drawn
+    assert "all that show at least 2048 pixels of the class, by their masks" in drawn and "0 (official: 321)" in drawn
+    assert "all that show the class, by their masks" in PROTOCOLS["hsnet"].card(benchmark="fss1000")
+    assert "in turn from one generator" in pfenet.card(benchmark="pascal5i", stream=True)
+    assert "in turn" not in drawn + pfenet.card(benchmark="pascal5i", stream=True, frozen="list.jsonl")
     assert "official" not in pfenet.card(benchmark="pascal5i", seeds=(321,), shots=1)
     frozen = pfenet.card(benchmark="pascal5i", seeds=(0,), shots=1, lists="hsnet", frozen="voc2.jsonl", episodes=8)
     assert "of the lists hsnet" in frozen and "supports     : 1 per episode, frozen in voc2.jsonl" in frozen
-    assert "frozen in voc2.jsonl, 8 per fold and seed (official: query i of the fold's list" in frozen
+    assert "frozen in voc2.jsonl, 8 per fold and seed (official: image i of the fold's list" in frozen
 
 
 def test_only_pascal_has_unknown_pixels() -> None:

@@ -50,5 +50,6 @@ def test_freezing_opens_draws_and_writes(tiny: MiniRefSource, tmp_path: Path) ->
     assert read_header(tmp_path / "list.jsonl")["arguments"] == {
         **{"benchmark": "mini_ref_ytvos", "group": 4, "split": "test", "shots": 2, "seed": 1, "count": None},
         **{"query_frames": 5, "support_frames": 5, "queries": None, "min_area": None, "drop_novel": None},
+        **{"supports": None, "draws": None},
         **{"world_seed": 0, "world_videos": 24},
     }

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from episodes.catalogue import folds_of
-from episodes.sampling.images import QUERIES, ImageEpisodes, image_test_episodes
+from episodes.sampling.draws import QUERIES
+from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.pools import NotFeasible
 from tests.episodes.image_tree import MemoryImages
 
@@ -66,7 +67,7 @@ def test_a_training_episode_is_of_a_training_class_and_shows_it(group, seed, sho
 def test_a_test_episode_is_of_a_held_out_class_and_never_shows_its_query(group, seed, shots, queries) -> None:
     specs = episodes_of_test(group, shots, seed, 50, queries)
     assert len(specs) == (
-        50 if queries in ("list", "uniform") else min(50, len(episodes_of_test(group, queries="each")))
+        50 if queries in ("list", "images", "uniform") else min(50, len(episodes_of_test(group, queries="each")))
     )
     assert sorted({s.index for s in specs}) == [s.index for s in specs]
     for spec in specs:
@@ -157,6 +158,48 @@ def test_a_limit_takes_episodes_of_the_list_from_all_classes() -> None:
     assert episodes_of_test(0, queries="each", limit=10) == episodes_of_test(0, queries="each", count=10)
 
 
+def test_images_are_gone_through_in_order_with_any_of_their_classes() -> None:
+    source = MemoryImages({f"t{k:02d}": {1 + k % 5: 40, 1 + (k + 1) % 5: 3, 20: 90} for k in range(40)})
+    specs = episodes_of_test(0, 2, queries="images", min_area=40, count=200, source=source)
+    assert [s.queries[0].video for s in specs] == sorted(source.files) * 5
+    assert all(s.class_id in source.classes_in(s.queries[0].video) for s in specs), "a test class that it shows"
+    small = [s for s in specs if source.area(s.queries[0].video, s.class_id) < 40]
+    assert 60 <= len(small) <= 140, "as often as the large one"
+    assert all(source.area(clip.video, s.class_id) == 40 for s in specs for clip in s.supports)
+
+
+@settings(max_examples=15, deadline=None)
+@given(any_group, any_seed, st.sampled_from(["list", "images", "uniform", "each"]))
+def test_supports_may_come_twice_where_the_protocol_says_so(group, seed, queries) -> None:
+    one, five, distinct = (
+        episodes_of_test(group, shots, seed, 60, queries, supports=supports)
+        for shots, supports in ((1, "repeats"), (5, "repeats"), (1, "distinct"))
+    )
+    assert one == distinct, "with one shot it is the same"
+    assert [(s.queries, s.supports) for s in one] == [(s.queries, s.supports[:1]) for s in five]
+    assert all(s.queries[0].video not in {clip.video for clip in s.supports} for s in five)
+    assert any(len({clip.video for clip in s.supports}) < 5 for s in five)
+    assert any(len({clip.video for clip in s.supports}) > 1 for s in five)
+
+
+def test_with_repeats_two_images_of_a_class_are_enough() -> None:
+    source = MemoryImages({f"t{k}": {3: 5} for k in (1, 2)})
+    specs = episodes_of_test(0, 5, source=source, supports="repeats")
+    assert [[clip.video for clip in s.supports] for s in specs] == [["t2"] * 5, ["t1"] * 5]
+    with pytest.raises(NotFeasible, match="with 5 shots need 6 images"):
+        episodes_of_test(0, 5, source=source)
+
+
+@pytest.mark.parametrize(("queries", "supports"), [("list", "repeats"), ("images", "distinct")])
+def test_a_stream_is_one_list_whatever_part_of_it_is_tested(queries, supports) -> None:
+    rule = {"queries": queries, "supports": supports, "draws": "stream", "shots": 3}
+    long = episodes_of_test(1, count=200, **rule)
+    assert episodes_of_test(1, count=50, **rule) == long[:50] != episodes_of_test(1, count=50, seed=1, **rule)
+    few = episodes_of_test(1, count=200, limit=10, **rule)
+    assert len(few) == 10 and all(spec == long[spec.index] for spec in few)
+    assert all(s.queries[0].video not in {clip.video for clip in s.supports} for s in long)
+
+
 def test_uniform_draws_classes_and_queries_alike() -> None:
     specs = episodes_of_test(2, count=600, queries="uniform")
     drawn = {c: [s.queries[0].video for s in specs if s.class_id == c] for c in VOC.test_classes(2)}
@@ -223,7 +266,13 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         (lambda: train("test"), "split must be 'train' or 'val'"),
         (lambda: train(shots=0), "shots must be a whole number"),
         (lambda: train(min_area=-1), "min_area must be a number of pixels"),
-        (lambda: episodes_of_test(queries="all"), "queries must be one of list, uniform, each, first, got 'all'"),
+        (
+            lambda: episodes_of_test(queries="all"),
+            "queries must be one of list, images, uniform, each, first, got 'all'",
+        ),
+        (lambda: episodes_of_test(supports="few"), "supports must be one of distinct, repeats, got 'few'"),
+        (lambda: episodes_of_test(draws="dice"), "draws must be one of indexed, stream, got 'dice'"),
+        (lambda: episodes_of_test(draws="stream"), "not of queries=list, supports=distinct: take draws=indexed"),
         (lambda: episodes_of_test(count=0), "count must be a whole number"),
         (lambda: episodes_of_test(limit=0), "limit must be a whole number"),
         (lambda: episodes_of_test(7), "no group 7; valid groups: 0, 1, 2, 3"),

@@ -204,7 +204,8 @@ def test_a_changed_mask_makes_a_manifest_invalid(voc, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["queries=all"], "queries must be one of list, uniform, each, first, got 'all'"),
+        (["queries=all"], "queries must be one of list, images, uniform, each, first, got 'all'"),
+        (["draws=stream"], "draws=stream is known of HSNet on PASCAL-5i"),
         (["query_frames=3"], "query_frames is for benchmarks of videos, and pascal5i is not one: leave it out"),
         (["drop_novel=maybe", "split=train"], "drop_novel=maybe: give true or false"),
         (["split=val"], "split=val is endless: say how many episodes with count="),
