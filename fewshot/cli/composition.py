@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
+from episodes.hints import did_you_mean
 from fewshot._origin import config_folder
 from fewshot.cli.arguments import form_of
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
@@ -68,7 +69,11 @@ def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _in_a_line(error: HydraException, config_name: str, overrides: Sequence[str]) -> str:
-    """Hydra's message; of a value of the wrong type the key, the value and what is valid."""
+    """Hydra's message; of an unknown option and of a value of the wrong type what was typed and what is valid."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        valid = [name for name in error.options if not name.endswith(SCHEMA)]
+        return f"{group}={option}: valid are {', '.join(valid)}.{did_you_mean(option, valid)}"
     cause = error.__cause__
     name = getattr(cause, "full_key", None)
     typed = [override.lstrip("+") for override in overrides if override.lstrip("+").startswith(f"{name}=")]

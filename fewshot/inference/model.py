@@ -21,12 +21,12 @@ from episodes.episode import Episode
 from episodes.transforms.input_rule import RULES, InputRule
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
 from fewshot.inference.loading import load_into, stored_rule, stored_system, with_tokenizer
-from fewshot.inference.segmenter import Result, Segmenter, Text, join, name_referents
+from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
-from fewshot.systems.registry import build_system, spec_of
+from fewshot.systems.registry import build_system, spec_of, systems
 from fewshot.weights.files import write_converted
 from fewshot.weights.hub import TOKENIZER, download, is_hub_name
 
@@ -94,6 +94,8 @@ class Model(ModelHubMixin):
         size: int | None = None,
         chunk: int = DEFAULT_CHUNK,
         min_score: float = 0.0,
+        largest_component: bool = False,
+        fill_holes: bool = False,
     ) -> Result:
         """Segment what supports show and words say, in an image or a video of your own.
 
@@ -108,6 +110,8 @@ class Model(ModelHubMixin):
             size: side of the frames that the network sees, in pixels, as the input rule counts; None: the rule's own.
             chunk: frames of one forward pass.
             min_score: frames with a lower score get an empty mask, 0..1.
+            largest_component: keep the largest connected part of each mask alone.
+            fill_holes: fill what a mask encloses (of its largest part, where both are asked for).
 
         Returns:
             A mask for each class or expression at the size of `source`, scores, and a label map.
@@ -118,8 +122,8 @@ class Model(ModelHubMixin):
             TypeError: an image or mask of another kind.
         """
         media = open_media(source)
-        segmenter = self.segmenter(support, text, size=size, min_score=min_score)
-        return join([segmenter(frames, names) for names, frames in media.chunks(chunk)])
+        tidy = dict(largest_component=largest_component, fill_holes=fill_holes)
+        return self.segmenter(support, text, size=size, min_score=min_score, **tidy).segment(media, chunk=chunk)
 
     def segmenter(
         self,
@@ -128,10 +132,13 @@ class Model(ModelHubMixin):
         *,
         size: int | None = None,
         min_score: float = 0.0,
+        largest_component: bool = False,
+        fill_holes: bool = False,
     ) -> Segmenter:
-        """Encode supports and words once, for any number of frames. Arguments and errors as of `segment`."""
+        """Encode supports and words once, for any number of pictures. Arguments and errors as of `segment`."""
         referents = name_referents(self.system, support, text)
-        return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score)
+        tidy = dict(largest_component=largest_component, fill_holes=fill_holes)
+        return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score, **tidy)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write weights, settings and tokenizer; the mixin's `save_pretrained` calls this and adds the card.
@@ -207,6 +214,26 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
         system = build_system(settings)
     load_into(system, settings, path)
     return Model(system.to(device).eval(), stored_rule(path) or spec_of(settings).rule_of(system), settings)
+
+
+def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> Model:
+    """A system that needs no training, on the backbone whose weights its settings name, in eval mode.
+
+    Raises:
+        ValueError: the system needs training, or no weights of the backbone are named.
+        FileNotFoundError: they are not there.
+    """
+    spec = spec_of(settings)
+    if spec.needs_training:
+        without = [name for name, other in systems().items() if not other.needs_training]
+        raise ValueError(f"system {spec.name} needs training: give weights=..., or system={' or '.join(without)}")
+    if getattr(settings, "backbone_weights", "") is None:
+        raise ValueError(
+            f"system {spec.name} without training needs an image encoder that has learnt something: give "
+            "system.backbone_weights=imagenet, or a file with such weights"
+        )
+    system = build_system(settings)
+    return Model(system.to(device).eval(), spec.rule_of(system), settings)
 
 
 def segment_episode(model: Model, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:

@@ -3,162 +3,171 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.masks.png import write_labels, write_mask
-from fewshot.inference.chunks import DEFAULT_CHUNK
-from fewshot.inference.model import Model, load
-from fewshot.inference.previews import Animation, label_overlay, still
+from fewshot.inference.model import Model, load, untrained
+from fewshot.inference.output_folder import PROGRAM, RESULTS, earlier_files, refuse_inside, written_whole
+from fewshot.inference.previews import Album, Animation, label_overlay, still
+from fewshot.inference.request import Request, refuse_unreadable
 from fewshot.inference.segmenter import Referent, Result, Segmenter
 from fewshot.inference.supports import Support
 from fewshot.media.media import Media
-from fewshot.media.reading import open_media
+from fewshot.media.photographs import picture_files
+from fewshot.media.reading import open_frames, open_media
 from fewshot.run.processes import choose_device
 
-RESULTS = "results.json"
+LONGEST_JPEG = 65500  # pixels of a side, the format's limit
 
 
-@dataclass(frozen=True)
-class Request:
-    """A call of `fewshot.predict`: inputs, references and numbers."""
-
-    weights: str
-    input: str
-    out: Path
-    support: Any = None
-    text: Any = None
-    size: int | None = None
-    chunk: int = DEFAULT_CHUNK
-    min_score: float = 0.0
-    preview: str = "gif"
-    device: str = "auto"
-    text_weights: str | None = None
-    overwrite: bool = False
-
-
-def request_of(config: Any) -> Request:
-    """A request from the keys of `python -m fewshot.predict`, with supports and expressions by class.
-
-    Raises:
-        ValueError: a support without a mask, or classes that are not clear; the word is named.
-    """
-    return Request(
-        weights=config.weights,
-        input=config.input,
-        out=Path(config.out).expanduser(),
-        support=named("support", config.support, support_of) if config.support else None,
-        text=one_each(named("text", config.text, str)) if config.text else None,
-        size=config.size,
-        chunk=config.chunk,
-        min_score=config.min_score,
-        preview=config.preview,
-        device=config.device,
-        text_weights=config.text_weights,
-        overwrite=config.overwrite,
-    )
-
-
-def named(key: str, words: Sequence[str], read: Callable[[str], Any]) -> list[Any] | dict[str, list[Any]]:
-    """`class=value` words as lists by class, words without a class as one list; not both."""
-    matches = [re.fullmatch(r"([^=:/\\]+)=(.+)", word, re.DOTALL) for word in words]
-    if not any(matches):
-        return [read(word) for word in words]
-    if not all(matches):
-        alone = words[matches.index(None)]
-        raise ValueError(f"{key}={alone} names no class, but others do: write {key}=class=... for all or for none")
-    table: dict[str, list[Any]] = {}
-    for match in matches:
-        if match is not None:
-            table.setdefault(match[1], []).append(read(match[2]))
-    return table
-
-
-def one_each(texts: list[Any] | dict[str, list[Any]]) -> list[str] | dict[str, str] | str:
-    """Texts as `Model.segment` takes them: one alone, several, or one for each class."""
-    if isinstance(texts, list):
-        return texts if len(texts) > 1 else texts[0]
-    for name, given in texts.items():
-        if len(given) > 1:
-            raise ValueError(f"text={name}=... is given {len(given)} times: one expression for a class")
-    return {name: given[0] for name, given in texts.items()}
-
-
-def support_of(word: str) -> Support:
-    """`image:mask` or `image:mask#id`."""
-    image, colon, mask = word.rpartition(":")
-    if not colon or not image or not mask:
-        raise ValueError(f"support={word} has no mask: write support=image:mask, for instance support=a.jpg:a.png")
-    with_id = re.fullmatch(r"(.+)#(\d+)", mask)
-    if with_id is not None:
-        return Support(image, with_id[1], object_id=int(with_id[2]))
-    return Support(image, mask)
+class Unreadable(ValueError):
+    """Some photographs could not be read; the others have been segmented."""
 
 
 @dataclass
-class Frames:
-    """Entries of `results.json` on the frames, collected while they are written."""
+class Account:
+    """Entries of `results.json` on the frames and on what could not be read, collected while masks are written."""
 
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    preview: str | None = None
 
-    def add(self, result: Result, t: int) -> None:
-        """Scores and pixels of every class in frame `t`."""
+    def add(self, result: Result, t: int, segmenter: Segmenter) -> None:
+        """Sizes (height, width), and the score and the pixels of every class in frame `t`."""
         scores = {name: round(float(score), 4) for name, score in zip(result.names, result.scores[:, t], strict=True)}
         pixels = {name: int(mask[t].sum()) for name, mask in zip(result.names, result.masks, strict=True)}
-        self.entries.append({"frame": result.frame_names[t], "scores": scores, "pixels": pixels})
+        size = (result.labels.shape[-2], result.labels.shape[-1])
+        sizes = {"size": list(size), "network_size": list(segmenter.fit.target(size))}
+        self.frames.append({"frame": result.frame_names[t], **sizes, "scores": scores, "pixels": pixels})
 
 
 def predict(request: Request) -> Path:
     """Segment the input and write masks, overlays and `results.json`. Returns the folder.
 
+    The folder is written as a whole: after an error it is as it was.
+
     Raises:
-        FileExistsError: the folder is not empty.
+        Unreadable: of several photographs some could not be read; the folder holds the others.
+        FileExistsError: the folder is not empty, or holds files that `fewshot.predict` did not write.
         ValueError, FileNotFoundError, TypeError: as `load` and `Model.segment`.
     """
-    check_folder(request.out, request.overwrite)
+    earlier = earlier_files(request.out, request.overwrite)
+    for key, path in read_from(request):
+        refuse_inside(request.out, key, path)
     device = choose_device(request.device)
-    media = open_media(request.input)
-    model = load(request.weights, text_weights=request.text_weights, device=device)
-    segmenter = model.segmenter(request.support, request.text, size=request.size, min_score=request.min_score)
-    clear(request.out)
-    request.out.mkdir(parents=True, exist_ok=True)
-    frames, preview = segment_and_write(segmenter, media, request)
-    content = account(model, media, segmenter, request) | {"preview": preview, "frames": frames.entries}
-    (request.out / RESULTS).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    media = opened(request)
+    refuse_unreadable([path.stem for path in media] if isinstance(media, list) else media.frame_names)
+    model = model_of(request, device)
+    segmenter = model.segmenter(
+        request.support,
+        request.text,
+        size=request.size,
+        min_score=request.min_score,
+        largest_component=request.largest_component,
+        fill_holes=request.fill_holes,
+    )
+    with written_whole(request.out, earlier) as folder:
+        account = Account()
+        if isinstance(media, list):
+            write_photographs(segmenter, media, folder, account, request)
+        else:
+            write_media(segmenter, media, folder, account, request)
+        write_account(folder, account, head(model, segmenter, request))
+    if account.unreadable:
+        total = len(account.unreadable) + len(account.frames)
+        raise Unreadable(f"{len(account.unreadable)} of {total} photographs: {'; '.join(account.unreadable)}")
     return request.out
 
 
-def segment_and_write(segmenter: Segmenter, media: Media, request: Request) -> tuple[Frames, str | None]:
-    """Masks and overlays of every frame as they come, then the preview; returns the account and the preview's name."""
-    frames, animation = Frames(), Animation(media.frames_per_second)
-    animate = not media.still and request.preview != "none"
-    last: tuple[np.ndarray, Result] | None = None
+def read_from(request: Request) -> Iterator[tuple[str, Path]]:
+    """The files and folders that are read, each with its key."""
+    yield "input", Path(request.input).expanduser()
+    groups = request.support.values() if isinstance(request.support, Mapping) else [request.support or []]
+    for support in (entry for group in groups for entry in group):
+        for place in (support.image, support.mask) if isinstance(support, Support) else ():
+            if isinstance(place, (str, Path)):
+                yield "support", Path(place).expanduser()
+
+
+def opened(request: Request) -> Media | list[Path]:
+    """One image or video, or the files of several photographs.
+
+    Raises:
+        ValueError, FileNotFoundError: as `open_media` and `picture_files`; or frames are told of and there are none.
+    """
+    files = picture_files(request.input)
+    if files is not None:
+        return open_frames(files, request.input) if request.video else files
+    media = open_media(request.input)
+    if request.video and media.still:
+        raise ValueError(f"video=true, and input={request.input} is one image: give the folder of the frames")
+    return media
+
+
+def model_of(request: Request, device: torch.device) -> Model:
+    """The trained model, or the system that needs no training."""
+    if request.system is not None:
+        return untrained(request.system, device=device)
+    assert request.weights is not None  # one of them is given
+    return load(request.weights, text_weights=request.text_weights, device=device)
+
+
+def write_media(segmenter: Segmenter, media: Media, folder: Path, account: Account, request: Request) -> None:
+    """Masks and overlays of an image, or of every frame of a video as they come; then the preview."""
+    animation = None if media.still or request.preview == "none" else Animation(media.frames_per_second)
+    for image, result, t in frames_of(segmenter, media, request.chunk):
+        write_frame(folder, image, result, t)
+        account.add(result, t, segmenter)
+        if animation is not None:
+            animation.add(image, result, t)
+        if media.still:
+            account.preview = "preview.png"
+            still(image, result, segmenter.referents).save(folder / account.preview)
+    if animation is not None:
+        account.preview = f"preview.{request.preview}"
+        animation.save(folder / account.preview)
+
+
+def frames_of(segmenter: Segmenter, media: Media, chunk: int) -> Iterator[tuple[np.ndarray, Result, int]]:
+    """Every frame `(H, W, 3)` uint8 with the result that holds it, and its place there."""
     with tqdm(total=media.length, unit="frame", disable=media.still or None) as bar:
-        for names, chunk in media.chunks(request.chunk):
-            result = segmenter(chunk, names)
-            for t in range(len(chunk)):
-                image = as_image(chunk[t])
-                write_frame(request.out, image, result, t)
-                frames.add(result, t)
-                if animate:
-                    animation.add(image, result, t)
-                last = (image, result)
-            bar.update(len(chunk))
-    if media.still and last is not None:
-        still(*last, segmenter.referents).save(request.out / "preview.png")
-        return frames, "preview.png"
-    if animate:
-        animation.save(request.out / f"preview.{request.preview}")
-        return frames, f"preview.{request.preview}"
-    return frames, None
+        for names, frames in media.chunks(chunk):
+            result = segmenter(frames, names)
+            yield from ((as_image(frame), result, t) for t, frame in enumerate(frames))
+            bar.update(len(frames))
+
+
+def write_photographs(
+    segmenter: Segmenter, files: Iterable[Path], folder: Path, account: Account, request: Request
+) -> None:
+    """Masks and overlays of photographs of any sizes, one forward pass each; then the preview, which shows some."""
+    album = Album()
+    for path in tqdm(files, unit="photograph", disable=None):
+        try:
+            media = open_media(path)
+            if not media.still:
+                raise ValueError(f"{path} is animated: give it alone")
+        except ValueError as error:  # the others are still wanted; it is told at the end
+            account.unreadable.append(str(error))
+            continue
+        for image, result, t in frames_of(segmenter, media, 1):
+            write_frame(folder, image, result, t)
+            account.add(result, t, segmenter)
+            album.add(image, result)
+    if not account.frames:
+        raise ValueError(f"input={request.input}: none of the photographs can be read: {account.unreadable[0]}")
+    if request.preview != "none":
+        account.preview = "preview.png"
+        album.page(segmenter.referents).save(folder / account.preview)
 
 
 def as_image(frame: Tensor) -> np.ndarray:
@@ -166,28 +175,30 @@ def as_image(frame: Tensor) -> np.ndarray:
     return frame.permute(1, 2, 0).numpy()
 
 
-def write_frame(out: Path, image: np.ndarray, result: Result, t: int) -> None:
+def write_frame(folder: Path, image: np.ndarray, result: Result, t: int) -> None:
     """Mask and overlay of one frame."""
     name, labels = result.frame_names[t], result.labels[t].numpy()
-    if len(result.names) == 1:
-        write_mask(out / "masks" / f"{name}.png", labels)
-    else:
-        write_labels(out / "masks" / f"{name}.png", labels)
-    (out / "overlays").mkdir(exist_ok=True)
-    Image.fromarray(label_overlay(image, labels)).save(out / "overlays" / f"{name}.jpg", quality=90)
+    write = write_mask if len(result.names) == 1 else write_labels
+    write(folder / "masks" / f"{name}.png", labels)
+    (folder / "overlays").mkdir(exist_ok=True)
+    look = Image.fromarray(label_overlay(image, labels))
+    look.thumbnail((LONGEST_JPEG, LONGEST_JPEG))  # leaves all others as they are
+    look.save(folder / "overlays" / f"{name}.jpg", quality=90)
 
 
-def account(model: Model, media: Media, segmenter: Segmenter, request: Request) -> dict[str, Any]:
-    """Entries of `results.json` above those of the frames."""
+def head(model: Model, segmenter: Segmenter, request: Request) -> dict[str, Any]:
+    """Entries of `results.json` that hold for every frame."""
     return {
-        "program": "fewshot.predict",
+        "program": PROGRAM,
         "system": model.name,
         "weights": request.weights,
+        "settings": None if request.system is None else asdict(request.system),
         "input": request.input,
-        "size": list(media.size),
-        "network_size": list(segmenter.fit.target(media.size)),
+        "rule": str(model.rule.at(request.size)),
         "chunk": request.chunk,
         "min_score": request.min_score,
+        "largest_component": request.largest_component,
+        "fill_holes": request.fill_holes,
         "things": [thing(k, referent) for k, referent in enumerate(segmenter.referents, 1)],
     }
 
@@ -198,32 +209,10 @@ def thing(label: int, referent: Referent) -> dict[str, Any]:
     return {"label": label, "name": referent.name, "text": referent.expression, "supports": supports}
 
 
-def check_folder(out: Path, overwrite: bool) -> None:
-    """Refuse to write over anything, but for what an earlier call wrote and only where that is asked for."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"out={out} is a file: give a folder, which is made where it does not exist")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise FileExistsError(f"out={out} is not empty: give another folder, or overwrite=true to write over it")
-    if not (out / RESULTS).is_file():
-        raise FileExistsError(
-            f"out={out} holds files that fewshot.predict did not write ({RESULTS} is missing): give another folder"
-        )
-
-
-def clear(out: Path) -> None:
-    """Remove what an earlier call wrote, frame by frame as its `results.json` names them; nothing else."""
-    file = out / RESULTS
-    if not file.is_file():
-        return
-    earlier = json.loads(file.read_text(encoding="utf-8"))
-    for entry in earlier["frames"]:
-        (out / "masks" / f"{entry['frame']}.png").unlink(missing_ok=True)
-        (out / "overlays" / f"{entry['frame']}.jpg").unlink(missing_ok=True)
-    if earlier["preview"]:
-        (out / earlier["preview"]).unlink(missing_ok=True)
-    file.unlink()
+def write_account(folder: Path, account: Account, head: Mapping[str, Any]) -> None:
+    """Write `results.json`."""
+    content = {**head, "preview": account.preview, "unreadable": account.unreadable, "frames": account.frames}
+    (folder / RESULTS).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def told(out: Path) -> str:

@@ -13,13 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter
 
 from fewshot.inference.segmenter import Referent, Result
-from fewshot.media.pictures import Tile, enlarge, overlay, sheet, support_tiles
+from fewshot.media.pictures import SUPPORT, Tile, enlarge, overlay, sheet, support_tiles
 
 # of Okabe and Ito, which the colour-blind can tell apart; they come again after the last
 COLOURS = ((230, 120, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (240, 228, 66), (213, 94, 0))
 SUPPORTS_SHOWN = 4
 HEIGHT = 256  # pixels of the pictures in a still
-WIDTH = 480  # most pixels of a frame of an animation
+WIDTH = 480  # most pixels of a frame of an animation; twice as many rows
+MOST_PHOTOGRAPHS = 12  # of a sheet; of more every second, fourth, ... is shown
 MOST_FRAMES = 100  # of an animation; of longer videos every second, fourth, ... frame is shown
 TEXT = 14  # font size
 
@@ -67,13 +68,47 @@ def still(image: np.ndarray, result: Result, referents: Sequence[Referent]) -> I
         mask = enlarge(result.masks[k, 0].numpy(), HEIGHT)
         caption = "found" if mask.any() else "nothing found"
         tiles = [
-            *support_tiles(referent.supports[:SUPPORTS_SHOWN], HEIGHT, COLOURS[1]),
+            *support_tiles(referent.supports[:SUPPORTS_SHOWN], HEIGHT, SUPPORT),
             Tile(picture, "input"),
             Tile(overlay(picture, mask, colour=COLOURS[0]), caption),
         ]
         words = "" if referent.expression in (None, referent.name) else f": {referent.expression}"
         rows.append((f"{referent.name}{words} (score {result.scores[k, 0]:.2f})", tiles))
     return sheet(rows)
+
+
+class Album:
+    """Collects looks at photographs of any sizes, and keeps at most `MOST_PHOTOGRAPHS` of them, evenly spread."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, list[Tile]]] = []
+        self.stride, self.seen = 1, 0
+
+    def add(self, image: np.ndarray, result: Result) -> None:
+        """A photograph `(H, W, 3)` uint8 with the result of it alone."""
+        if self.seen % self.stride == 0:
+            if len(self.rows) == MOST_PHOTOGRAPHS:
+                self.rows, self.stride = self.rows[::2], 2 * self.stride
+            if self.seen % self.stride == 0:
+                self.rows.append((result.frame_names[0], self._tiles(image, result)))
+        self.seen += 1
+
+    def _tiles(self, image: np.ndarray, result: Result) -> list[Tile]:
+        picture, tiles = enlarge(image, HEIGHT), [Tile(enlarge(image, HEIGHT), "input")]
+        for k, (name, mask) in enumerate(zip(result.names, result.masks[:, 0].numpy(), strict=True), 1):
+            shown = np.asarray(Image.fromarray(mask).resize(picture.shape[1::-1], Image.Resampling.NEAREST))
+            caption = f"{name} {result.scores[k - 1, 0]:.2f}" if mask.any() else f"{name}: nothing found"
+            tiles.append(Tile(overlay(picture, shown, colour=colour_of(k)), caption))
+        return tiles
+
+    def page(self, referents: Sequence[Referent]) -> Image.Image:
+        """One sheet: the supports of each class, then a row for each photograph."""
+        supports = [
+            (f"supports of {referent.name}", support_tiles(referent.supports[:SUPPORTS_SHOWN], HEIGHT // 2, SUPPORT))
+            for referent in referents
+            if referent.supports
+        ]
+        return sheet([*supports, *self.rows])
 
 
 class Animation:
@@ -94,9 +129,8 @@ class Animation:
         self.seen += 1
 
     def _draw(self, image: np.ndarray, result: Result, t: int) -> Image.Image:
-        height, width = image.shape[:2]
-        if width > WIDTH:
-            height, width = max(1, round(height * WIDTH / width)), WIDTH
+        scale = min(1.0, WIDTH / image.shape[1], 2 * WIDTH / image.shape[0])
+        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
         small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         labels = Image.fromarray(result.labels[t].numpy()).resize((width, height), Image.Resampling.NEAREST)
         return with_legend(label_overlay(small, np.asarray(labels)), result.names, result.scores[:, t].tolist())

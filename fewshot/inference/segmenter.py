@@ -18,12 +18,16 @@ from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
-from fewshot.inference.chunks import encode_supports, evaluating, masks_at, reference_state, resize
+from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, reference_state, resize
+from fewshot.inference.components import largest_components, without_holes
 from fewshot.inference.supports import SupportList, read_supports
+from fewshot.media.media import width_by_height
+from fewshot.media.reading import MediaSource, open_media
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import ReferenceState, System
 
 MOST_NAMES = 255  # ids of a label map
+MOST_PIXELS = 2**23  # of a frame as the network sees it, 2048 x 4096
 Text = Union[str, Sequence[str], Mapping[str, str]]
 
 
@@ -141,37 +145,60 @@ class Segmenter:
         referents: the things to look for.
         rule: how frames become input of the network.
         min_score: frames with a lower score get an empty mask, 0..1.
+        largest_component: keep the largest connected part of each mask alone.
+        fill_holes: fill what a mask encloses (of its largest part, where both are asked for).
 
     Raises:
-        ValueError: an invalid score.
+        ValueError: an invalid score, or supports so long and thin that the network would see too many pixels.
     """
 
     def __init__(
-        self, system: System, referents: Sequence[Referent], rule: InputRule, *, min_score: float = 0.0
+        self,
+        system: System,
+        referents: Sequence[Referent],
+        rule: InputRule,
+        *,
+        min_score: float = 0.0,
+        largest_component: bool = False,
+        fill_holes: bool = False,
     ) -> None:
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must lie between 0 and 1, got {min_score}")
         self.system, self.referents, self.min_score = system, tuple(referents), min_score
+        self.largest_component, self.fill_holes = largest_component, fill_holes
         self.fit = rule.transform()
         self.states = encode_referents(system, referents, self.fit)
 
+    def segment(self, source: MediaSource, *, chunk: int = DEFAULT_CHUNK) -> Result:
+        """Find the referents in an image or a video in any form. Arguments and errors as of `Model.segment`."""
+        return join([self(frames, names) for names, frames in open_media(source).chunks(chunk)])
+
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
-        """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each referent."""
+        """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each referent.
+
+        Raises ValueError for frames so long and thin that the network would see too many pixels.
+        """
         clip = Clip(frames=frames, frame_names=names)
-        network_clip = self.fit(clip)
+        network_clip = fitted(clip, self.fit, "the input")
         masks, scores = [], []
         labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
-        highest = torch.zeros(labels.shape)
+        highest = torch.full(labels.shape, -1.0)  # below every probability: a filled hole may have none
         for k, state in enumerate(self.states, 1):
             found, score = self._find(network_clip, state)
             seen = (score >= self.min_score)[:, None, None]
             probabilities = resize(found, clip.size)
-            masks.append(masks_at(found, clip.size) & seen)
+            masks.append(self._tidy(masks_at(found, clip.size)) & seen)
             scores.append(score)
             wins = masks[-1] & (probabilities > highest)
             labels[wins], highest[wins] = k, probabilities[wins]
         things = tuple(referent.name for referent in self.referents)
         return Result(things, torch.stack(masks), torch.stack(scores), labels, names)
+
+    def _tidy(self, masks: Tensor) -> Tensor:
+        """Masks `(T, Ho, Wo)` bool with what was asked for done to each: one part, no holes."""
+        if self.largest_component:
+            masks = largest_components(masks)
+        return without_holes(masks) if self.fill_holes else masks
 
     def _find(self, clip: Clip, state: ReferenceState) -> tuple[Tensor, Tensor]:
         """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
@@ -181,6 +208,17 @@ class Segmenter:
             probabilities = self.system.probabilities(prediction, queries, 0).float().cpu()
             scores = confidence(prediction, probabilities)
         return probabilities.clone(), scores.clone()  # outside of inference mode these are plain tensors
+
+
+def fitted(clip: Clip, fit: ResizeTransform, name: str) -> Clip:
+    """The clip as the network sees it. Raises ValueError where that is too many pixels."""
+    height, width = fit.target(clip.size)
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{name} is {width_by_height(clip.size)} (width x height), and the network would see it at "
+            f"{width}x{height}: crop it, or give a smaller size"
+        )
+    return fit(clip)
 
 
 def device_of(system: System) -> torch.device:
@@ -199,7 +237,8 @@ def encode_referents(system: System, referents: Sequence[Referent], fit: ResizeT
             clips = [replace(clip, expression=clip.expression or default) for clip in referent.supports]
             key = tuple((id(clip.frames), clip.expression) for clip in clips)
             if key not in known:
-                known[key] = encode_supports(system, [fit(clip) for clip in clips], device_of(system))
+                seen = [fitted(clip, fit, f"the support {clip.video}") for clip in clips]
+                known[key] = encode_supports(system, seen, device_of(system))
             states.append(reference_state(system, known[key], [referent.expression]))
     return states
 

@@ -22,6 +22,7 @@ from episodes.transforms.imagenet import MEAN, STD
 
 SUPPORT, PREDICTION, TRUTH = (0, 114, 178), (230, 120, 0), (255, 255, 255)
 TILE_HEIGHT = 192  # pixels
+WIDEST = 6  # most width of a tile, in heights
 LEGEND = "blue: support, orange: prediction, white: truth"
 GAP, TEXT = 8, 15  # pixels between tiles, font size
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -69,14 +70,20 @@ def _draw_border(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, in
     image[line] = colour
 
 
-def enlarge(image: np.ndarray, height: int = TILE_HEIGHT) -> np.ndarray:
+def enlarge(image: np.ndarray, height: int = TILE_HEIGHT, shape: tuple[int, int] | None = None) -> np.ndarray:
     """`(H, W, 3)` uint8 or `(H, W)` bool at `height` rows: whole pixels where it at least doubles, else smoothly.
 
-    Masks of any size come out exactly as large as a frame of the same aspect ratio.
+    Masks of any size come out exactly as large as a frame of the same aspect ratio. Very long pictures get fewer rows,
+    so that no tile is wider than `WIDEST` times `height`.
+
+    Args:
+        shape: height and width of the picture as it is to be seen, for one that was squashed; None: its own.
     """
     picture = Image.fromarray(image)
-    smooth = image.dtype != np.bool_ and height < 2 * image.shape[0]
-    size = (max(1, round(image.shape[1] * height / image.shape[0])), height)
+    tall, wide = shape or image.shape[:2]
+    scale = min(height / tall, WIDEST * height / wide)
+    size = (max(1, round(wide * scale)), max(1, round(tall * scale)))
+    smooth = image.dtype != np.bool_ and size[1] < 2 * image.shape[0]
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST))
 
 

@@ -8,13 +8,14 @@ that a long video needs no more memory than a short one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from episodes.plain_files import UnsuitableFile, open_image, refuse_deep_pixels, refuse_special
@@ -58,7 +59,7 @@ def open_media(source: MediaSource, name: str = "the input") -> Media:
 
 def _open_path(path: Path) -> Media:
     if path.is_dir():
-        return _open_folder(path)
+        return open_frames(frame_files(path), str(path))
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
     refuse_special(path, str(path))
@@ -78,16 +79,23 @@ def open_picture(path: Path) -> Image.Image:
     """
     if not path.exists():
         raise FileNotFoundError(f"no image at {path}")
-    try:
+    with reading(str(path)):
         picture = open_image(path, str(path))
         if getattr(picture, "n_frames", 1) == 1:
             picture.load()
         return picture
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Tells what PIL makes of a broken file as a ValueError with its name."""
+    try:
+        yield
     except UnsuitableFile:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(
-            f"{path} cannot be read as an image ({error}): it is broken or of another kind; images end in "
+            f"{name} cannot be read as an image ({error}): it is broken or of another kind; images end in "
             f"{', '.join(IMAGES)}, videos in {', '.join(VIDEOS)}"
         ) from error
 
@@ -100,8 +108,11 @@ def _open_pictures(picture: Image.Image, name: str, path: Path | None = None) ->
         return Media(name, _size(frame), lambda: iter([frame]), still=True, length=1, frame_names=(stem,))
 
     def read() -> Iterator[Tensor]:
-        for shown in ImageSequence.Iterator(picture):
-            yield picture_pixels(shown, name)
+        for number in range(count):
+            with reading(name):
+                picture.seek(number)
+                picture.load()
+            yield picture_pixels(picture, name)
 
     milliseconds = picture.info.get("duration") or 1000 / FRAMES_PER_SECOND
     return Media(name, _size(next(read())), read, length=count, frames_per_second=1000 / milliseconds)
@@ -115,16 +126,15 @@ def picture_pixels(picture: Image.Image, name: str) -> Tensor:
     return torch.from_numpy(np.array(turned.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
-def _open_folder(folder: Path) -> Media:
-    """The images in a folder as the frames of a video, in the order of their numbers."""
-    paths = frame_files(folder)
+def open_frames(paths: Sequence[Path], name: str) -> Media:
+    """Image files as the frames of one video. Raises ValueError as `open_media`."""
     first = picture_pixels(open_picture(paths[0]), str(paths[0]))
 
     def read() -> Iterator[Tensor]:
         for path in paths:
             yield picture_pixels(open_picture(path), str(path))
 
-    return Media(str(folder), _size(first), read, length=len(paths), frame_names=tuple(p.stem for p in paths))
+    return Media(name, _size(first), read, length=len(paths), frame_names=tuple(p.stem for p in paths))
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -134,22 +144,29 @@ def frame_files(folder: Path) -> list[Path]:
         ValueError: there are none, or two of one name (a photo and its mask, say).
     """
     entries = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-    paths = sorted((p for p in entries if p.suffix.lower() in IMAGES), key=lambda p: _by_numbers(p.name))
+    paths = sorted((p for p in entries if p.suffix.lower() in IMAGES), key=lambda p: by_numbers(p.name))
     if not paths:
         held = f"{len(entries)} other files" if entries else "no files"
         raise ValueError(f"{folder} holds no images ({', '.join(IMAGES)}), but {held}: give a folder with the frames")
-    stems: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in stems:
-            raise ValueError(
-                f"{folder} holds {stems[path.stem].name} and {path.name}: which of them is the frame? Give a folder "
-                f"with one image for each frame, and masks in a folder of their own"
-            )
-        stems[path.stem] = path
+    distinct_names(paths, folder)
     return paths
 
 
-def _by_numbers(name: str) -> list[tuple[int, str]]:
+def distinct_names(paths: Sequence[Path], source: Path | str) -> None:
+    """Refuse two images of one name, which a photo and its mask would have. Raises ValueError that names them."""
+    known: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in known:
+            one, two = known[path.stem], path
+            names = (one.name, two.name) if one.name != two.name else (str(one), str(two))
+            raise ValueError(
+                f"{source} holds {names[0]} and {names[1]}: which of them is the frame? Give one image of each name, "
+                f"and masks in a folder of their own"
+            )
+        known[path.stem] = path
+
+
+def by_numbers(name: str) -> list[tuple[int, str]]:
     """A key that sorts numbers inside names by value."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 

@@ -49,7 +49,10 @@ class BackboneConfig:
 
     backbone: str = key("resnet50", "image encoder", choices=BACKBONES)
     backbone_weights: Optional[str] = key(
-        None, "file with backbone weights (torchvision state dict); null: random", place=True
+        None,
+        "file with backbone weights (torchvision state dict); imagenet: those of torchvision, fetched where they are "
+        "not in its cache yet; null: random",
+        place=True,
     )
     freeze_backbone: bool = key(True, "keep the image encoder as it starts")
     backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1)

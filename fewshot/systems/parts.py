@@ -22,6 +22,7 @@ from fewshot.nn.text import (
 )
 from fewshot.systems.config import BackboneConfig, TextConfig
 from fewshot.weights.files import official_tensors, read_pickle
+from fewshot.weights.imagenet import IMAGENET, imagenet_file
 
 SWIN_SIZES = ("tiny", "small", "base", "large")
 TEXT_FILES = {
@@ -44,7 +45,8 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         raise ValueError(f"unknown backbone {config.backbone!r}: choose one of {', '.join(builders)}")
     backbone = builders[config.backbone]()
     if config.backbone_weights is not None:
-        load_backbone_weights(backbone, config.backbone_weights)
+        given = config.backbone_weights
+        load_backbone_weights(backbone, imagenet_file(config.backbone) if given == IMAGENET else given)
     return backbone
 
 

@@ -15,49 +15,10 @@ from PIL import Image
 from benchmarks.masks.png import read_labels, write_labels, write_mask
 from fewshot import predict
 from fewshot.config.keys import schema_keys
-from tests.fewshot.inference.saved import tiny
-from tests.fewshot.inference.squares import BLUE_SUPPORT, BOTH, RED_SUPPORT, VIDEO
-from tests.fewshot.media.test_reading import write_frames, write_video
+from tests.fewshot.inference.squares import BOTH, VIDEO
+from tests.fewshot.media.test_reading import write_video
 
 pytestmark = pytest.mark.end_to_end
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with a tiny prototype system and a tiny CMA."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name in ("prototype", "cma"):
-        tiny(name).save_pretrained(folder / name)
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with pictures, masks and frames."""
-    monkeypatch.chdir(tmp_path)
-    for name, (image, mask) in {"red": RED_SUPPORT, "blue": BLUE_SUPPORT}.items():
-        Image.fromarray(image).save(f"{name}.jpg", quality=95)
-        write_mask(f"{name}.png", mask)
-    Image.fromarray(BOTH).save("photo.jpg", quality=95)
-    write_frames(tmp_path / "frames", VIDEO[:3])
-    return tmp_path
-
-
-@pytest.fixture
-def call(here: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run the command in that folder: (exit code, stdout, stderr)."""
-
-    def run(*arguments: str, system: str = "prototype") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["predict", f"weights={weights / system}", *arguments])
-        code = 0
-        try:
-            predict.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 def results(folder: str) -> dict:
@@ -73,22 +34,28 @@ def test_an_image_with_one_support(call) -> None:
     assert Image.open("found/overlays/photo.jpg").size == (96, 64)
     assert Image.open("found/preview.png").width > 500  # support, input and what was found
     said = results("found")
-    assert said["network_size"] == [32, 48] and said["things"][0]["supports"] == ["red.jpg"]
-    assert said["frames"] == [
-        {"frame": "photo", "scores": said["frames"][0]["scores"], "pixels": {"object": int((mask > 0).sum())}}
-    ]
+    assert said["things"][0]["supports"] == ["red.jpg"]
+    (frame,) = said["frames"]
+    assert frame == {
+        "frame": "photo",
+        "size": [64, 96],
+        "network_size": [32, 48],
+        "scores": frame["scores"],
+        "pixels": {"object": int((mask > 0).sum())},
+    }
 
 
 def test_several_classes_in_a_folder_of_frames(call) -> None:
     supports = ("support=red=red.jpg:red.png", "support=blue=blue.jpg:blue.png")
-    code, _, err = call("input=frames", *supports, "out=found", "preview=webp", "chunk=2", "size=48")
+    code, _, err = call("input=frames", "video=true", *supports, "out=found", "preview=webp", "chunk=2", "size=48")
     assert code == 0, err
     names = [f"frame_{t}.png" for t in range(3)]
     assert sorted(p.name for p in Path("found/masks").iterdir()) == names
     assert all(Image.open(f"found/masks/{name}").mode == "P" for name in names)
     said = results("found")
     assert [(t["label"], t["name"]) for t in said["things"]] == [(1, "red"), (2, "blue")]
-    assert [set(f["pixels"]) for f in said["frames"]] == [{"red", "blue"}] * 3 and said["network_size"] == [48, 72]
+    assert [set(f["pixels"]) for f in said["frames"]] == [{"red", "blue"}] * 3
+    assert said["frames"][0]["network_size"] == [48, 72]
     assert Image.open("found/preview.webp").n_frames == 3
 
 
@@ -123,7 +90,7 @@ def test_words_beside_the_supports(call) -> None:
 def test_the_shell_gives_what_the_interface_gives(call, weights: Path) -> None:
     import fewshot
 
-    code, _, err = call("input=frames", "support=red.jpg:red.png", "out=found", "chunk=2")
+    code, _, err = call("input=frames", "video=true", "support=red.jpg:red.png", "out=found", "chunk=2")
     assert code == 0, err
     expected = fewshot.load(weights / "prototype").segment("frames", support=[("red.jpg", "red.png")], chunk=2)
     for t in range(3):
@@ -206,5 +173,5 @@ def test_the_module_runs_and_helps() -> None:
     )
     assert done.returncode == 0 and done.stderr == ""
     keys = [key.name for key in schema_keys(predict.PredictConfig)]
-    assert len(keys) == 12 and all(f"\n  {key}=" in done.stdout for key in keys)
+    assert len(keys) == 16 and all(f"\n  {key}=" in done.stdout for key in keys)
     assert "support=cat=a.jpg:a.png" in done.stdout
