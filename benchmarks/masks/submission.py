@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.masks.png import read_labels, write_labels, write_mask
 from episodes.task_items import RVOSItem, VOSItem
+from episodes.whole_files import replacing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SHOWN = 3  # names in a message before it says how many more there are
@@ -135,13 +135,11 @@ def zip_folder(folder: Path | str, target: Path | str | None = None) -> Path:
     if folder.resolve() in target.resolve().parents:
         raise ValueError(f"{target} lies inside {folder}, which it is made of: give a place outside")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
             archive.writestr(entry, path.read_bytes())
-    os.replace(part, target)
     return target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from episodes.episode import EpisodeSpec
 from episodes.sources.base import Source
+from episodes.whole_files import clear_stale, replacing
 
 FORMAT = "fewshot-episodes-1"
 
@@ -42,12 +42,9 @@ def write_manifest(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    clear_stale(path)
+    with replacing(path) as partial:
         partial.write_text(_line(header) + lines, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

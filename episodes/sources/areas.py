@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from episodes.sources.files import cache_folder
+from episodes.whole_files import clear_stale, replacing
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +103,6 @@ def _from_row(row: Sequence[Any]) -> MaskCounts:
 
 def _write(path: Path, rows: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    clear_stale(path)
+    with replacing(path) as partial:
         partial.write_text(json.dumps(rows), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from episodes.plain_files import UnsuitableFile
 from episodes.sources.entries import refuse_twice
 from episodes.sources.files import cache_folder, read_labels
 from episodes.sources.images import ImageSource
+from episodes.whole_files import clear_stale, replacing
 
 if TYPE_CHECKING:
     from episodes.folds import Folds
@@ -104,6 +104,7 @@ class COCOSource(ImageSource):
         for part, coco in self.annotations.items():
             self._classes(part)
             folder = cache_folder(self.cache) / f"coco-{part.name}-{_version(part.annotations)}"
+            clear_stale(folder / "*.png")
             there = {path.name for path in part.images.iterdir()}
             for image_id in sorted({a["image_id"] for a in coco.anns.values()} & coco.imgs.keys()):
                 file = Path(coco.imgs[image_id]["file_name"]).name
@@ -212,9 +213,5 @@ def _number(name: str) -> int | None:
 
 def _write_png(path: Path, labels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path, sync=False) as partial:  # thousands of them, which can be drawn again
         Image.fromarray(labels).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from episodes.class_names import SYNTHETIC as CLASS_NAMES
 from episodes.sources.files import cache_folder
 from episodes.sources.mini_ref import MiniRefSource
+from episodes.whole_files import clear_stale, partial_of
 
 if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening
@@ -109,7 +109,8 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> 
         return folder
     log.info("writing the synthetic world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
     base.mkdir(parents=True, exist_ok=True)
-    partial = base / f".{folder.name}.{os.getpid()}"
+    clear_stale(folder)
+    partial = partial_of(folder)
     try:
         write_world(partial, seed, videos)
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from episodes.whole_files import clear_stale
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
 from fewshot.run.lock import LOCK, locked
@@ -66,6 +67,7 @@ def held_folder(config: RunConfig, command: Command) -> Iterator[Path]:
         check_folder(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
+        clear_stale(folder / "*", age=0)  # nobody else writes here
         yield open_folder(config, command)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from episodes.whole_files import replacing
 from fewshot.weights.checkpoint import BEST, FOLDER, CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -83,11 +83,11 @@ def write_converted(folder: Path, tensors: Mapping[str, Tensor], content: Mappin
         content: of `config.json`, see `read_config`; plain types.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / (WEIGHTS + ".part")
-    save_file(_separate(tensors), part)
-    part.chmod(0o644)  # safetensors writes files that only their owner can read
-    (folder / CONFIG).write_text(json.dumps(dict(content), indent=2) + "\n")
-    os.replace(part, folder / WEIGHTS)
+    # Both are written before either is replaced, the weights before the configuration that describes them.
+    with replacing(folder / CONFIG) as config, replacing(folder / WEIGHTS) as weights:
+        save_file(_separate(tensors), weights)
+        weights.chmod(0o644)  # safetensors writes files that only their owner can read
+        config.write_text(json.dumps(dict(content), indent=2) + "\n")
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from episodes.whole_files import replacing
+
+logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
@@ -21,6 +24,7 @@ class MetricFiles:
 
     def __init__(self, folder: Path) -> None:
         self.lines, self.sheet = folder / "metrics.jsonl", folder / "metrics.csv"
+        self._set_damaged_aside()
         self.columns = columns_of(self.rows())
         self._write_sheet()
 
@@ -37,10 +41,8 @@ class MetricFiles:
 
     def rows(self) -> list[Row]:
         """All rows. A last line that was cut off by a kill does not count."""
-        if not self.lines.exists():
-            return []
-        lines = self.lines.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]  # what follows the last line end is empty or cut off
+        rows = map(_row, self._whole_lines())
+        return [row for row in rows if row is not None]
 
     def rewind(self, step: int) -> None:
         """Drop the rows after `step`, so that a run that continues from there repeats nothing."""
@@ -49,8 +51,37 @@ class MetricFiles:
         self.columns = columns_of(kept)
         self._write_sheet()
 
+    def _whole_lines(self) -> list[str]:
+        if not self.lines.exists():
+            return []
+        text = self.lines.read_text(encoding="utf-8", errors="replace")
+        return text.split("\n")[:-1]  # what follows the last line end is empty or cut off
+
+    def _set_damaged_aside(self) -> None:
+        """Go on with the rows that can be read; the file as it was found is kept beside them."""
+        lines = self._whole_lines()
+        whole = [line for line in lines if _row(line) is not None]
+        if len(whole) == len(lines):
+            return
+        kept = self.lines.with_name("metrics.damaged.jsonl")
+        logger.warning(
+            "%s: %d of %d rows cannot be read and are left out; the file as it was found is %s",
+            *(self.lines, len(lines) - len(whole), len(lines), kept),
+        )
+        self.lines.replace(kept)
+        replace_file(self.lines, "".join(f"{line}\n" for line in whole))
+
     def _write_sheet(self) -> None:
         replace_file(self.sheet, sheet(self.columns, self.rows()))
+
+
+def _row(line: str) -> Row | None:
+    """A row, None for a line that a power cut or a bad disk has damaged."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -69,11 +100,5 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that at every moment either the old or the new content is there as a whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:  # a full disk is reported without a name
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")

@@ -82,6 +82,24 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_row_is_whole(tmp_path)
     assert [row["step"] for row in cells(tmp_path)] == ["1", "2"]
 
 
+@pytest.mark.parametrize("damage", [b"\0\0\0\0", b"\xff\xfe{", b"[1, 2]", b'{"loss": 1}', b'{"step": 2, "lo'])
+def test_a_damaged_row_does_not_block_a_continuation(tmp_path, caplog, damage):
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        for step in (1, 2, 3):
+            log.log({"loss": 1.0}, step)
+    content = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    content[1] = damage
+    found = b"\n".join(content) + b"\n"
+    (tmp_path / "metrics.jsonl").write_bytes(found)
+    with RunLogger(tmp_path, {}, "disabled") as log:
+        log.rewind(3)
+        log.log({"loss": 1.0}, 4)
+        assert [row["step"] for row in log.rows()] == [1, 3, 4]
+    assert "1 of 3 rows cannot be read" in caplog.text
+    assert [row["step"] for row in cells(tmp_path)] == ["1", "3", "4"]
+    assert (tmp_path / "metrics.damaged.jsonl").read_bytes() == found
+
+
 def test_a_silent_process_writes_nothing(tmp_path):
     with RunLogger(tmp_path / "run", {}, "offline", writes=False) as log:
         log.log({"loss": 1.0}, 1)

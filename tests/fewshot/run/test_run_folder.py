@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from episodes.whole_files import partial_of
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
 from fewshot.config.sections import BenchmarkConfig, TaskConfig, TrainConfig
@@ -139,7 +140,8 @@ def test_a_start_that_was_refused_does_not_stand_in_the_way_of_the_next(tmp_path
     for group in (1, 2):
         with held_folder(config(out=str(tmp_path), name="x", group=group), Command((), OPTIONS)) as folder:
             (folder / "log.txt").write_text("refused")
-    assert stored_config(folder)["group"] == 2
+            partial_of(folder / "config.yaml").write_text("left by a kill")
+    assert stored_config(folder)["group"] == 2 and len(list(folder.glob(".*.part"))) == 1
     (folder / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(FileExistsError, match="is not empty"), held_folder(config(out=str(tmp_path), name="x"), ANY):
         pass
@@ -216,7 +218,7 @@ def test_the_lock_of_a_killed_process_does_not_block_though_its_workers_live_on(
         "import os, sys, time; from pathlib import Path; from fewshot.run.lock import locked\n"
         "with locked(Path(sys.argv[1])):\n"
         "    child = os.fork()\n"
-        "    if child: print(child, flush=True)\n"
+        "    if not child: print(os.getpid(), flush=True)\n"
         "    time.sleep(60)"
     )
     program = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
