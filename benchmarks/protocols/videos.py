@@ -15,6 +15,14 @@ from benchmarks.scores.scores import QueryScore
 from benchmarks.scores.sums import Sums, Units, UnitTotals
 
 Reducer = Literal["frames", "classes", "queries"]
+Queries = Literal["cma", "clean", "any"]
+QUERY_TEXTS = {
+    "cma": "the official list: a video is of the class of its last expression's object, and every expression of every "
+    "video but the supports is asked, also for objects of another class; support windows are drawn once, whether or "
+    "not they show the object",
+    "clean": "every expression of every video but the supports, asked with supports of the class of its object; "
+    "support windows whose middle frame shows the object, where there are some",
+}
 AVERAGING_TEXTS = {
     "frames": "all frames of all queries and expressions of the fold pooled (long videos weigh more)",
     "classes": "frames pooled within each class, then the plain mean over the classes of the fold",
@@ -28,6 +36,8 @@ class Protocol(BaseProtocol):
     """Rules by which J and F of a fold are computed.
 
     Attributes:
+        queries: the list of test episodes: `cma` (the official one), `clean` (that of `test_episodes`), or `any` where
+            the rules say nothing of it (the clean one is drawn).
         resolution: `network` (size of the resized frames) or `original` (size on disk).
         truth: how the ground truth gets to that size.
         prediction: how mask logits become a mask.
@@ -43,10 +53,16 @@ class Protocol(BaseProtocol):
     bound_th: float
     frames: str
     reducer: Reducer
+    queries: Queries = "any"
     score_type: ClassVar[type] = QueryScore
     measures: ClassVar[tuple[str, ...]] = ("J", "F", "J&F")
     unit: ClassVar[str] = "query video"
     lists_classes: ClassVar[bool] = False
+
+    @property
+    def drawn(self) -> Literal["cma", "clean"]:
+        """The list of test episodes that is drawn."""
+        return "clean" if self.queries == "any" else self.queries
 
     @property
     def scores(self) -> tuple[str, str]:
@@ -71,14 +87,15 @@ class Protocol(BaseProtocol):
         return {"J": j, "F": f, "queries": len(scores), "frames": frames}
 
     def serves(self, other: BaseProtocol) -> bool:
-        """A query score holds J and F of both resolutions, so it serves every protocol of J and F."""
-        return isinstance(other, Protocol)
+        """A query score holds J and F of both resolutions, so it serves every protocol with the same queries."""
+        return isinstance(other, Protocol) and other.queries in (self.drawn, "any")
 
     def card_lines(self, setting: Setting) -> Mapping[str, str]:
-        """Supports, resolution, boundary, frames and averaging."""
+        """Queries, supports, resolution, boundary, frames and averaging."""
         size, episodes = setting.size, setting.episodes
         resolution = self.resolution + (f" ({size})" if size and self.resolution == "network" else "")
         return {
+            "queries": QUERY_TEXTS[self.drawn] if setting.frozen is None else f"frozen in {setting.frozen}",
             "supports": setting.supports_line("drawn once per class and seed, used for all queries of the class"),
             "seeds": setting.seeds_line(),
             **({} if episodes is None else {"episodes": f"{episodes} per fold and seed"}),
@@ -95,7 +112,7 @@ def _measures(strata: Sequence[Totals]) -> tuple[Floats, Floats, Floats]:
     return found[..., 0], found[..., 1], found.mean(-1)
 
 
-def _network(name: str, source: str, reducer: Reducer) -> Protocol:
+def _network(name: str, source: str, reducer: Reducer, queries: Queries) -> Protocol:
     return Protocol(
         name=name,
         source=source,
@@ -105,12 +122,16 @@ def _network(name: str, source: str, reducer: Reducer) -> Protocol:
         bound_th=CMA_TOLERANCE,
         frames=FRAMES,
         reducer=reducer,
+        queries=queries,
     )
 
 
+_CMA = "Li et al., ICCV 2023"
 _ALL = (
-    _network("cma", "Li et al., ICCV 2023, as its evaluation averages", "frames"),
-    _network("cma_per_class", "Li et al., ICCV 2023, with the class list of its training-time evaluation", "classes"),
+    _network("cma", f"{_CMA}, its test list and averages", "frames", "cma"),
+    _network("cma_per_class", f"{_CMA}, with the class list of its training-time evaluation", "classes", "cma"),
+    _network("clean", f"averages of {_CMA}, on a cleaner list", "frames", "clean"),
+    _network("clean_per_class", f"as clean, with the class list of {_CMA}", "classes", "clean"),
     Protocol(
         name="davis",
         source="Perazzi et al., CVPR 2016; Pont-Tuset et al., 2017",

@@ -1,17 +1,18 @@
 """Episodes as CMA's released code draws them, with its quirks, from Python's `random`.
 
-A video belongs to the class of its last expression's object, so an object may be of another class; the episodes come
-class by class, 100 in a row. Use with `MiniRefSource(..., class_of_last_expression=True, exchange_box_limits=True)`.
+A video belongs to the class of its last expression's object, so an object may be of another class. The test episodes
+are those of protocol `cma`. The training episodes come class by class, 100 in a row; use them with
+`MiniRefSource(..., class_of_last_expression=True, exchange_box_limits=True)`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampling.pools import feasible
+from episodes.sampling.pools import feasible, positive, spread
 from episodes.sampling.videos import check, window
 from episodes.seeding import derive
 from episodes.sources.base import Source, normalise
@@ -85,33 +86,66 @@ class CMATrainEpisodes:
 
 
 def cma_test_episodes(
-    source: Source, folds: Folds, group: int, *, seed: int, support_frames: int = 5
+    source: Source,
+    folds: Folds,
+    group: int,
+    *,
+    shots: int = 1,
+    seed: int,
+    support_frames: int = 5,
+    limit: int | None = None,
 ) -> list[EpisodeSpec]:
-    """Test episodes: one support per class, and every expression of every other video of the class.
+    """The official test episodes: the supports of a class, and every expression of every other video of the class.
 
-    The expressions of a video that refer to objects of other classes are asked for too, as in the released code.
+    The expressions of a video that refer to objects of other classes are asked for too, and no support window is drawn
+    again, as in the released code. Any way of opening the source gives the same list.
+
+    Args:
+        source: the data set.
+        folds: its folds.
+        group: the fold.
+        shots: support videos per class; officially 1.
+        seed: of the supports.
+        support_frames: consecutive frames of each support clip.
+        limit: None for all, else that many, as `episodes.sampling.videos.test_episodes` takes them.
+
+    Raises ValueError for a wrong argument, a broken annotation, or when no class has `shots + 1` videos.
     """
+    positive("shots", shots)
+    positive("support_frames", support_frames)
+    if limit is not None:
+        positive("limit", limit)
     draws = random.Random(seed)
-    pools = {c: source.videos(c) for c in folds.test_classes(group)}
-    classes = feasible(pools, 1, folds, f"CMA's test episodes of group {group}")
-    check(source, (v for c in classes for v in pools[c]))
-    chosen = draw_cma_supports({c: pools[c] for c in classes}, draws)
+    pools = {c: of_last_expression(source, c) for c in folds.test_classes(group)}
+    classes = feasible(pools, shots, folds, f"CMA's test episodes of group {group}")
+    chosen = draw_cma_supports(pools, draws, shots)
     specs: list[EpisodeSpec] = []
-    for class_id, support in chosen.items():
-        clip = draw_cma_clip(source, support, draws, support_frames)
-        for video in (v for v in pools[class_id] if v != support):
+    for class_id in classes:
+        clips = tuple(draw_cma_clip(source, video, draws, support_frames) for video in chosen[class_id])
+        for video in (v for v in pools[class_id] if v not in chosen[class_id]):
             queries = tuple(
                 ClipSpec(video, e.object_id, source.frames(video), normalise(e.text), e.id)
                 for e in source.expressions(video)
             )
             name = folds.class_name(class_id)
-            specs.append(EpisodeSpec(source.name, group, "test", seed, len(specs), class_id, name, (clip,), queries))
-    return specs
+            specs.append(EpisodeSpec(source.name, group, "test", seed, len(specs), class_id, name, clips, queries))
+    return specs if limit is None else spread(specs, limit, seed)
 
 
-def draw_cma_supports(pools: dict[int, Sequence[str]], draws: random.Random) -> dict[int, str]:
-    """One support video per class; the pools are sorted first, which the released code forgot (its sets are not)."""
-    return {class_id: draws.sample(sorted(pool), 1)[0] for class_id, pool in pools.items()}
+def of_last_expression(source: Source, class_id: int) -> tuple[str, ...]:
+    """The videos whose last expression is about an object of the class. Raises ValueError for a broken annotation."""
+    return tuple(v for v in source.videos(class_id) if source.expressions(v)[-1].class_id == class_id)
+
+
+def draw_cma_supports(
+    pools: Mapping[int, Sequence[str]], draws: random.Random, shots: int = 1
+) -> dict[int, tuple[str, ...]]:
+    """The support videos of each class; the pools are sorted first, which the released code forgot (its sets are not).
+
+    A class draws even if it has too few videos for a query, as in the released code, so that the others draw the same
+    whether it is tested or not.
+    """
+    return {c: tuple(draws.sample(sorted(pool), min(shots, len(pool)))) for c, pool in pools.items()}
 
 
 def draw_cma_clip(source: Source, video: str, draws: random.Random, count: int) -> ClipSpec:

@@ -72,7 +72,11 @@ class BenchmarkConfig:
     boxes_alone_tell_visible: bool = key(
         False, "an object counts as visible by its box alone, as in the released code of CMA"
     )
-    protocol: str = key("cma", "protocol of the headline numbers", choices=tuple(PROTOCOLS))
+    protocol: str = key(
+        "clean",
+        "protocol of the headline numbers, its test episodes included; cma: the official list of CMA",
+        choices=tuple(PROTOCOLS),
+    )
 
 
 @dataclass

@@ -17,11 +17,12 @@ from typing import Any
 from benchmarks.protocols import get_protocol
 from benchmarks.protocols.images import ImageProtocol
 from benchmarks.protocols.protocol import BaseProtocol
+from benchmarks.protocols.videos import Protocol as VideoProtocol
 from benchmarks.report import Report
 from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampling.cma_official import CMATrainEpisodes
+from episodes.sampling.cma_official import CMATrainEpisodes, cma_test_episodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import LISTED, read_lists
 from episodes.sampling.manifest import read_manifest
@@ -168,6 +169,7 @@ class VideoBenchmark(Benchmark):
     """Few-shot referring video segmentation, as CMA samples and tests it (Li et al., ICCV 2023)."""
 
     headline, members = "J", "videos"
+    protocol: VideoProtocol
 
     def training(self, split: str = "train") -> TrainEpisodes | CMATrainEpisodes:
         """Training episodes of videos; with `sampling=cma` as the released code of CMA draws them."""
@@ -179,10 +181,10 @@ class VideoBenchmark(Benchmark):
         return TrainEpisodes(source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)
 
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
-        """Test episodes of videos: each video of the held-out classes is a query."""
-        frames = self.settings.support_frames
-        shots = self.config.shots
-        return test_episodes(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
+        """Test episodes of videos, by the protocol's list: each video of the held-out classes is a query."""
+        frames, shots = self.settings.support_frames, self.config.shots
+        draw = {"cma": cma_test_episodes, "clean": test_episodes}[self.protocol.drawn]
+        return draw(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
     def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
         """J and F of a query video under both definitions."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
-from benchmarks.protocols.registry import GROUP, ProtocolRegistry
+from benchmarks.protocols.registry import GROUP, ProtocolRegistry, protocols_served
 from benchmarks.report import Report
 from tests.benchmarks.test_report import query
 
@@ -28,6 +28,17 @@ def test_official_choices() -> None:
     assert (per_class.bound_th, per_class.resolution, per_class.reducer) == (0.010, "network", "classes")
     assert (davis.bound_th, davis.resolution, davis.reducer) == (0.008, "original", "queries")
     assert cma.scores == ("j_cma", "f_cma") and davis.scores == ("j_davis", "f_davis")
+
+
+def test_protocols_say_which_queries_are_asked() -> None:
+    official, clean = (PROTOCOLS[name].card(shots=1).splitlines() for name in ("cma", "clean"))
+    assert "also for objects of another class" in next(line for line in official if line.startswith("queries "))
+    assert "supports of the class of its object" in next(line for line in clean if line.startswith("queries "))
+    assert "queries      : frozen in a.jsonl" in PROTOCOLS["cma"].card(frozen="a.jsonl")
+    served = {name: [p.name for p in protocols_served(PROTOCOLS[name])] for name in ("cma", "clean", "davis")}
+    assert served["cma"] == ["cma", "cma_per_class", "davis"]
+    assert served["clean"] == ["clean", "clean_per_class", "davis"]
+    assert served["davis"] == ["clean", "clean_per_class", "davis"], "which draws the clean list"
 
 
 def test_card_names_every_choice() -> None:

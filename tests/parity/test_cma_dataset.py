@@ -25,6 +25,9 @@ from episodes.sampling.cma_official import (
 from episodes.sources import MiniRefSource
 from episodes.sources.base import clean_boxes
 from episodes.transforms.clips import TestTransform
+from fewshot.cli.runs import MetaTestConfig
+from fewshot.config.sections import BenchmarkConfig
+from fewshot.evaluation.benchmark import open_benchmark
 from tests.shared import SHARED, shared_cases
 
 YTVOS = folds_of("mini_ref_ytvos")
@@ -137,12 +140,31 @@ def test_test_queries(case: tuple[dict[str, Any], MiniRefSource]) -> None:
         items = [(spec, query) for spec in episodes for query in spec.queries]
         classes = sorted({spec.class_id for spec in episodes})
         pools = {c: source.videos(c) for c in classes}
-        assert list(draw_cma_supports(pools, random.Random(seed)).values()) == values["support_videos"]
+        assert [video for (video,) in draw_cma_supports(pools, random.Random(seed)).values()] == values[
+            "support_videos"
+        ]
         assert [next(s for s in episodes if s.class_id == c).supports[0].video for c in classes] == values[
             "support_videos"
         ]
         assert len(items) == values["length"]
         assert [classes.index(spec.class_id) for spec, _ in items] == values["classes_per_item"]
+
+
+def test_protocol_cma_tests_the_official_items(case: tuple[dict[str, Any], MiniRefSource]) -> None:
+    """Whatever way the data set was opened: a test reads it as it is."""
+    expected, source = case
+    plain = MiniRefSource(source.root, YTVOS)
+    for group, values in groups(expected, "test"):
+        seed = values["construction_seed"]
+        config = MetaTestConfig(benchmark=BenchmarkConfig(name="mini_ref_ytvos", protocol="cma"))
+        drawn = open_benchmark(config, plain).drawn(group, seed, None)
+        assert drawn == cma_test_episodes(source, YTVOS, group, seed=seed)
+        items = [(spec.class_id, query) for spec in drawn for query in spec.queries]
+        assert len(items) == values["length"]
+        for item in values["items"]:
+            class_id, query = items[item["index"]]
+            asked = class_id, query.video, query.object_id, query.expression_id
+            assert asked == (item["class_id"], item["video"], item["obj_id"], str(item["exp_id"]))
 
 
 def test_test_items(case: tuple[dict[str, Any], MiniRefSource]) -> None:

@@ -50,7 +50,7 @@ def test_files_hold_every_query_and_the_table_the_probes(tmp_path: Path) -> None
     assert report.probes == ("", "no_support", "wrong_support", "shuffled_text")
     assert read_scores(tmp_path / "results.csv") == list(report.scores)
     stored = json.loads((tmp_path / "results.json").read_text())
-    assert stored["protocol"] == "cma" and any("seeds" in line for line in stored["card"])
+    assert stored["protocol"] == "clean" and any("seeds" in line for line in stored["card"])
     assert "wrong_support" in report.table()
     assert log.values["test/J"] == pytest.approx(100 * report.value("J"))
     assert len(log.rows) == 2 and all(Path(row[-1]).is_file() for row in log.rows)

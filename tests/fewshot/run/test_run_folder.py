@@ -53,9 +53,9 @@ def task_config(**values) -> TaskTestConfig:
 
 
 def test_the_name_says_what_runs():
-    assert run_name(config(group=2, shots=5, seed=7), Command((), OPTIONS)) == "cma_tiny-synthetic-cma-5shot-g2-s7"
+    assert run_name(config(group=2, shots=5, seed=7), Command((), OPTIONS)) == "cma_tiny-synthetic-clean-5shot-g2-s7"
     tested = MetaTestConfig(group="all", system=CMAConfig(), benchmark=BenchmarkConfig("synthetic"))
-    assert run_name(tested, Command((), OPTIONS)) == "test-cma_tiny-synthetic-cma-1shot-gall-s0"
+    assert run_name(tested, Command((), OPTIONS)) == "test-cma_tiny-synthetic-clean-1shot-gall-s0"
 
 
 def test_other_overrides_change_the_name_and_incidental_ones_do_not():
@@ -118,7 +118,7 @@ def test_nested_keys_become_dotted():
 
 def test_the_folder_holds_what_ran(tmp_path):
     folder = open_folder(config(out=str(tmp_path), group=3), Command(("group=3",), OPTIONS))
-    assert folder == tmp_path / "cma_tiny-synthetic-cma-1shot-g3-s0"
+    assert folder == tmp_path / "cma_tiny-synthetic-clean-1shot-g3-s0"
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert (written["group"], written["system"]["name"], written["train"]["steps"]) == (3, "cma", 3)
     assert yaml.safe_load((folder / "overrides.yaml").read_text()) == ["group=3"]
