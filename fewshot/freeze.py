@@ -48,7 +48,9 @@ class FreezeConfig:
     )
     support_frames: Optional[int] = key(None, "frames of a support clip; null: as above", minimum=1)
     queries: Optional[str] = key(
-        None, "images, test: how queries are drawn (list, images, uniform, each, first); null: list"
+        None,
+        "test: how queries are drawn; images: list, images, uniform, each, first, null: list; videos: clean, or the "
+        "official cma, null: clean",
     )
     supports: Optional[str] = key(
         None, "images, test: supports of an episode, all different (distinct) or not (repeats); null: distinct"

@@ -8,12 +8,12 @@ are those of protocol `cma`. The training episodes come class by class, 100 in a
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
 from episodes.sampling.pools import feasible, positive, spread
-from episodes.sampling.videos import check, window
+from episodes.sampling.videos import check, test_episodes, window
 from episodes.seeding import derive
 from episodes.sources.base import Source, normalise
 
@@ -156,3 +156,7 @@ def draw_cma_clip(source: Source, video: str, draws: random.Random, count: int) 
     frames = source.frames(video)
     chosen = window(frames, draws.randint(0, len(frames) - 1), count)
     return ClipSpec(video, object_id, chosen, normalise(expression.text), expression.id)
+
+
+# The lists of test episodes of videos by name, see `benchmarks.protocols.videos.Protocol.queries`.
+TEST_LISTS: dict[str, Callable[..., list[EpisodeSpec]]] = {"clean": test_episodes, "cma": cma_test_episodes}

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from episodes.catalogue import data_set, folds_of
 from episodes.episode import EpisodeSpec
+from episodes.sampling.cma_official import TEST_LISTS
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import read_lists
 from episodes.sampling.manifest import write_manifest
-from episodes.sampling.videos import TrainEpisodes, test_episodes
+from episodes.sampling.videos import TrainEpisodes
 from episodes.sources import ImageSource, Source, open_source
 
 FRAMES, FRAMES_GENERATED = 5, 2  # of a clip: as in CMA's training; of the short videos of a generated world
 OF_VIDEOS = ("query_frames", "support_frames")
-OF_IMAGES = ("queries", "supports", "draws", "min_area", "drop_novel", "lists")
+OF_IMAGES = ("supports", "draws", "min_area", "drop_novel", "lists")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Drawing:
         count: number of episodes; needed for `train` and `val`. Test: default all queries of the fold.
         query_frames: frames of a `train` or `val` query clip; default 5, of a generated world 2. Videos only.
         support_frames: frames of a support clip; default as above. Videos only.
-        queries: queries of a test, see `image_test_episodes`; default `list`. Images only.
+        queries: queries of a test, see `image_test_episodes`; default `list`. Videos: `clean` (default) or `cma`, the
+            official list.
         supports: `distinct` or `repeats`, see `image_test_episodes`; default `distinct`. Images only.
         draws: `indexed` or `stream`, see `image_test_episodes`; default `indexed`. Images only.
         min_area: pixels of a class from which on an image shows it; default 0, any. Images only.
@@ -70,6 +72,8 @@ class Drawing:
                 min_area=self.min_area or 0,
                 drop_novel=bool(self.drop_novel),
             )
+        if self.queries is not None and self.queries not in TEST_LISTS:
+            raise ValueError(f"queries of videos must be one of {', '.join(TEST_LISTS)}, got {self.queries!r}")
         frames = FRAMES_GENERATED if data_set(source.name).generated else FRAMES
         return replace(
             named,
@@ -140,7 +144,8 @@ def _of_videos(source: Source, drawing: Drawing) -> list[EpisodeSpec]:
     folds, shots, seed = folds_of(source.name), drawing.shots, drawing.seed
     if drawing.split == "test":
         limit = drawing.count
-        return test_episodes(source, folds, group, shots=shots, seed=seed, support_frames=of_support, limit=limit)
+        listed = TEST_LISTS[drawing.queries or "clean"]
+        return listed(source, folds, group, shots=shots, seed=seed, support_frames=of_support, limit=limit)
     endless = TrainEpisodes(
         source, folds, group, drawing.split, shots=shots, seed=seed, query_frames=of_query, support_frames=of_support
     )

@@ -22,12 +22,12 @@ from benchmarks.report import Report
 from benchmarks.scores.scores import ImageScore, QueryScore
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampling.cma_official import CMATrainEpisodes, cma_test_episodes
+from episodes.sampling.cma_official import TEST_LISTS, CMATrainEpisodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import LISTED, read_lists
 from episodes.sampling.manifest import read_manifest
 from episodes.sampling.pools import NotFeasible
-from episodes.sampling.videos import TrainEpisodes, test_episodes
+from episodes.sampling.videos import TrainEpisodes
 from episodes.sources import open_source
 from episodes.sources.base import Source
 from episodes.sources.images import ImageSource
@@ -183,7 +183,7 @@ class VideoBenchmark(Benchmark):
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
         """Test episodes of videos, by the protocol's list: each video of the held-out classes is a query."""
         frames, shots = self.settings.support_frames, self.config.shots
-        draw = {"cma": cma_test_episodes, "clean": test_episodes}[self.protocol.drawn]
+        draw = TEST_LISTS[self.protocol.drawn]
         return draw(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
     def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:

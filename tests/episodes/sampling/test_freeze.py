@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from episodes.catalogue import folds_of
+from episodes.sampling.cma_official import cma_test_episodes
 from episodes.sampling.freeze import Drawing, draw, freeze
 from episodes.sampling.images import ImageEpisodes
 from episodes.sampling.manifest import read_header, read_manifest
@@ -20,6 +21,8 @@ YTVOS = folds_of("mini_ref_ytvos")
 def test_a_list_is_drawn_as_the_samplers_draw(tiny: MiniRefSource, world: Source) -> None:
     expected = test_episodes(tiny, YTVOS, 1, shots=1, seed=0, support_frames=5)
     assert draw(tiny, Drawing()) == expected, "group 1 and five frames are the default"
+    official = cma_test_episodes(tiny, YTVOS, 2, seed=4, support_frames=5)
+    assert draw(tiny, Drawing(2, seed=4, queries="cma")) == official
     episodes = TrainEpisodes(world, folds_of("synthetic"), 2, "val", shots=1, seed=3, query_frames=2, support_frames=4)
     assert draw(world, Drawing(2, "val", seed=3, count=4, support_frames=4)) == [episodes[i] for i in range(4)]
 
@@ -37,6 +40,8 @@ def test_a_list_of_images() -> None:
 def test_what_does_not_concern_a_benchmark_is_refused(tiny: MiniRefSource) -> None:
     with pytest.raises(ValueError, match="min_area is for benchmarks of images, and mini_ref_ytvos is not one"):
         draw(tiny, Drawing(min_area=0))
+    with pytest.raises(ValueError, match="queries of videos must be one of clean, cma, got 'list'"):
+        draw(tiny, Drawing(queries="list"))
     with pytest.raises(ValueError, match="support_frames is for benchmarks of videos, and pascal5i is not one"):
         draw(MemoryImages({"a": {1: 4}}), Drawing(support_frames=2))
     with pytest.raises(ValueError, match="split=train is endless: say how many episodes"):

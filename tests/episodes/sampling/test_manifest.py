@@ -221,8 +221,10 @@ def test_wrong_arguments_for_images(voc, tmp_path, capsys, words, message) -> No
 
 
 def test_keys_of_images_are_not_for_videos(tiny_root, tmp_path, capsys) -> None:
+    assert freeze(tiny_root, tmp_path / "a.jsonl", "supports=distinct") == 1
+    assert "supports is for benchmarks of images, and mini_ref_ytvos is not one" in capsys.readouterr().err
     assert freeze(tiny_root, tmp_path / "a.jsonl", "queries=list") == 1
-    assert "queries is for benchmarks of images, and mini_ref_ytvos is not one" in capsys.readouterr().err
+    assert "queries of videos must be one of clean, cma, got 'list'" in capsys.readouterr().err
 
 
 def test_help_explains_every_key_with_examples(capsys) -> None:
