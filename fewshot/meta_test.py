@@ -6,18 +6,21 @@ from fewshot.cli.program import Command, Program
 from fewshot.cli.runs import MetaTestConfig
 
 
-def run(config: MetaTestConfig, command: Command) -> float:
+def run(config: MetaTestConfig, command: Command) -> float | None:
     """Test; returns J or mIoU in percent."""
     # Imported step by step: help waits for no library, refusals and the first lines of a test for torch alone.
     from fewshot.evaluation.given_weights import as_trained, groups_of
-    from fewshot.run.session import session
+    from fewshot.run.session import Session, in_session
 
     config, command = as_trained(config, command)
     groups = groups_of(config)
-    with session(config, command) as here:
+
+    def work(here: Session) -> float:
         from fewshot.evaluation.meta import meta_test
 
         return meta_test(config, groups, here)
+
+    return in_session(config, command, work)
 
 
 PROGRAM = Program(

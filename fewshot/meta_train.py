@@ -6,15 +6,17 @@ from fewshot.cli.program import Command, Program
 from fewshot.cli.runs import MetaTrainConfig
 
 
-def run(config: MetaTrainConfig, command: Command) -> float:
+def run(config: MetaTrainConfig, command: Command) -> float | None:
     """Train and test; returns what a search may optimise."""
     # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
-    from fewshot.run.session import session
+    from fewshot.run.session import Session, in_session
 
-    with session(config, command) as here:
+    def work(here: Session) -> float:
         from fewshot.training.meta import meta_train
 
         return meta_train(config, command, here)
+
+    return in_session(config, command, work)
 
 
 PROGRAM = Program(

@@ -9,12 +9,14 @@ from fewshot.cli.runs import StageConfig
 def run(config: StageConfig, command: Command) -> None:
     """Train one stage."""
     # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
-    from fewshot.run.session import session
+    from fewshot.run.session import Session, in_session
 
-    with session(config, command) as here:
+    def work(here: Session) -> None:
         from fewshot.training.stages import train_stage
 
         train_stage(config, here)
+
+    in_session(config, command, work)
 
 
 PROGRAM = Program(

@@ -102,13 +102,18 @@ def system_of(config_name: str, arguments: Sequence[str]) -> type:
     return settings
 
 
-def run_composed(config_name: str, job: Callable[[DictConfig, Sequence[str], dict[str, str]], Any]) -> None:
-    """Let Hydra read the command line and call `job(config, overrides, choices)`, once for each run of `-m`."""
+def run_composed(config_name: str, job: Callable[[DictConfig, Sequence[str], dict[str, str], bool], Any]) -> None:
+    """Let Hydra read the command line and call `job(config, overrides, choices, sweeps)`, for each run of `-m`.
+
+    `sweeps` says whether the run is one of `-m`.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     def inside(config: DictConfig) -> Any:
         running = HydraConfig.get()
-        return job(config, tuple(running.overrides.task), dict(running.runtime.choices))
+        sweeps = running.mode == RunMode.MULTIRUN
+        return job(config, tuple(running.overrides.task), dict(running.runtime.choices), sweeps)
 
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(inside)()

@@ -33,12 +33,18 @@ def short_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full = any(os.environ.get(name, "0") not in ("", "0") for name in ("FEWSHOT_TRACEBACK", "HYDRA_FULL_ERROR"))
-        if full or not is_user_error(error):
-            traceback.print_exc()
-        else:
-            print(f"error: {error}{advice(error)}", file=sys.stderr)
+        tell(error)
         raise SystemExit(1) from None
+
+
+def tell(error: Exception) -> str:
+    """Print an error that is being handled, as `short_errors` says, and return it in one line."""
+    full = any(os.environ.get(name, "0") not in ("", "0") for name in ("FEWSHOT_TRACEBACK", "HYDRA_FULL_ERROR"))
+    if full or not is_user_error(error):
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"error: {error}{advice(error)}", file=sys.stderr)
+    return f"{error}{advice(error)}".splitlines()[0]
 
 
 def advice(error: Exception) -> str:

@@ -70,7 +70,8 @@ def help_text(program: Description, config: DictConfig, types: Mapping[str, type
 
 MORE = (
     "Also",
-    "  -m key=a,b            one run after the other for every value",
+    "  -m key=a,b            one run after the other for every value; a finished one is not repeated, one that",
+    "                        was stopped goes on with resume=true, one that fails does not end the others",
     "  --cfg job             print the composed configuration and stop",
     "  --info defaults-tree  print which files it is composed of and stop",
     "  --hydra-help          everything else that Hydra's command line can do",

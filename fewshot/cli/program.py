@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import MISSING, OmegaConf
@@ -13,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, Vali
 from fewshot.cli.arguments import form_of, key_values, refuse_missing, refuse_unknown_keys
 from fewshot.cli.checks import check, check_values
 from fewshot.cli.composition import composed, register_schemas, run_composed, system_of, with_named_system
-from fewshot.cli.errors import short_errors
+from fewshot.cli.errors import short_errors, tell
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig
@@ -27,10 +29,14 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class Command:
-    """The typed overrides, and which option of each group of settings is in use (`system` -> `cma_tiny`)."""
+    """The typed overrides, and which option of each group of settings is in use (`system` -> `cma_tiny`).
+
+    `sweeps` says whether the run is one of several, those of `-m`.
+    """
 
     overrides: tuple[str, ...]
     options: dict[str, str]
+    sweeps: bool = False
 
     @property
     def typed(self) -> set[str]:
@@ -79,13 +85,26 @@ class Program(Description, Generic[Config]):
         if not any(argument.startswith("-") for argument in arguments):
             composed(self.name, arguments)  # tells a wrong value in one line; Hydra itself takes several
         sys.argv[1:] = arguments
-        run_composed(self.name, self._job)
+        failed: list[str] = []
+        run_composed(self.name, partial(self._job, failed))
+        if failed:
+            print(f"{len(failed)} run(s) failed:", *failed, sep="\n  ", file=sys.stderr)
+            raise SystemExit(1)
 
-    def _job(self, config: DictConfig, overrides: Sequence[str], choices: dict[str, str]) -> Any:
-        with short_errors():
-            options = {k: choices[k].removesuffix("_schema") for k in sections(self.schema) if k in choices}
-            command = Command(tuple(overrides), options)
+    def _job(
+        self, failed: list[str], config: DictConfig, overrides: Sequence[str], choices: dict[str, str], sweeps: bool
+    ) -> Any:
+        """One run. Of several a run that fails does not end the others: it is told in `failed`, its result is NaN."""
+        options = {k: choices[k].removesuffix("_schema") for k in sections(self.schema) if k in choices}
+        command = Command(tuple(overrides), options, sweeps)
+        if not sweeps:
+            with short_errors():
+                return self.run(checked(config, command), command)
+        try:
             return self.run(checked(config, command), command)
+        except Exception as error:
+            failed.append(f"{' '.join(overrides)}: {tell(error)}")
+            return math.nan
 
     def parsed(self, arguments: Sequence[str]) -> Config:
         """The keys of a command that is no run.

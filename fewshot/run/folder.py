@@ -176,11 +176,19 @@ def refuse_changes(config: RunConfig, command: Command) -> None:
         ValueError: the folder holds a run with other settings, which are named, or a damaged `config.yaml`.
     """
     folder = folder_path(config, command)
-    allowed = {*INCIDENTAL, *config.may_change}
-    found = changes(folder, config) if config.resume else []
-    changed = [f"{name}={now} (was {before})" for name, before, now in found if not _among(name, allowed)]
+    changed = other_settings(folder, config, config.may_change) if config.resume else []
     if changed:
         raise ValueError(f"{folder} was started with other settings: {', '.join(changed)}. Give another name=<name>")
+
+
+def other_settings(folder: Path, config: RunConfig, may_change: Collection[str] = ()) -> list[str]:
+    """The settings of a run that differ from those in its folder, in words; but for incidental ones and `may_change`.
+
+    Raises:
+        ValueError: the folder's `config.yaml` is damaged.
+    """
+    found, allowed = changes(folder, config), {*INCIDENTAL, *may_change}
+    return [f"{name}={now} (was {before})" for name, before, now in found if not _among(name, allowed)]
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,12 +18,14 @@ from fewshot.cli.program import Command
 from fewshot.cli.runs import RunConfig
 from fewshot.run import processes
 from fewshot.run.console import device_line, parameter_line, run_log, versions
+from fewshot.run.finished import finished_before, mark_finished, unmark
 from fewshot.run.folder import folder_path, git_commit, held_folder, write_config
 from fewshot.run.logging import RunLogger
 from fewshot.run.signals import SignalWatch
 
 logger = logging.getLogger(__name__)
 PROBLEMS_SHOWN = 5
+Result = TypeVar("Result", bound="float | None")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,23 @@ class Session:
     device: torch.device
     main: bool
     record: Callable[[], None]
+
+
+def in_session(config: RunConfig, command: Command, work: Callable[[Session], Result]) -> Result | float | None:
+    """The result of `work` in a session, which then is marked as finished.
+
+    A run of a sweep that was finished before gives the result that it had, and nothing runs. Raises as `session`.
+    """
+    if command.sweeps and (before := finished_before(config, command)) is not None:
+        print(before, flush=True)
+        return before.result
+    with session(config, command) as here:
+        if here.main:
+            unmark(here.folder)
+        result = work(here)
+        if here.main:
+            mark_finished(here.folder, result)
+        return result
 
 
 @contextmanager

@@ -65,6 +65,22 @@ def test_the_baseline_needs_no_training_and_every_group_is_reported(call, tmp_pa
     assert text_ignored[""] == text_ignored["shuffled_text"]  # the prototype does not read
 
 
+def test_a_sweep_runs_every_job_and_when_it_is_started_again_only_those_that_are_missing(call, tmp_path: Path) -> None:
+    words = ("-m", "system=prototype", "test.probes=[]", "test.pictures=0", *SMALL)
+    code, _, err = call(*words, "group=1,9")
+    assert code == 1 and err.splitlines()[-2] == "1 run(s) failed:"
+    assert "group=9: benchmark synthetic has the groups 1, 2, 3, 4, all" in err.splitlines()[-1]
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    result = json.loads((folder / "finished.json").read_text())["optimized_metric"]
+    (fold,) = (f for f in json.loads((folder / "results.json").read_text())["folds"] if f["group"] == 1)
+    assert result == pytest.approx(100 * fold["estimates"]["clean"]["J"]["value"])
+    written = (folder / "results.json").stat().st_mtime_ns
+    code, out, err = call(*words, "group=1,2")
+    assert code == 0, err
+    assert f"runs/{folder.name} was finished with {result:.2f}" in out and out.count("test of group") == 1
+    assert (folder / "results.json").stat().st_mtime_ns == written
+
+
 def test_of_all_groups_the_feasible_ones_are_tested_and_the_others_named(call, tmp_path: Path) -> None:
     folds = folds_of("mini_ref_ytvos")
     missing = [folds.classes[k - 1] for k in folds.test_classes(2)]

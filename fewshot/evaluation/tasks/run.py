@@ -23,7 +23,7 @@ from fewshot.inference.chunks import evaluating
 from fewshot.inference.loading import load_into, same_system, stored_system
 from fewshot.run import processes
 from fewshot.run.folder import refuse_changes
-from fewshot.run.session import Session, session, tell_problems, tell_system
+from fewshot.run.session import Session, in_session, tell_problems, tell_system
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 
@@ -47,7 +47,8 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     system, report = tested_system(config)
     check_system(system, spec_of(config.system), source.task)
     refuse_changes(config, command)
-    with session(config, command) as here:
+
+    def work(here: Session) -> float | None:
         if here.main:
             tell_problems(source.problems(), here.folder)
         logger.info("%s", report)
@@ -55,6 +56,8 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
         tell_protocol(config, source, samples)
         predictor = predict(config, source, samples, system, here)
         return finish(config, source, samples, predictor, here) if here.main else None
+
+    return in_session(config, command, work)
 
 
 def tested_system(config: TaskTestConfig) -> tuple[System, str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from fewshot.cli.arguments import refuse_unknown_keys
+from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.errors import is_user_error
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
+from tests.fewshot.cli.conftest import PROGRAM
 
 
 def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
@@ -140,3 +144,32 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(c
 def test_values_of_the_wrong_type_and_keys_of_other_systems_are_told_in_one_line(call, typed, message):
     status, _, errors, calls = call(typed)
     assert (status, calls) == (1, []) and errors.endswith(message) and errors.count("\n") == 1
+
+
+def test_a_run_of_several_that_fails_does_not_end_the_others(call):
+    code, _, err, calls = call("-m", "name=fails,one,breaks,full")
+    assert code == 1
+    assert [config.name for config, _ in calls] == ["fails", "one", "breaks", "full"]
+    assert all(command.sweeps for _, command in calls)
+    *_, head, first, second, third = err.splitlines()
+    assert head == "3 run(s) failed:"
+    assert first == "  name=fails: ValueError: the supports are on holiday"
+    assert second == "  name=breaks: IndexError: list index out of range"
+    assert third.startswith("  name=full: [Errno 28] No space left on device: 'results.json'")
+    assert "Traceback" in err  # of what is no user's error, where it happened
+
+
+def test_several_runs_that_go_well_end_well_and_a_signal_ends_them_all(call, monkeypatch):
+    code, out, err, calls = call("-m", "seed=0,1")
+    assert (code, out, err) == (0, "", "") and [config.seed for config, _ in calls] == [0, 1]
+    assert not call("seed=0")[3][0][1].sweeps
+    code, _, err, calls = call("-m", "name=stopped,two")
+    assert code == 143 and len(calls) == 1 and "failed" not in err
+
+
+def test_a_sweeper_that_searches_is_told_that_a_run_failed():
+    failed: list[str] = []
+    command: list[str] = ["shots=0"]
+    register_schemas()
+    result = PROGRAM._job(failed, composed("meta_train", command), command, {}, True)
+    assert math.isnan(result) and failed == ["shots=0: shots=0: the smallest valid value is 1"]

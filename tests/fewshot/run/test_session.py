@@ -12,7 +12,7 @@ from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import Command, checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.run.console import parameter_line, run_log
-from fewshot.run.session import session, tell_problems
+from fewshot.run.session import Session, in_session, session, tell_problems
 
 
 def configured(*overrides: str) -> MetaTrainConfig:
@@ -64,3 +64,50 @@ def test_parameters_are_counted():
     layer = torch.nn.Linear(3, 2)
     layer.bias.requires_grad_(False)
     assert parameter_line(layer) == "6 of 8 parameters are trained"
+
+
+class Work:
+    """Work that counts how often it was done, and that may fail."""
+
+    def __init__(self) -> None:
+        self.done, self.fails = 0, False
+
+    def __call__(self, here: Session) -> float:
+        self.done += 1
+        (here.folder / "results.json").write_text("{}")
+        if self.fails:
+            raise ValueError("out of luck")
+        return 40.0 + self.done
+
+
+def test_a_finished_run_of_a_sweep_gives_its_result_and_an_unfinished_one_goes_on_when_asked(tmp_path, capsys):
+    config, work = configured(f"out={tmp_path}", "logging=disabled", "name=one", "device=cpu"), Work()
+    sweep = Command((), {}, sweeps=True)
+    work.fails = True
+    with pytest.raises(ValueError, match="out of luck"):
+        in_session(config, sweep, work)
+    work.fails = False
+    with pytest.raises(FileExistsError, match="Give resume=true to continue it"):
+        in_session(config, sweep, work)
+    assert in_session(replace(config, resume=True), sweep, work) == 42.0
+    for again in (config, replace(config, resume=True), replace(config, threads=1)):
+        assert in_session(again, sweep, work) == 42.0
+    assert work.done == 2
+    assert f"{tmp_path}/one was finished with 42.00: it is not run again" in capsys.readouterr().out
+
+
+def test_only_the_very_run_counts_as_finished(tmp_path):
+    config, work = configured(f"out={tmp_path}", "logging=disabled", "name=one", "device=cpu"), Work()
+    sweep = Command((), {}, sweeps=True)
+    in_session(config, sweep, work)
+    with pytest.raises(FileExistsError, match="is not empty"):
+        in_session(replace(config, shots=5), sweep, work)  # another run under the same name
+    with pytest.raises(FileExistsError, match="is not empty"):
+        in_session(config, Command((), {}), work)  # alone it is refused as before
+    work.fails = True
+    with pytest.raises(ValueError, match="out of luck"):
+        in_session(replace(config, resume=True), Command((), {}), work)
+    assert not (tmp_path / "one" / "finished.json").exists()  # it went on, and is not finished any more
+    (tmp_path / "one" / "finished.json").write_text("{half")
+    with pytest.raises(ValueError, match="finished.json is damaged: remove it"):
+        in_session(config, sweep, work)
