@@ -44,6 +44,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "fewshot.media",
         "fewshot.run",
         "fewshot.systems",
+        "fewshot.weights",
     ),
     "fewshot.training": (
         "episodes",

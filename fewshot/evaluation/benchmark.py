@@ -124,6 +124,7 @@ class Benchmark(ABC):
             return [self.drawn(group, seed, self.settings.test_episodes) for seed in seeds]
         manifest = manifest.replace("{group}", str(group))
         specs = [spec for spec in read_manifest(manifest, self.source) if spec.group == group]
+        check_test(specs, self.folds, manifest)
         if not specs:
             raise ValueError(
                 f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for"
@@ -251,6 +252,25 @@ class ImageBenchmark(Benchmark):
     def votes(self) -> bool:
         """Whether several supports are given one by one and their masks vote, as the protocol says."""
         return self.protocol.k_shot == "votes"
+
+
+def check_test(specs: Sequence[EpisodeSpec], folds: Folds, manifest: str) -> None:
+    """Refuse frozen episodes whose numbers would not be those of held-out classes.
+
+    Raises:
+        ValueError: an episode of training or validation, or of a class that its group does not hold out.
+    """
+    for spec in specs:
+        if spec.split != "test":
+            raise ValueError(
+                f"manifest={manifest} holds episodes of split {spec.split}, which show training classes: freeze the "
+                "test of the group with split=test"
+            )
+        if spec.class_id not in folds.test_classes(spec.group):
+            raise ValueError(
+                f"manifest={manifest} has an episode of {spec.class_name}, which group {spec.group} of {folds.name} "
+                "does not hold out: freeze the episodes again"
+            )
 
 
 def _same(score: ImageScore) -> ImageScore:

@@ -5,19 +5,23 @@ Light, so that a test is refused, or says its first line, before data and metric
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from episodes.catalogue import folds_of
+from episodes.folds import Folds
 from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
 from fewshot.inference.loading import same_system, stored_run, stored_system
 from fewshot.systems.registry import spec_of, systems
+from fewshot.weights.trained_on import TrainedOn, read_trained_on
 
 MOST_GROUPS = 8  # of any benchmark, a folder of one's own included
 
 
+OTHER_WEIGHTS = "Test group={group}, or give the weights of each group, as in group=all weights=runs/name-g{{group}}"
 SHIFTED_FROM = {"coco2pascal": "coco20i"}  # benchmarks whose groups are those of another one
 
 
@@ -38,7 +42,8 @@ def groups_of(config: MetaTestConfig) -> tuple[int, ...]:
     """
     groups = every_group(config) if config.group == "all" else (int(config.group),)
     for group in groups if config.weights is not None else ():
-        check_held_out(config, group, stored_run(filled(config.weights or "", group)))
+        path = filled(config.weights or "", group)
+        check_held_out(config.benchmark.name, group, read_trained_on(path) or (), str(path))
     return groups
 
 
@@ -91,14 +96,44 @@ def with_benchmark(config: MetaTestConfig, run: MetaTrainConfig, typed: set[str]
     return replace(config, benchmark=benchmark, data=replace(config.data, **places))
 
 
-def check_held_out(config: MetaTestConfig, group: int, trained: MetaTrainConfig | None) -> None:
-    """Refuse to test classes that were trained on."""
-    if trained is None or trained.group == group:
-        return
-    if trained.benchmark.name not in (config.benchmark.name, SHIFTED_FROM.get(config.benchmark.name)):
-        return
-    raise ValueError(
-        f"{filled(config.weights or '', group)} was trained with group {trained.group} held out: it has seen the "
-        f"classes of group {group}. Test group={trained.group}, or give the weights of each group, as in "
-        f"group=all weights=runs/name-g{{group}}"
-    )
+def check_held_out(
+    benchmark: str, group: int, trained: Iterable[TrainedOn], where: str, advice: str = OTHER_WEIGHTS
+) -> None:
+    """Refuse to hold out a group whose classes weights have seen, by the names of benchmarks and groups alone.
+
+    Args:
+        benchmark, group: what is held out now.
+        trained: what the weights were trained on.
+        where: name of the weights in the message.
+        advice: what to do.
+
+    Raises:
+        ValueError: another group of the benchmark was held out in one of the trainings.
+    """
+    for one in trained:
+        same = one.benchmark in (benchmark, SHIFTED_FROM.get(benchmark))
+        if same and one.group not in (None, group):
+            raise ValueError(
+                f"{where} was trained with group {one.group} held out: it has seen the classes of group {group}. "
+                f"{advice.format(group=one.group)}"
+            )
+
+
+def check_classes(
+    folds: Folds, group: int, trained: Iterable[TrainedOn], where: str, advice: str = OTHER_WEIGHTS
+) -> None:
+    """Refuse to hold out a class that weights have seen, by name: the groups of a folder follow from what is in it.
+
+    Arguments as of `check_held_out`; `folds` are those of the opened data set.
+
+    Raises:
+        ValueError: one of the trainings, on the same benchmark, has shown a held-out class; it is named.
+    """
+    held_out = {folds.class_name(c) for c in folds.test_classes(group)}
+    for one in trained:
+        shown = sorted(held_out & set(one.classes or ())) if one.benchmark == folds.name else []
+        if shown:
+            raise ValueError(
+                f"{where} was trained on {', '.join(shown[:3])}, of group {group}, when {folds.name} had other "
+                f"groups. {advice.format(group=one.group)}"
+            )

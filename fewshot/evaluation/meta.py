@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from episodes.catalogue import folds_of
+from episodes.catalogue import WITH_FOLDS, folds_of, names
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
@@ -13,14 +13,16 @@ from episodes.sampling.pools import NotFeasible
 from fewshot.cli.runs import MetaTestConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import test_fold
-from fewshot.evaluation.given_weights import filled
+from fewshot.evaluation.given_weights import check_classes, filled
 from fewshot.evaluation.report import Origin, Outcome, build_report, tell, tell_protocol, write_report
 from fewshot.inference.loading import load_into, stored_run
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system
+from fewshot.weights.trained_on import TrainedOn, read_trained_on
 
 logger = logging.getLogger(__name__)
+UNKNOWN = "whether {} showed the tested classes is not known"
 
 
 def meta_test(config: MetaTestConfig, groups: Sequence[int], here: Session) -> float:
@@ -71,20 +73,43 @@ def feasible_tests(benchmark: Benchmark, groups: Sequence[int], outcome: Outcome
 
 
 def trained_elsewhere(config: MetaTestConfig, group: int, folds: Folds) -> list[str]:
-    """A note for the card if the weights are of another benchmark: which one, and which tested classes it trained."""
-    trained = None if config.weights is None else stored_run(filled(config.weights, group))
-    if trained is None or trained.benchmark.name == folds.name:
+    """Notes for the card on weights of another benchmark: which one, and which tested classes it trained.
+
+    Raises:
+        ValueError: the weights were trained on classes of the group, on this benchmark.
+    """
+    if config.weights is None:
         return []
-    theirs = folds_of(trained.benchmark.name)
-    note = f"group {group}: the weights were trained on {theirs.name} with group {trained.group} held out"
-    if not theirs.classes:
-        return [f"{note}; whether its training showed the tested classes is not known"]
-    shown = {common_name(theirs.class_name(c)) for c in theirs.train_classes(trained.group)}
-    tested = [folds.class_name(c) for c in folds.test_classes(group)]
-    seen = [name for name in tested if common_name(name) in shown]
+    path = filled(config.weights, group)
+    trained = read_trained_on(path)
+    if trained is None:
+        logger.warning("group %d: %s does not tell which classes it was trained on", group, path)
+        return [f"group {group}: {UNKNOWN.format('the training of the weights')}"]
+    check_classes(folds, group, trained, str(path))
+    return [note for one in trained if one.benchmark != folds.name for note in notes_on(one, group, folds)]
+
+
+def notes_on(trained: TrainedOn, group: int, folds: Folds) -> list[str]:
+    """Notes for the card on one training of the weights, on another benchmark than the tested one."""
+    held_out = "" if trained.group is None else f" with group {trained.group} held out"
+    began = "were trained on" if trained.benchmark in names() else "started from"
+    note = f"group {group}: the weights {began} {trained.benchmark}{held_out}"
+    classes = classes_of(trained)
+    if classes is None:
+        return [f"{note}; {UNKNOWN.format('its training')}"]
+    shown = set(map(common_name, classes))
+    seen = [name for name in map(folds.class_name, folds.test_classes(group)) if common_name(name) in shown]
     for name in seen[:1]:
         logger.warning("group %d: the weights were trained on tested classes (%s, ..)", group, name)
     return [f"{note}; training classes there, so not held out: {', '.join(seen)}" if seen else note]
+
+
+def classes_of(trained: TrainedOn) -> Sequence[str] | None:
+    """The classes that a training showed: as recorded, or those of its fold; None where they are not known."""
+    if trained.classes is not None or trained.group is None or trained.benchmark not in names(*WITH_FOLDS):
+        return trained.classes
+    folds = folds_of(trained.benchmark)
+    return [folds.class_name(c) for c in folds.train_classes(trained.group)] if folds.classes else None
 
 
 def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:

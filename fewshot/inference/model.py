@@ -29,6 +29,7 @@ from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import build_system, spec_of, systems
 from fewshot.weights.files import write_converted
 from fewshot.weights.hub import TOKENIZER, download, is_hub_name
+from fewshot.weights.trained_on import KEY, TrainedOn, read_trained_on, to_json
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -64,11 +65,13 @@ class Model(ModelHubMixin):
         system: the network.
         rule: how frames become its input.
         settings: what the system was built from; None for one that was put together from modules.
+        trained_on: the trainings of the weights, with their benchmarks and classes; None where that is not known.
     """
 
     system: System
     rule: InputRule
     settings: SystemConfig | None = None
+    trained_on: tuple[TrainedOn, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -176,7 +179,7 @@ class Model(ModelHubMixin):
             options = dict(revision=revision, cache_dir=cache_dir, force_download=force_download, token=token)
             folder = download(model_id, local_files_only=local_files_only, **options)
         loaded = load_folder(folder, text_weights=text_weights, device=device)
-        return cls(loaded.system, loaded.rule, loaded.settings)
+        return cls(loaded.system, loaded.rule, loaded.settings, loaded.trained_on)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README of a saved folder."""
@@ -213,7 +216,8 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(settings)
     load_into(system, settings, path)
-    return Model(system.to(device).eval(), stored_rule(path) or spec_of(settings).rule_of(system), settings)
+    rule = stored_rule(path) or spec_of(settings).rule_of(system)
+    return Model(system.to(device).eval(), rule, settings, read_trained_on(path))
 
 
 def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> Model:
@@ -248,7 +252,8 @@ def stored_form(model: Model, source: str) -> dict[str, Any]:
     """Content of the `config.json` beside stored weights; `source` says where they come from, in a word or two."""
     assert model.settings is not None
     settings = asdict(model.settings.without_places())  # what files and folders brought is in the weights
-    return {"system": model.name, "source": source, "config": settings, "input": model.rule.to_json()}
+    content = {"system": model.name, "source": source, "config": settings, "input": model.rule.to_json()}
+    return {**content, KEY: None if model.trained_on is None else to_json(model.trained_on)}
 
 
 def card_text(model: Model) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from fewshot.training.progress import Progress, memory_gib
 from fewshot.training.settings import TrainSettings
 from fewshot.training.step import TrainingStep, set_training_mode
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
+from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 
 __all__ = ["Interrupted", "Log", "NonFiniteLoss", "TrainResult", "TrainSettings", "Trainer"]
 
@@ -84,6 +85,7 @@ class Trainer:
             process 0 while the others wait. Needed unless `settings.select` is `last`.
         fingerprint: what else changes the numbers (system, benchmark, group, ...), as plain types; a run is not
             continued with another one.
+        trained_on: what the weights are trained on, this training first; it is kept in every checkpoint.
         on_resume: called in process 0 of a run with `resume`, once its checkpoint is known to fit.
 
     Raises:
@@ -100,6 +102,7 @@ class Trainer:
         log: Log,
         validate: Validate | None = None,
         fingerprint: dict[str, Any] | None = None,
+        trained_on: Sequence[TrainedOn] = (),
         on_resume: Callable[[], None] = lambda: None,
     ) -> None:
         self.system, self.dataset, self.settings = system, dataset, settings
@@ -108,6 +111,7 @@ class Trainer:
         self._check()
         self.rank, self.world = processes.rank(), processes.world_size()
         self.fingerprint = {**_flat(fingerprint or {}), **settings.fingerprint(self.world)}
+        self.trained_on = to_json(trained_on)
         self.checkpoints = CheckpointFolder(Path(folder), settings.keep_checkpoints)
         self.optimizer = make_optimizer(system, settings)
         self.schedule = make_schedule(self.optimizer, settings)
@@ -303,6 +307,7 @@ class Trainer:
             "step": self.step,
             "best_score": self.best_score,
             "fingerprint": self.fingerprint,
+            KEY: self.trained_on,
             "model": self.system.state_dict(),
         }
 

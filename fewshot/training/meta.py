@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from episodes.dataset import EpisodeDataset
+from episodes.folds import Folds
 from episodes.sources.base import Source
 from episodes.transforms.clips import TrainTransform
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import run_test
+from fewshot.evaluation.given_weights import check_classes, check_held_out
 from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
 from fewshot.run.logging.curve import draw_learning_curve
@@ -24,6 +26,7 @@ from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.checkpoint import load_checkpoint
 from fewshot.weights.load import load_weights
+from fewshot.weights.trained_on import TrainedOn, trainings_before
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     """
     benchmark = open_together(config, here.folder)
     origin = Origin.of_training(config)
+    trained_on = trainings(config, benchmark.folds)
     system = start_system(config, here.device)
     tell_system(system, system.name, here.device)
     tell_protocol(benchmark, origin)
@@ -53,6 +57,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
         log=here.log,
         validate=validation(benchmark, config),
         fingerprint=fingerprint(config, benchmark.source),
+        trained_on=trained_on,
         on_resume=here.record,
     )
     tell_count("test", benchmark.tests(config.group)[0])
@@ -73,6 +78,21 @@ def start_system(config: MetaTrainConfig, device: torch.device) -> System:
     if config.train.init_from is not None:
         logger.info("%s", load_weights(system, config.train.init_from, spec_of(config.system).plan))
     return system.to(device)
+
+
+def trainings(config: MetaTrainConfig, folds: Folds) -> tuple[TrainedOn, ...]:
+    """What the weights will have been trained on: this fold's training classes, and whatever the start has seen.
+
+    Raises:
+        ValueError: the start has seen the classes that are held out here.
+    """
+    start = config.train.init_from
+    earlier = trainings_before(start)
+    advice = "Start from other weights, or hold out the group that they held out"
+    check_held_out(folds.name, config.group, earlier, f"train.init_from={start}", advice)
+    check_classes(folds, config.group, earlier, f"train.init_from={start}", advice)
+    classes = tuple(map(folds.class_name, folds.train_classes(config.group)))
+    return (TrainedOn(folds.name, config.group, classes), *earlier)
 
 
 def training_episodes(benchmark: Benchmark) -> EpisodeDataset:

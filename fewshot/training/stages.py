@@ -30,6 +30,7 @@ from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.load import start_from
+from fewshot.weights.trained_on import TrainedOn, trainings_before
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,16 @@ def train_stage(config: StageConfig, here: Session) -> None:
     mixture = mixture_of(config, datasets)
     settings = settings_of(config, system.pad_multiple)
     record = fingerprint(config, datasets)
-    trainer = Trainer(system, mixture, settings, here.folder, log=here.log, fingerprint=record, on_resume=here.record)
+    trainer = Trainer(
+        system,
+        mixture,
+        settings,
+        here.folder,
+        log=here.log,
+        fingerprint=record,
+        trained_on=trainings(config, datasets),
+        on_resume=here.record,
+    )
     result = trainer.run(config.resume)
     logger.info("trained: %s", result.best)
 
@@ -126,6 +136,19 @@ def source_of(part: PartConfig, num_classes: int) -> TaskSource:
 
 
 # --------------------------------------------------------------------------------------------------- start and settings
+
+
+def trainings(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> tuple[TrainedOn, ...]:
+    """What the weights will have been trained on: the data sets of the parts, and whatever the start has seen."""
+    own = []
+    for name, part in parts_in_use(config).items():
+        specs = datasets[name].specs
+        if isinstance(specs, ImageEpisodes):
+            classes = tuple(map(specs.folds.class_name, specs.folds.train_classes(specs.group)))
+            own.append(TrainedOn(part.benchmark, specs.group, classes))
+        else:
+            own.append(TrainedOn(part.benchmark))
+    return (*dict.fromkeys(own), *trainings_before(config.train.init_from))
 
 
 def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:

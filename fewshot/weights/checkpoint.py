@@ -1,8 +1,8 @@
 """Checkpoints: one file of tensors and plain types, written to a temporary name and renamed, refused if damaged.
 
-A file holds `format`, `system` (its name), `step`, `model` (state dict), `best_score` and `fingerprint`; the files that
-a run continues from hold `optimizer`, `scheduler`, `scaler`, `validated` and `kept_gradients` as well. All of it loads
-with `torch.load(..., weights_only=True)`.
+A file holds `format`, `system` (its name), `step`, `model` (state dict), `best_score`, `fingerprint` and `trained_on`
+(benchmark, group and classes); the files that a run continues from hold `optimizer`, `scheduler`, `scaler`, `validated`
+and `kept_gradients` as well. All of it loads with `torch.load(..., weights_only=True)`.
 """
 
 from __future__ import annotations

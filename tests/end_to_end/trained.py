@@ -10,6 +10,7 @@ import yaml
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.systems.registry import build_system
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
+from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 
 
 def write_trained(folder: Path, config: MetaTrainConfig) -> Path:
@@ -18,5 +19,7 @@ def write_trained(folder: Path, config: MetaTrainConfig) -> Path:
     checkpoints.folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
     weights = build_system(config.system).state_dict()
-    save_checkpoint(checkpoints.best, {"format": FORMAT, "system": config.system.name, "step": 1, "model": weights})
+    record = to_json([TrainedOn(config.benchmark.name, config.group)])
+    state = {"format": FORMAT, "system": config.system.name, "step": 1, "model": weights, KEY: record}
+    save_checkpoint(checkpoints.best, state)
     return folder

@@ -20,6 +20,7 @@ from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system
 from fewshot.systems.uniref.config import UniRefConfig
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
+from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 
 SYSTEM = PrototypeConfig(backbone="tiny", backbone_width=8)
 BENCHMARK = BenchmarkConfig(name="synthetic", test_size=48, test_chunk=3, support_frames=2)
@@ -45,7 +46,8 @@ def write_run(
     system = build_system(settings)
     checkpoints = CheckpointFolder(folder, keep=1)
     checkpoints.folder.mkdir()
-    state = {"format": FORMAT, "system": system.name, "step": 1, "model": system.state_dict()}
+    record = to_json([TrainedOn(benchmark.name, group)])
+    state = {"format": FORMAT, "system": system.name, "step": 1, "model": system.state_dict(), KEY: record}
     save_checkpoint(checkpoints.best, state)
     return system
 

@@ -27,10 +27,11 @@ from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.systems.uniref.config import UniRefConfig
 from fewshot.train_stage import run
-from fewshot.training.stages import dataset_of, mixture_of
+from fewshot.training.stages import dataset_of, mixture_of, trainings
 from fewshot.training.step import TrainingStep
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import start_from
+from fewshot.weights.trained_on import TrainedOn, read_trained_on
 from tests.episodes.image_tree import write_folder
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos
@@ -192,6 +193,8 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 6 and rows[-1]["train/loss"] > 0
     assert stored_system(folder) == config.system and stored_stage(folder).stage == "uniref_image_fss"
+    parts = {config.parts[kind].benchmark for kind in kinds}
+    assert set(read_trained_on(folder) or ()) == {TrainedOn(part) for part in parts}
     (folder / "checkpoints" / "step_00000006.pt").unlink()
     last = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
     (folder / "checkpoints" / "best.pt").unlink()
@@ -207,6 +210,14 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     assert torch.equal(
         system.state_dict()["level_projection.levels.0.0.weight"], last["level_projection.levels.0.0.weight"]
     )
+
+
+def test_a_stage_knows_the_classes_that_it_shows(data: Path) -> None:
+    config = configured(data, ["fss", "ris"])
+    datasets = {kind: dataset_of(config.parts[kind], config, 1) for kind in config.parts}
+    folds = datasets["fss"].source.folds
+    shown = tuple(name for name in folds.classes if folds.class_id(name) not in folds.test_classes(0))
+    assert trainings(config, datasets) == (TrainedOn("folder", 0, shown), TrainedOn("refcoco")) and shown
 
 
 def test_a_file_that_does_not_fit_at_all_is_no_start(data: Path, tmp_path: Path) -> None:
