@@ -31,7 +31,7 @@ SUPPORT_TEXTS = {
 STREAM_TEXT = "; queries and supports of all episodes drawn in turn from one generator, as the released code draws them"
 INPUT_TEXTS = {
     "square": "squashed to a square",
-    "pad": "long side resized, short side padded to a square",
+    "pad8": "long side resized, then both sides cut down to multiples of 8, padded to a square",
     "short": "short side resized, long side limited",
 }
 RESOLUTION_TEXTS = {
@@ -105,8 +105,9 @@ class ImageProtocol(BaseProtocol):
         seeds: of the official episodes.
         supports: of an episode, all different (`distinct`) or drawn one by one, so that one may come twice (`repeats`).
         drop_novel: training images that show a held-out class are not used (else that class is background in them).
-        input_rule: `square` (squashed to size x size), `pad` (long side to size, padded to a square) or `short` (short
-            side to size, long side limited).
+        input_rule: `square` (squashed to size x size), `pad8` (long side to size, cut down to multiples of 8, padded to
+            a square) or `short` (short side to size, long side limited).
+        sizes: of the network input, by name of benchmark; '' is for every other benchmark.
         resolution: of the counts: `network` (size of the input), `square` (original, padded to its longer side) or
             `original`.
         k_shot: `votes` (K one-shot predictions vote) or `joint` (the network sees K supports).
@@ -118,7 +119,8 @@ class ImageProtocol(BaseProtocol):
     rules: Mapping[str, EpisodeRule]
     seeds: tuple[int, ...]
     drop_novel: bool
-    input_rule: Literal["square", "pad", "short"]
+    input_rule: Literal["square", "pad8", "short"]
+    sizes: Mapping[str, int]
     resolution: Literal["network", "square", "original"]
     k_shot: Literal["votes", "joint"]
     averaging: Literal["classes", "images"]
@@ -143,6 +145,10 @@ class ImageProtocol(BaseProtocol):
     def rule(self, benchmark: str) -> EpisodeRule:
         """The episodes of `benchmark` (a name as in `FOLDS`)."""
         return self.rules.get(benchmark, self.rules[""])
+
+    def size(self, benchmark: str) -> int:
+        """Size of the network input for `benchmark`, in pixels, where the user gives none."""
+        return self.sizes.get(benchmark, self.sizes[""])
 
     def sums(self, scores: Sequence[ImageScore]) -> Sums:
         """Pixel counts per query image, added up within its class (or all together), and the IoUs of the images."""
@@ -231,6 +237,9 @@ _EACH = EpisodeRule("each", None)
 _EACH_LARGE = EpisodeRule("each", None, LISTED_AREA)
 
 
+_PFENET_SIZES = {"coco20i": 641, "coco20i_contiguous": 641, "": 473}
+
+
 def _of_images(count: int) -> EpisodeRule:
     return EpisodeRule("images", count, LISTED_AREA)
 
@@ -243,6 +252,7 @@ _ALL = (
         seeds=(0,),
         drop_novel=False,
         input_rule="square",
+        sizes={"": 400},
         resolution="network",
         k_shot="votes",
         averaging="classes",
@@ -255,7 +265,8 @@ _ALL = (
         rules=_rules(_of_images(5001), _of_images(20001), _EACH_LARGE),
         seeds=(321,),
         drop_novel=False,
-        input_rule="pad",
+        input_rule="pad8",
+        sizes=_PFENET_SIZES,
         resolution="square",
         k_shot="joint",
         averaging="classes",
@@ -266,7 +277,8 @@ _ALL = (
         rules=_rules(_of_images(1000), _of_images(1000), _EACH_LARGE),
         seeds=(510, 365, 382, 322, 988),
         drop_novel=True,
-        input_rule="pad",
+        input_rule="pad8",
+        sizes=_PFENET_SIZES,
         resolution="square",
         k_shot="joint",
         averaging="classes",
@@ -278,6 +290,7 @@ _ALL = (
         seeds=(0,),
         drop_novel=False,
         input_rule="short",
+        sizes={"": 480},
         resolution="original",
         k_shot="joint",
         averaging="images",

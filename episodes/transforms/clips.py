@@ -156,7 +156,7 @@ class SquareTransform(ResizeTransform):
 
 
 class PadTransform(ResizeTransform):
-    """Resize of the long side of the frames to `side` (PFENet). The batch pads the rest."""
+    """Resize of the long side of the frames to `side`. The batch pads the rest."""
 
     def __init__(self, side: int) -> None:
         self.side = _side(side)
@@ -165,6 +165,15 @@ class PadTransform(ResizeTransform):
         """Height and width in proportion to `size`, rounded, the long side at `side`."""
         height, width = (max(1, round(length * self.side / max(size))) for length in size)
         return height, width
+
+
+class EightsTransform(PadTransform):
+    """Resize of the long side of the frames to `side`, then both sides cut down to multiples of 8 (PFENet)."""
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in proportion to `size`; a side below 8 pixels stays as it is."""
+        height, width = (max(1, length * self.side // max(size)) for length in size)
+        return height // 8 * 8 or height, width // 8 * 8 or width
 
 
 class ShortLongTransform(ResizeTransform):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 RULES = {
     "short": "the short side",
     "pad": "the long side",
+    "pad8": "the long side",
     "square": "both sides",
     "fit": "the short side",
 }
@@ -25,8 +26,10 @@ class InputRule:
 
     Attributes:
         rule: `short`: the short side becomes `size`, less where the long side would pass `max_size` (DETR); `pad`: the
-            long side becomes `size`, and the batch pads the rest (PFENet); `square`: frames are squashed to
-            `size` x `size` (HSNet); `fit`: as `short`, but sides are rounded as in Detectron2 (UniRef++'s tasks).
+            long side becomes `size`, and the batch pads the rest (Segment Anything); `pad8`: as `pad`, then both sides
+            are cut down to multiples of 8 (PFENet: a long side of 473 gives 472 pixels of image); `square`: frames are
+            squashed to `size` x `size` (HSNet); `fit`: as `short`, but sides are rounded as in Detectron2 (UniRef++'s
+            tasks).
         size: in pixels.
         max_size: limit of the long side in pixels, for `short` and `fit`; None: no limit. `fit` needs one; where both
             are equal, the long side alone counts.
@@ -60,6 +63,8 @@ class InputRule:
 
         if self.rule == "square":
             return clips.SquareTransform(self.size)
+        if self.rule == "pad8":
+            return clips.EightsTransform(self.size)
         if self.rule == "pad":
             return clips.PadTransform(self.size)
         if self.max_size is None:

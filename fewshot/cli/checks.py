@@ -127,6 +127,11 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
             f"protocol={config.benchmark.protocol} is not for benchmark {config.benchmark.name}: valid are "
             f"{', '.join(valid)}"
         )
+    own = f"protocol {config.benchmark.protocol} has none of its own: give a number"
+    if not images and config.benchmark.test_size is None:
+        raise ValueError(f"benchmark.test_size=null: {own}")
+    if not images and config.test.seeds is None:
+        raise ValueError(f"test.seeds=null: {own}")
     check_draws_of(config)
     if of_images and "expression" in spec_of(config.system).needs:
         others = [name for name, spec in systems().items() if "expression" not in spec.needs]

@@ -99,10 +99,12 @@ class EpisodeRunConfig(RunConfig):
         return [self.system_name(options), name, self.benchmark.protocol, shots, fold, seed]
 
     def input_rule(self) -> InputRule:
-        """Input rule of the tests of this run: the protocol's, at the configured size."""
+        """Input rule of the tests of this run: the protocol's, at the configured size or its own."""
         protocol, size = get_protocol(self.benchmark.protocol), self.benchmark.test_size
         if not isinstance(protocol, ImageProtocol):
+            assert size is not None  # of videos: `check_protocol`
             return InputRule("short", size)
+        size = protocol.size(self.benchmark.name) if size is None else size
         limit = round(LONG_FRACTION * size) if protocol.input_rule == "short" else None
         return InputRule(protocol.input_rule, size, limit)
 

@@ -38,7 +38,11 @@ class BenchmarkConfig:
     episode_hue: float = key(
         0.0, "largest turn of the hue of a whole training episode, 0 to 0.5 of the wheel", minimum=0
     )
-    test_size: int = key(360, "side at test time, in pixels: the short one, or as the protocol says", minimum=1)
+    test_size: Optional[int] = key(
+        360,
+        "side at test time, in pixels: the short one, or as the protocol says; null: the protocol's own (images only)",
+        minimum=1,
+    )
     pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
     world_seed: int = key(0, "seed of the generated world (synthetic worlds only)")
     world_videos: int = key(24, "videos per class of the generated world (synthetic worlds only)", minimum=2)
@@ -134,7 +138,9 @@ class TrainConfig:
 class TestConfig:
     """Measurements of a test, and the files that it writes."""
 
-    seeds: int = key(1, "number of support draws, from `seed` upwards", minimum=1)
+    seeds: Optional[int] = key(
+        1, "number of support draws, from `seed` upwards; null: the protocol's own (images only)", minimum=1
+    )
     probes: list[str] = key(
         ["no_support", "wrong_support", "shuffled_text"],
         "sanity probes: the same model with this information taken away",

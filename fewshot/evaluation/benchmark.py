@@ -91,6 +91,14 @@ class Benchmark(ABC):
         """Whether several supports are given one by one and their masks vote."""
         return False
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the draws of a test: from the configured one upwards, or the protocol's own."""
+        first, number = self.config.seed, self.config.test.seeds
+        if number is None and isinstance(self.protocol, ImageProtocol):
+            return self.protocol.seeds
+        return tuple(range(first, first + (number or 1)))
+
     @abstractmethod
     def training(self, split: str = "train") -> TrainEpisodes | ImageEpisodes | CMATrainEpisodes:
         """Endless episodes of the training classes of the configured fold, `split` train or val.
@@ -120,8 +128,7 @@ class Benchmark(ABC):
         """
         config, manifest = self.config, getattr(self.config, "manifest", None)
         if manifest is None:
-            seeds = range(config.seed, config.seed + config.test.seeds)
-            return [self.drawn(group, seed, self.settings.test_episodes) for seed in seeds]
+            return [self.drawn(group, seed, self.settings.test_episodes) for seed in self.seeds]
         manifest = manifest.replace("{group}", str(group))
         specs = [spec for spec in read_manifest(manifest, self.source) if spec.group == group]
         check_test(specs, self.folds, manifest)
@@ -246,7 +253,7 @@ class ImageBenchmark(Benchmark):
 
     def scoring(self, result: QueryResult) -> Callable[[], ImageScore]:
         """Intersections and unions of a query image, in pixels."""
-        return partial(_same, image_score(result, self.protocol))
+        return partial(_same, image_score(result, self.protocol, self.rule.size))
 
     @property
     def votes(self) -> bool:

@@ -26,6 +26,7 @@ from fewshot.run.console import counted
 from fewshot.systems.base import System
 
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
+CERTAIN = 100.0  # a logit whose probability is 1 in float32
 WAITING = 32  # queries whose scores may be outstanding in the pool
 
 
@@ -74,13 +75,13 @@ def evaluate(
         for spec, clips in _read_ahead(source, transform, counting):
             passes = [replace(spec, supports=(s,)) for s in spec.supports] if benchmark.votes else [spec]
             if probe == EVERYTHING:
-                found = [[torch.ones(len(clip.frames), *clip.size) for clip in clips]]
+                found = [[torch.full((len(clip.frames), *clip.size), CERTAIN) for clip in clips]]
             else:
                 found = [
                     segment_clips(system, clips, states.of(one), chunk=benchmark.chunk, device=device) for one in passes
                 ]
-            for n, (clip, *maps) in enumerate(zip(clips, *found, strict=True)):
-                result = QueryResult(spec, n, clip, tuple(maps), probe)
+            for n, (clip, *logits) in enumerate(zip(clips, *found, strict=True)):
+                result = QueryResult(spec, n, clip, tuple(logits), probe)
                 if on_query is not None:
                     on_query(result)
                 task = benchmark.scoring(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,16 +26,21 @@ class QueryResult:
         spec: its episode, as the probe changed it.
         query: index of the query in `spec.queries`.
         clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
-        maps: mask probabilities `(T, H, W)` float32 at network size: one map, or one for each support where the
-            supports are given one by one.
+        logits: of the mask, `(T, H, W)` float32 at network size: one map, or one for each support where the supports
+            are given one by one.
         probe: '' or the probe.
     """
 
     spec: EpisodeSpec
     query: int
     clip: Clip
-    maps: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...]
     probe: str = ""
+
+    @cached_property
+    def maps(self) -> tuple[Tensor, ...]:
+        """The logits as probabilities."""
+        return tuple(logits.sigmoid() for logits in self.logits)
 
     @property
     def probabilities(self) -> Tensor:

@@ -104,7 +104,7 @@ def tell_protocol(benchmark: Benchmark, origin: Origin) -> None:
     card = benchmark.card(
         checkpoint=origin.checkpoint,
         shots=config.shots,
-        seeds=range(config.seed, config.seed + config.test.seeds),
+        seeds=benchmark.seeds,
         start_weights=origin.start_weights,
         episodes=config.benchmark.test_episodes,
         stream=config.benchmark.draws == "stream",

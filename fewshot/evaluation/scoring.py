@@ -92,11 +92,11 @@ def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs) -> Quer
     )
 
 
-LEAST = 1e-6  # probability that a logit is taken of
-
-
-def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
+def image_score(result: QueryResult, protocol: ImageProtocol, side: int | None = None) -> ImageScore:
     """Intersections and unions of background and object over the pixels whose truth is known.
+
+    `side` is that of the padded square, in network pixels, for protocols that have one; None: the longer side of the
+    image in network pixels.
 
     Raises:
         ValueError: the query image has no true mask.
@@ -104,14 +104,17 @@ def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
     clip, spec = result.clip, result.spec
     if clip.masks is None:
         raise ValueError(f"query image {clip.video!r} has no true mask to score against")
-    network = (result.maps[0].shape[-2], result.maps[0].shape[-1])
+    network = (result.logits[0].shape[-2], result.logits[0].shape[-1])
     original = (clip.masks.shape[-2], clip.masks.shape[-1])
     ignore = clip.ignore if clip.ignore is not None and protocol.ignore == "left out" else torch.zeros_like(clip.masks)
+    truth = clip.masks
     if protocol.resolution == "network":
         masks = [found > 0.5 for found in result.maps]
-        truth, ignore = nearest(clip.masks, network), nearest(ignore, network)
+        truth, ignore = nearest(truth, network), nearest(ignore, network)
+    elif protocol.resolution == "square":
+        masks = [_in_square(logits, original, side) for logits in result.logits]
     else:
-        masks, truth = [_enlarged(found, original, protocol.resolution) for found in result.maps], clip.masks
+        masks = [nearest(found > 0.5, original) for found in result.maps]
     mask = masks[0] if len(masks) == 1 else votes(masks) >= 0.5
     counts = pair_counts(mask[0].numpy(), truth[0].numpy(), ignore[0].numpy())
     return ImageScore(
@@ -129,16 +132,14 @@ def image_score(result: QueryResult, protocol: ImageProtocol) -> ImageScore:
     )
 
 
-def _enlarged(found: Tensor, size: tuple[int, int], resolution: str) -> Tensor:
-    """A probability map `(T, H, W)` as a mask `(T, *size)`; `original` cuts at 0.5 and then enlarges.
+def _in_square(logits: Tensor, size: tuple[int, int], side: int | None) -> Tensor:
+    """Mask `(T, *size)` of logits `(T, H, W)`, which are the top left corner of a padded square of `side`.
 
-    `square` enlarges the logits of the padded square to the longer side, corners aligned, and crops (PFENet, Tian et
-    al., TPAMI 2020). The padding, which is no longer there, has the values of the last row and column.
+    The square is enlarged to the longer side of `size`, corners aligned, and cropped (PFENet, Tian et al., TPAMI 2020).
+    The padding, which is no longer there, has the values of the last row and column.
     """
-    if resolution == "original":
-        return nearest(found > 0.5, size)
-    height, width = found.shape[-2:]
-    side, longer = max(height, width), max(size)
-    square = F.pad(torch.logit(found, LEAST)[:, None], (0, side - width, 0, side - height), mode="replicate")
+    height, width = logits.shape[-2:]
+    side, longer = max(height, width, side or 0), max(size)
+    square = F.pad(logits[:, None], (0, side - width, 0, side - height), mode="replicate")
     enlarged = F.interpolate(square, size=(longer, longer), mode="bilinear", align_corners=True)
     return enlarged[:, 0, : size[0], : size[1]] > 0

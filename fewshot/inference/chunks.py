@@ -53,7 +53,7 @@ def reference_state(system: System, supports: Any, expressions: Sequence[str | N
 def segment_clips(
     system: System, clips: Sequence[Clip], supports: Any, *, chunk: int, device: torch.device | str
 ) -> list[Tensor]:
-    """Mask probabilities `(T, H, W)`, float32 on the CPU, of `E` query clips of one size and length.
+    """Mask logits `(T, H, W)`, float32 on the CPU, of `E` query clips of one size and length.
 
     The clips are cut into chunks of `chunk` consecutive frames (the last may be shorter). Each chunk is segmented on
     its own with the same references: the encoded `supports` of one episode, and its words, which are encoded once. Each
@@ -80,7 +80,7 @@ def _segment_chunk(
 ) -> list[Tensor]:
     queries = collate_clips(clips, system.pad_multiple).to(device)
     prediction = system(queries, state)
-    return [system.probabilities(prediction, queries, n).float().cpu() for n in range(len(clips))]
+    return [system.logits(prediction, queries, n).cpu() for n in range(len(clips))]
 
 
 def frame_range(clip: Clip, start: int, stop: int) -> Clip:
@@ -136,4 +136,7 @@ def segment_queries(system: System, episode: Episode, *, chunk: int = DEFAULT_CH
     with evaluating(system):
         supports = encode_supports(system, episode.supports, device)
         found = segment_clips(system, episode.queries, supports, chunk=chunk, device=device)
-    return [masks_at(p, clip.original_size or clip.size) for p, clip in zip(found, episode.queries, strict=True)]
+    return [
+        masks_at(logits.sigmoid(), clip.original_size or clip.size)
+        for logits, clip in zip(found, episode.queries, strict=True)
+    ]

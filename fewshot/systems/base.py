@@ -160,7 +160,12 @@ class System(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, prediction: Prediction, queries: ClipBatch, n: int) -> Tensor:
-        """Mask probabilities of the best candidate of clip `n` at its unpadded network size: `(T, H, W)`.
+        """Mask probabilities of the best candidate of clip `n` at its unpadded network size: `(T, H, W)`."""
+        return self.logits(prediction, queries, n).sigmoid()
+
+    @torch.no_grad()
+    def logits(self, prediction: Prediction, queries: ClipBatch, n: int) -> Tensor:
+        """Mask logits of the best candidate of clip `n` at its unpadded network size: `(T, H, W)` float32.
 
         The logits are resized bilinearly to the padded network size and the padding is cropped.
         """
@@ -169,7 +174,7 @@ class System(nn.Module):
         padded = tuple(queries.frames.shape[-2:])
         full = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)[:, 0]
         height, width = (int(v) for v in queries.sizes[n])
-        return full[:, :height, :width].sigmoid()
+        return full[:, :height, :width]
 
 
 def require_supports(supports: Supports | None, system: str) -> Supports:

@@ -37,10 +37,21 @@ def test_official_choices() -> None:
     }
     assert table == {
         "hsnet": ("network", "square", "votes", "classes", "left out", False, "repeats"),
-        "pfenet": ("square", "pad", "joint", "classes", "left out", False, "distinct"),
-        "bam": ("square", "pad", "joint", "classes", "left out", True, "distinct"),
+        "pfenet": ("square", "pad8", "joint", "classes", "left out", False, "distinct"),
+        "bam": ("square", "pad8", "joint", "classes", "left out", True, "distinct"),
         "uniref": ("original", "short", "joint", "images", "background", False, "distinct"),
     }
+
+
+def test_official_sizes_of_the_network_input() -> None:
+    names = ("pascal5i", "coco2pascal", "coco20i", "coco20i_contiguous", "fss1000")
+    assert {name: tuple(map(p.size, names)) for name, p in IMAGE_PROTOCOLS.items()} == {
+        "hsnet": (400, 400, 400, 400, 400),
+        "pfenet": (473, 473, 641, 641, 473),
+        "bam": (473, 473, 641, 641, 473),
+        "uniref": (480, 480, 480, 480, 480),
+    }
+    assert "multiples of 8, padded to a square (long side 473)" in IMAGE_PROTOCOLS["bam"].card(size="long side 473")
 
 
 def test_card_names_every_choice() -> None:
@@ -97,4 +108,4 @@ def test_only_pascal_has_unknown_pixels() -> None:
 def test_scores_of_images_serve_their_own_protocol_only() -> None:
     hsnet, davis = PROTOCOLS["hsnet"], PROTOCOLS["davis"]
     assert [name for name, p in PROTOCOLS.items() if hsnet.serves(p)] == ["hsnet"]
-    assert [name for name, p in PROTOCOLS.items() if davis.serves(p)] == list(VIDEO_PROTOCOLS)
+    assert not any(davis.serves(p) for p in IMAGE_PROTOCOLS.values())

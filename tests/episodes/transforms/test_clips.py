@@ -15,6 +15,7 @@ from episodes.sources.base import boxes_of
 from episodes.transforms.clips import (
     MEAN,
     STD,
+    EightsTransform,
     PadTransform,
     ShortLongTransform,
     SquareTransform,
@@ -241,6 +242,21 @@ def test_tests_of_images_resize_the_frames_only(transform, size) -> None:
     assert out.boxes is not None
     scale = torch.tensor([size[1] / 60, size[0] / 40] * 2)
     assert torch.allclose(out.boxes, clip.boxes * scale, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "target"),
+    [
+        (473, (375, 500), (352, 472)),  # VOC: 354.75 and 473
+        (473, (500, 333), (472, 312)),
+        (641, (480, 640), (480, 640)),
+        (641, (427, 640), (424, 640)),
+        (473, (500, 500), (472, 472)),
+        (473, (5, 900), (2, 472)),
+    ],
+)
+def test_pfenet_cuts_sides_down_to_multiples_of_8(side, size, target) -> None:
+    assert EightsTransform(side).target(size) == target
 
 
 def test_a_tall_image_is_squashed_and_padded_alike() -> None:

@@ -68,6 +68,8 @@ def test_multirun_runs_every_value(call):
         ("optim.drop_at=[0.5,3]", "optim.drop_at=3.0: a fraction of the run lies between 0 and 1"),
         ("device=gpu", "device=gpu: valid are auto, cpu, cuda"),
         ("benchmark=mini_ref_ytvos", "data.root is not set"),
+        ("benchmark.test_size=null", "benchmark.test_size=null: protocol cma has none of its own: give a number"),
+        ("test.seeds=null", "test.seeds=null: protocol cma has none of its own: give a number"),
         ("benchmark.draws=dice", "benchmark.draws=dice: valid are indexed, stream"),
         ("benchmark.draws=stream", "benchmark.draws=stream is for benchmarks of images: leave it out"),
         ("system.heads=7", "must divide"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fewshot.config.sections import BenchmarkConfig
 from fewshot.evaluation.benchmark import open_benchmark
+from tests.episodes.image_tree import MemoryImages
 from tests.episodes.memory import MemorySource
 from tests.fewshot.evaluation.oracle import settings
 
@@ -21,6 +23,26 @@ def test_probes_are_asked_for_once_and_images_have_no_words_to_shuffle() -> None
     assert open_benchmark(config, MemorySource()).probes() == ["", "no_support", "shuffled_text"]
     config.benchmark.protocol = "hsnet"
     assert open_benchmark(config, MemorySource()).probes() == ["", "no_support"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size", "rule", "seeds"),
+    [
+        ("hsnet", None, "400x400", (0,)),
+        ("pfenet", None, "long side 473", (321,)),
+        ("bam", None, "long side 473", (510, 365, 382, 322, 988)),
+        ("bam", 96, "long side 96", (510, 365, 382, 322, 988)),
+    ],
+)
+def test_where_nothing_is_given_size_and_seeds_are_the_protocols_own(protocol, size, rule, seeds) -> None:
+    config = settings(seeds=None)
+    config.benchmark = BenchmarkConfig(name="pascal5i", protocol=protocol, test_size=size)
+    images = MemoryImages({f"t{k}": {1 + k % 2: 2048} for k in range(8)})
+    benchmark = open_benchmark(config, images)
+    assert f"({rule})" in (card := benchmark.card(seeds=benchmark.seeds)) and "official" not in card
+    assert benchmark.seeds == seeds == tuple(specs[0].seed for specs in benchmark.tests(0))
+    config.test.seeds, config.seed = 2, 7
+    assert benchmark.seeds == (7, 8)
 
 
 def test_an_open_source_is_read_by_training_and_test_unless_a_switch_says_otherwise() -> None:

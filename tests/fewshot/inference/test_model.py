@@ -70,7 +70,7 @@ def test_a_run_brings_its_input_rule_and_is_saved_without_its_paths(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "protocol, expected", [("hsnet", ("square", 48, None)), ("bam", ("pad", 48, None)), ("uniref", ("short", 48, 77))]
+    "protocol, expected", [("hsnet", ("square", 48, None)), ("bam", ("pad8", 48, None)), ("uniref", ("short", 48, 77))]
 )
 def test_a_run_on_images_is_seen_as_its_protocol_says(protocol: str, expected: tuple, tmp_path: Path) -> None:
     benchmark = BenchmarkConfig(name="synthetic_images", test_size=48, protocol=protocol)
