@@ -139,16 +139,27 @@ def _p_value(draws: NDArray[np.float64]) -> float:
 
 def _common_protocol(files: Sequence[Path | str]) -> str:
     """The protocol that the reports name, '' if none does."""
-    named = {name for name in map(read_protocol, files) if name}
+    named = {name for name in map(known_protocol, files) if name}
     if len(named) > 1:
         raise ValueError(f"the reports are of the protocols {' and '.join(sorted(named))}: say which with protocol=...")
     return named.pop() if named else ""
 
 
+def known_protocol(file: Path | str) -> str | None:
+    """The protocol that a report names, if any. Raises ValueError, naming the file, for one that is not known here."""
+    named = read_protocol(file)
+    try:
+        if named:
+            get_protocol(named)
+    except ValueError as error:
+        raise ValueError(f"{file} is of an {error}") from error
+    return named
+
+
 def _refuse_other(files: Sequence[Path | str], protocol: str) -> None:
     """Raises ValueError for a report whose scores were not made for `protocol` (pixels of images are counted once)."""
     for file in files:
-        named = read_protocol(file)
+        named = known_protocol(file)
         if named and not get_protocol(named).serves(get_protocol(protocol)):
             raise ValueError(
                 f"the scores of {file} were counted by protocol {named} and cannot give the numbers of {protocol}: "

@@ -14,8 +14,11 @@ import numpy as np
 from benchmarks.masks.png import Labels, read_sequence
 from benchmarks.metrics.davis import DavisAccumulator, SequenceScore, score_semi_supervised, score_unsupervised
 from benchmarks.tables import text_table
+from episodes.plain_files import read_text
+from episodes.whole_files import replacing
 
 ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
+PER_OBJECT = ["Sequence", "J-Mean", "F-Mean"]
 TASKS = ("semi-supervised", "unsupervised")
 
 
@@ -45,8 +48,10 @@ class Folders:
                 raise ValueError(f"{folder} is not a folder")
 
     def sequences(self) -> list[str]:
-        """Every folder of the annotations, sorted."""
-        return sorted(path.name for path in self.annotations.iterdir() if path.is_dir())
+        """Every folder of the annotations, sorted. Raises ValueError if there is none."""
+        if names := sorted(path.name for path in self.annotations.iterdir() if path.is_dir()):
+            return names
+        raise ValueError(f"{self.annotations} holds no folder of a sequence: there is nothing to score")
 
     def frames(self, sequence: str) -> list[str]:
         """Names of the annotated frames, sorted."""
@@ -74,9 +79,9 @@ class Folders:
 
 
 def read_sequence_list(path: Path | str) -> list[str]:
-    """Names of sequences, one per line of a text file. Raises ValueError if there is no such file, or it is empty."""
+    """Names of sequences, one per line of a text file in UTF-8. Raises ValueError if there is none, or it is empty."""
     path = Path(path)
-    names = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    names = read_text(path).split() if path.is_file() else []
     if not names:
         raise ValueError(f"{path} is not a file of sequence names: give a text file with one name per line")
     return names
@@ -101,7 +106,10 @@ def evaluate(folders: Folders, sequences: Sequence[str] | None = None, processes
     # Not forked: a caller may have threads (of torch, say), and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(names)), mp_context=context) as pool:
-        return DavisAccumulator(pool.map(partial(score_sequence, folders), longest_first))
+        try:
+            return DavisAccumulator(pool.map(partial(score_sequence, folders), longest_first))
+        except ValueError as error:  # of another process: said again here, as an error of this package
+            raise ValueError(str(error)) from error
 
 
 def evaluate_referring(
@@ -141,9 +149,57 @@ def referring_table(runs: Mapping[str, DavisAccumulator], wrapped_ids: bool = Fa
     return text_table(["Annotator", *rows["mean"]], cells)
 
 
+def csv_tables(accumulator: DavisAccumulator, split: str, wrapped_ids: bool = False) -> dict[str, str]:
+    """The two tables of the DAVIS toolkit as CSV, by the names of its files: fractions with three decimals.
+
+    Args:
+        split: the part of the data set, which the names of the files hold.
+    """
+    rows = [[name, *map(_three, pair)] for name, pair in accumulator.rows().items()]
+    columns = accumulator.compute(wrapped_ids)
+    return {
+        csv_names(split)[0]: _csv([list(columns), list(map(_three, columns.values()))]),
+        csv_names(split)[1]: _csv([PER_OBJECT, *rows]),
+    }
+
+
+def write_csv(accumulator: DavisAccumulator, folder: Path, split: str, wrapped_ids: bool = False) -> list[Path]:
+    """Write the two tables of `csv_tables` into a folder, which is made; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = csv_tables(accumulator, split, wrapped_ids)
+    for name, text in tables.items():
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return [folder / name for name in tables]
+
+
+def csv_names(split: str) -> tuple[str, str]:
+    """Names of the two files of `csv_tables`. Raises ValueError for a split that cannot be a part of them."""
+    if not split or not split.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"split={split}: give the name of a part of the data set, letters and digits, such as val")
+    return f"global_results-{split}.csv", f"per-sequence_results-{split}.csv"
+
+
+def refuse_foreign_csv(folder: Path, split: str) -> None:
+    """Raise ValueError for a file that has the name of a table of `csv_tables` and is none."""
+    for name, first in zip(csv_names(split), ("J&F-Mean,", ",".join(PER_OBJECT)), strict=True):
+        path = folder / name
+        if path.exists() and not (path.is_file() and read_text(path).startswith(first)):
+            raise ValueError(f"{path} is no table of DAVIS: move it away, or give another out=<folder> or split=<name>")
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    return "".join(",".join(row) + "\n" for row in rows)
+
+
+def _three(value: float) -> str:
+    """Three decimals; nothing for NaN, as the toolkit writes it."""
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
 def table(accumulator: DavisAccumulator, wrapped_ids: bool = False) -> str:
     """The global row of the DAVIS toolkit and the row of each object, as fractions with three decimals."""
     columns = accumulator.compute(wrapped_ids)
     rows = [[name, f"{j:.3f}", f"{f:.3f}"] for name, (j, f) in accumulator.rows().items()]
     first = [f"{value:.3f}" for value in columns.values()]
-    return "\n\n".join([text_table(list(columns), [first]), text_table(["Sequence", "J-Mean", "F-Mean"], rows)])
+    return "\n\n".join([text_table(list(columns), [first]), text_table(PER_OBJECT, rows)])

@@ -29,6 +29,12 @@ class DavisConfig:
     sequences: Optional[str] = key(
         None, "text file with one sequence per line; null: every folder of the annotations", place=True
     )
+    out: Optional[str] = key(
+        None,
+        "folder of the two CSV tables of the DAVIS toolkit; null: results. referring: anno_0 to anno_3 in it",
+        place=True,
+    )
+    split: str = key("val", "part of the data set, in the names of the tables: global_results-<split>.csv")
     binary: bool = key(False, "a pixel above 0 is object 1, in truth and result (DAVIS 2016)")
     processes: int = key(1, "sequences scored at a time", minimum=1)
     wrapped_ids: bool = key(
@@ -39,26 +45,48 @@ class DavisConfig:
 
 
 def run(config: DavisConfig, command: Command) -> None:
-    """Score, and print the table."""
+    """Score, print the table, and write it as the DAVIS toolkit does."""
     # here, so that help does not wait for the metrics' libraries
-    from benchmarks.davis import Folders, evaluate, evaluate_referring, read_sequence_list, referring_table, table
+    from benchmarks.davis import (
+        ANNOTATORS,
+        Folders,
+        evaluate,
+        evaluate_referring,
+        read_sequence_list,
+        referring_table,
+        refuse_foreign_csv,
+        table,
+        write_csv,
+    )
 
     results, annotations = (Path(folder).expanduser() for folder in (config.results, config.annotations))
+    out = results if config.out is None else Path(config.out).expanduser()
+    referring = config.task == "referring"
+    for folder in [out / name for name in ANNOTATORS] if referring else [out]:
+        refuse_foreign_csv(folder, config.split)
     sequences = None if config.sequences is None else read_sequence_list(config.sequences)
-    if config.task == "referring":
+    if referring:
         if config.binary:
             raise ValueError("binary=true is for DAVIS 2016; the results of task=referring hold object ids")
-        found = evaluate_referring(results, annotations, sequences, config.processes)
-        print(referring_table(found, config.wrapped_ids))
-        return
-    folders = Folders(results, annotations, config.task, config.binary)
-    print(table(evaluate(folders, sequences, config.processes), config.wrapped_ids))
+        runs = evaluate_referring(results, annotations, sequences, config.processes)
+        print(referring_table(runs, config.wrapped_ids))
+        tables = {out / name: run for name, run in runs.items()}
+    else:
+        folders = Folders(results, annotations, config.task, config.binary)
+        tables = {out: evaluate(folders, sequences, config.processes)}
+        print(table(tables[out], config.wrapped_ids))
+    for folder, scores in tables.items():
+        for path in write_csv(scores, folder, config.split, config.wrapped_ids):
+            print(f"table: {path}")
 
 
 PROGRAM = Program(
     name="davis",
     schema=DavisConfig,
-    about="Score a folder of result PNGs with the protocols of DAVIS: J and F, their recall and decay.",
+    about=(
+        "Score a folder of result PNGs with the protocols of DAVIS: J and F, their recall and decay. Prints the tables "
+        "and writes them as the DAVIS toolkit does, as global_results-<split>.csv and per-sequence_results-<split>.csv."
+    ),
     examples=(("results=masks annotations=DAVIS/Annotations/480p", "given objects; first and last frame left out"),),
     run=run,
 )

@@ -22,6 +22,8 @@ def read_labels(path: Path | str) -> Labels:
     """
     try:
         with open_image(Path(path), str(path)) as image:
+            if image.format != "PNG":
+                raise ValueError(f"{path} is a {image.format} image: label maps are PNGs, other formats change the ids")
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(f"{path} is a {image.mode} image: label maps are palette or greyscale PNGs")
             return np.asarray(image).astype(np.uint8, copy=False)

@@ -41,7 +41,7 @@ RESULT_LAYOUTS: dict[str, ResultLayout] = {
     "davis16": ResultLayout("{video}", True, "the DAVIS toolkit"),
     "davis17": ResultLayout("{video}", True, "the DAVIS toolkit"),
     "youtube_vos": ResultLayout("Annotations/{video}", True, "the YouTube-VOS server"),
-    "lvos": ResultLayout("{video}", True, "the LVOS toolkit"),
+    "lvos": ResultLayout("Annotations/{video}", True, "the LVOS server"),
     "mose": ResultLayout("{video}", True, "the MOSE server"),
     "vos_folder": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
     "ref_davis17": ResultLayout("anno_{annotator}/{video}", True, "four runs of the DAVIS toolkit"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-_TYPES = {"int": int, "float": float, "str": str}
+from episodes.plain_files import read_text
+
+GIVE = "give the CSV or JSON report that meta_test wrote"
 
 
 @dataclass(frozen=True)
@@ -141,20 +144,25 @@ def read_scores(path: Path | str) -> list[Any]:
         `QueryScore`s or `ImageScore`s, as the columns say.
 
     Raises:
-        ValueError: the file is missing, or is neither of the two.
+        ValueError: the file is missing or broken, or is neither of the two; it is named.
     """
     path = _file(path)
     if path.suffix == ".json":
         return scores_from_json(_content(path).get("queries"), path)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV file ({error}): {GIVE}") from error
     return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
 
 
 def read_protocol(path: Path | str) -> str | None:
-    """The protocol that a JSON report names; None for a CSV, which holds scores only."""
+    """The protocol that a JSON report names; None for a CSV, which holds scores only. Raises ValueError."""
     path = _file(path)
-    return _content(path).get("protocol") if path.suffix == ".json" else None
+    named = _content(path).get("protocol") if path.suffix == ".json" else None
+    if not isinstance(named, str | None):
+        raise ValueError(f"{path} names the protocol {named!r}, which is no name: {GIVE}")
+    return named
 
 
 def scores_to_json(scores: Sequence[Score]) -> dict[str, Any]:
@@ -162,38 +170,76 @@ def scores_to_json(scores: Sequence[Score]) -> dict[str, Any]:
     return {"columns": columns_of(type(scores[0])), "rows": [list(astuple(score)) for score in scores]}
 
 
-def scores_from_json(data: dict[str, Any] | None, path: Path | str = "report") -> list[Any]:
+def scores_from_json(data: Any, path: Path | str = "report") -> list[Any]:
     """The inverse of `scores_to_json`; `path` is named in the error."""
-    columns = list(data["columns"]) if data else []
+    table = data if isinstance(data, dict) else {}
+    columns, rows = table.get("columns"), table.get("rows")
+    columns = columns if isinstance(columns, list) else []
     # The kind whose columns are there; of a file that is no report, the kind that it comes closest to.
     kind, missing = min(((kind, _missing(kind, columns)) for kind in KINDS), key=lambda pair: len(pair[1]))
-    if data is None or missing:
+    if missing:
         raise ValueError(f"{path} holds no query scores: missing columns {', '.join(missing)}")
-    types = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path} holds no query scores, only the names of columns: {GIVE}")
+    seen: set[Hashable] = set()
     scores = []
-    for number, row in enumerate(data["rows"], start=1):
-        if len(row) != len(columns):
-            raise ValueError(f"{path}: query {number} has {len(row)} of {len(columns)} values: the file is cut off")
-        values = dict(zip(columns, row, strict=True))
-        scores.append(kind(**{name: convert(values[name]) for name, convert in types.items()}))
+    for number, row in enumerate(rows, start=1):
+        score = _score(kind, columns, row, f"{path}: query {number}")
+        if score.key in seen:
+            raise ValueError(f"{path}: query {number} is there twice, ({score.KEY}) = {score.key}: {GIVE}")
+        seen.add(score.key)
+        scores.append(score)
     return scores
 
 
-def _missing(kind: type, columns: Sequence[str]) -> list[str]:
+def _score(kind: type, columns: list[Any], row: Any, where: str) -> Any:
+    """The score that a row holds; `where` is named in the error."""
+    if not isinstance(row, list) or len(row) != len(columns):
+        values = f"{len(row)} of {len(columns)} values" if isinstance(row, list) else "no list of values"
+        raise ValueError(f"{where} has {values}: the file is cut off")
+    found = dict(zip(columns, row, strict=True))
+    try:
+        return kind(**{f.name: _TYPES[str(f.type)](found[f.name]) for f in fields(kind) if f.name in found})
+    except ValueError as error:
+        raise ValueError(f"{where} is broken ({error}): {GIVE}") from error
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "str": _words}
+
+
+def _missing(kind: type, columns: list[Any]) -> list[str]:
     return [name for name in columns_of(kind) if name not in columns]
 
 
 def _file(path: Path | str) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} is not a file: give the CSV or JSON report that meta_test wrote")
+        raise ValueError(f"{path} is not a file: {GIVE}")
     return path
 
 
 def _content(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one if it holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file ({error}): give the report that meta_test wrote") from error
+        content = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON file ({error}): {GIVE}") from error
     return content if isinstance(content, dict) else {}

@@ -37,12 +37,21 @@ class RefVideo:
 
 @dataclass(frozen=True)
 class RefLayout:
-    """Folders of a split and its videos, sorted by name. `remarks` are about the whole split."""
+    """Folders of a split and its videos.
+
+    Attributes:
+        images: folder with one folder of frames per video.
+        masks: folder with one folder of label PNGs per video.
+        videos: sorted by name.
+        remarks: about the whole split.
+        truth: the masks that results are scored against, where they are others than `masks`.
+    """
 
     images: Path
     masks: Path
     videos: dict[str, RefVideo]
     remarks: tuple[str, ...] = ()
+    truth: Path | None = None
 
 
 def ref_youtube_vos_layout(root: Path, split: str) -> RefLayout:
@@ -73,7 +82,7 @@ def ref_davis17_layout(root: Path, split: str, resolution: str = "480p") -> RefL
 
     Lists as JSON, with `<split>/{JPEGImages,Annotations}` beside them as for Ref-YouTube-VOS, where expression
     `4*(object-1)+a` is that of annotator `a`; else the original `davis_text_annotations/Davis17_<annotator>.txt` beside
-    DAVIS-2017.
+    DAVIS-2017. Their object ids are those of `Annotations`, results are scored against `Annotations_unsupervised`.
 
     Raises FileNotFoundError for a missing list or folder, ValueError for a broken list.
     """
@@ -185,7 +194,8 @@ def _text_layout(root: Path, folder: Path, split: str, resolution: str) -> RefLa
         frames = tuple(list_frames(davis.images / name)) if (davis.images / name).is_dir() else ()
         items = (_by_annotator(name, frames, str(n), text, k) for n, (k, text) in sorted(rows[name].items()))
         videos[name] = _checked(name, RefVideo(frames, tuple(items)), None)
-    return RefLayout(davis.images, davis.masks, videos)
+    truth = davis.masks.parent.with_name("Annotations_unsupervised") / davis.masks.name
+    return RefLayout(davis.images, davis.masks, videos, truth=truth)
 
 
 def _text_lines(path: Path) -> list[tuple[str, int, str]]:

@@ -65,6 +65,16 @@ class RefVideoSource(VideoFiles, TaskSource):
         """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
 
+    def truth_folder(self, video: str) -> Path:
+        """The masks that results are scored against, see `RefLayout`. Raises FileNotFoundError where they are not."""
+        truth = self.layout.truth
+        if truth is not None and not truth.is_dir():
+            raise FileNotFoundError(
+                f"{truth} is missing: {self.name} is scored against the masks of DAVIS-2017 Unsupervised; unpack them "
+                "there, or compute no numbers with task.score=none"
+            )
+        return truth or super().truth_folder(video)
+
     def problems(self) -> list[str]:
         """Broken entries and missing files, one sentence each. Reads folder listings, no images."""
         entries = self.layout.videos.values()

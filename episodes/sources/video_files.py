@@ -42,6 +42,10 @@ class VideoFiles(Source):
     def mask_path(self, video: str, frame: str) -> Path:
         """File of a frame's mask."""
 
+    def truth_folder(self, video: str) -> Path:
+        """Folder that holds, in a folder per video, the masks that results are scored against: those of `mask_path`."""
+        return self.mask_path(video, self.frames(video)[0]).parent.parent
+
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
         """Pixels `(T, 3, H, W)` uint8 RGB. Raises FileNotFoundError or ValueError, naming the file."""
         paths = [self.image_path(video, f) for f in frames]

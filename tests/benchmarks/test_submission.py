@@ -68,7 +68,7 @@ IDS = np.array([[[0, 1], [4, 4]]], np.uint8).repeat(3, 0)
     [
         ("davis16", VOS, "v/00005.png"),
         ("davis17", VOS, "v/00005.png"),
-        ("lvos", VOS, "v/00005.png"),
+        ("lvos", VOS, "Annotations/v/00005.png"),
         ("mose", VOS, "v/00005.png"),
         ("youtube_vos", VOS, "Annotations/v/00005.png"),
         ("ref_davis17", SAID, "anno_2/v/00005.png"),

@@ -9,14 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
 import experiments
 from benchmarks import davis
-from benchmarks.masks.png import read_labels
+from benchmarks.masks.png import read_labels, write_labels
 from episodes.catalogue import data_set
+from episodes.sources.ref_index import ANNOTATORS
 from fewshot import task_test
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
@@ -101,6 +103,28 @@ def test_expressions_of_four_annotators_are_scored_and_averaged(call, tmp_path: 
     assert stored["measures"] == davis.mean_of_runs(runs.values())
     assert set(stored["parts"]) == {f"anno_{a}" for a in range(4)} and stored["rows"] == 12
     assert "the mean over the annotators" in out and not (folder / "pictures").exists()
+
+
+def test_the_original_ref_davis_is_scored_against_the_unsupervised_masks(call, tmp_path: Path) -> None:
+    root = write_davis(tmp_path / "DAVIS")
+    (root / "davis_text_annotations").mkdir()
+    for name in ANNOTATORS:
+        lines = "".join(f'{video} {k} "a thing"\n' for video in "ab" for k in (1, 2))
+        (root / "davis_text_annotations" / f"Davis17_{name}.txt").write_text(lines)
+    code, _, err = call("task=ref_davis17", f"data.root={root}", "pictures=0", *TINY)
+    assert code == 1 and "Annotations_unsupervised/480p is missing" in err
+    assert not (tmp_path / "here" / "runs").exists(), "said before anything is predicted"
+    for video in "ab":  # one object where Annotations has two
+        for frame in FRAMES:
+            labels = np.minimum(read_labels(root / f"Annotations/480p/b/{frame}.png"), 1)
+            write_labels(root / f"Annotations_unsupervised/480p/{video}/{frame}.png", labels)
+    code, out, err = call("task=ref_davis17", f"data.root={root}", "pictures=0", *TINY)
+    assert code == 0, err
+    stored = results_of(folder_of(tmp_path))
+    runs = davis.evaluate_referring(folder_of(tmp_path) / "masks", root / "Annotations_unsupervised/480p")
+    assert stored["measures"] == davis.mean_of_runs(runs.values())
+    assert {name.split("/")[1] for name in stored["objects"]} == {"a_1", "b_1"}
+    assert "truth        : Annotations_unsupervised/480p" in out
 
 
 def test_expressions_are_written_for_a_server_and_not_scored(call, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,61 @@ def test_wrong_words(call, words: list[str], message: str) -> None:
     code, out, err = call(*words)
     assert (code, out) == (1, "") and err.startswith("error: ") and message in err
     assert err.count("\n") == 1
+
+
+def broken(change) -> str:
+    """The report `b.json` with its table of queries changed."""
+    report = json.loads(Path("b.json").read_text())
+    change(report)
+    return json.dumps(report)
+
+
+def first_value(column: str, value: object):
+    def change(report) -> None:
+        report["queries"]["rows"][0][report["queries"]["columns"].index(column)] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(queries=[1]), "holds no query scores: missing columns"),
+        (lambda r: r["queries"].update(columns=3), "holds no query scores: missing columns"),
+        (lambda r: r["queries"].update(rows="abc"), "holds no query scores, only the names of columns"),
+        (lambda r: r["queries"].update(rows=[]), "holds no query scores, only the names of columns"),
+        (lambda r: r["queries"].update(rows=[1]), "query 1 has no list of values"),
+        (first_value("seed", [1]), "query 1 is broken ([1] is no whole number)"),
+        (first_value("seed", 0.5), "query 1 is broken (0.5 is no whole number)"),
+        (first_value("j_cma", None), "query 1 is broken (None is no number)"),
+        (first_value("video", 3), "query 1 is broken (3 is no text)"),
+        (first_value("frames", 0), "query 1 is broken (episode 0, video 'v00': 0 frames scored"),
+        (lambda r: r["queries"]["rows"].append(r["queries"]["rows"][0]), "query 41 is there twice"),
+        (lambda r: r.update(protocol=3), "names the protocol 3, which is no name"),
+        (lambda r: r.update(protocol="gone"), "is of an unknown protocol 'gone'"),
+    ],
+)
+def test_a_broken_report_is_named_in_one_line(call, change, message: str) -> None:
+    Path("c.json").write_text(broken(change))
+    for words in (["a.csv", "c.json"], ["c.json", "b.json"]):
+        code, out, err = call(*words)
+        assert (code, out) == (1, "") and err.startswith("error: c.json") and message in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", b"\xff\xfes\0", "is not text in UTF-8 (UTF-16)"),
+        ("c.json", b"\x80", "is not text in UTF-8 (byte 0 is 0x80)"),
+        ("c.json", b"[" * 100000, "is no JSON file (maximum recursion depth"),
+        ("c.csv", b"seed," + b"x" * 200000, "is no CSV file (field larger than field limit"),
+    ],
+)
+def test_a_file_that_is_no_report_is_named_in_one_line(call, name: str, content: bytes, message: str) -> None:
+    Path(name).write_bytes(content)
+    code, out, err = call("a.csv", name)
+    assert (code, out) == (1, "") and err.startswith(f"error: {name} ") and message in err and err.count("\n") == 1
 
 
 def test_help(call) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
+from benchmarks.masks.submission import result_folder
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
+from episodes.task_items import RISItem
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures, ris_measures
 from fewshot.evaluation.tasks.pictures import draw_sample
@@ -46,6 +48,8 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
         "input": str(config.input_rule()),
         "scored": SCORES[task.score],
     }
+    if (truth := truth_of(config, source, samples)) is not None:
+        lines["truth"] = "/".join(truth.parts[-2:])
     if source.task != "ris":
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
         lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
@@ -54,6 +58,17 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
     if task.compare_logits:
         lines["aggregation"] = "logits stand for probabilities, as in UniRef++'s released code"
     return tables.card(lines)
+
+
+def truth_of(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> Path | None:
+    """Folder of the masks that those of the test are scored against; None where no masks are.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    if not config.task.score.startswith("davis") or not isinstance(source, VideoFiles):
+        return None
+    return source.truth_folder(samples[0].video)
 
 
 def measure(
@@ -68,23 +83,18 @@ def measure(
     Raises:
         ValueError: a mask that was written, or one of the truth, is missing or broken.
     """
-    score = config.task.score
+    score, truth = config.task.score, truth_of(config, source, samples)
     if score == "ris":
         return ris_measures(rows)
-    if score == "none" or not isinstance(source, VideoFiles):
+    if truth is None or not isinstance(source, VideoFiles):
         return Measures()
-    folders = {
-        sample.annotator: masks if sample.annotator is None else masks / f"anno_{sample.annotator}"
-        for sample in samples
-    }
+    folders = {sample.annotator: _written(source, sample, masks) for sample in samples}
     scored = {
         "all" if who is None else f"anno_{who}": ScoredFolder(
             folder, tuple(s.video for s in samples if s.annotator == who)
         )
         for who, folder in sorted(folders.items(), key=lambda pair: str(pair[0]))
     }
-    video = samples[0].video
-    truth = source.mask_path(video, source.frames(video)[0]).parent.parent
     return davis_measures(
         scored,
         truth,
@@ -92,6 +102,13 @@ def measure(
         binary=source.merge_objects,
         processes=config.processes,
     )
+
+
+def _written(source: TaskSource, sample: Sample, masks: Path) -> Path:
+    """Folder with the video folders of a sample's results."""
+    item = sample.items[0]
+    assert not isinstance(item, RISItem)  # images have no video folders
+    return result_folder(source.name, masks, item).parent
 
 
 def write_outcome(

@@ -17,7 +17,7 @@ from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.record import Record
-from fewshot.evaluation.tasks.report import draw, measure, tell_protocol, write_outcome
+from fewshot.evaluation.tasks.report import draw, measure, tell_protocol, truth_of, write_outcome
 from fewshot.evaluation.tasks.samples import Sample, predict_all, samples_of
 from fewshot.inference.chunks import evaluating
 from fewshot.inference.loading import load_into, same_system, stored_system
@@ -44,6 +44,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
         config.task.benchmark, config.data.root, config.task.split, resolution=config.task.resolution
     )
     samples = chosen(source, config.limit)
+    truth_of(config, source, samples)  # what is missing is told before anything is predicted
     system, report = tested_system(config)
     check_system(system, spec_of(config.system), source.task)
     refuse_changes(config, command)

@@ -162,6 +162,20 @@ def test_original_text_files(davis, encoding) -> None:
     assert source.read(ClipSpec("b", 2, ("00000",), "a cat")).masks.sum() == 12
 
 
+def test_original_text_files_are_scored_against_the_unsupervised_masks(davis) -> None:
+    text_files(davis / "davis_text_annotations", TEXTS)
+    source = open_task_source("ref_davis17", davis)
+    with pytest.raises(FileNotFoundError, match="Annotations_unsupervised/480p is missing: ref_davis17 is scored"):
+        source.truth_folder("b")
+    (davis / "Annotations_unsupervised/480p").mkdir(parents=True)
+    assert source.truth_folder("b") == davis / "Annotations_unsupervised/480p"
+    assert source.mask_path("b", "00000").parent == davis / "Annotations/480p/b", "object ids are those of Annotations"
+
+
+def test_lists_as_json_are_scored_against_the_masks_beside_them(ref_davis) -> None:
+    assert open_task_source("ref_davis17", ref_davis).truth_folder("v") == ref_davis / "valid/Annotations"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
