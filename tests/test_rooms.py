@@ -21,7 +21,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.weights": ("episodes",),
     "fewshot.config": ("episodes", "benchmarks"),
     "fewshot.nn": ("episodes",),
-    "fewshot.media": ("episodes",),
+    "fewshot.media": ("episodes", "benchmarks"),
     "fewshot.losses": ("episodes", "fewshot.nn"),
     "fewshot.systems": ("episodes", "fewshot.config", "fewshot.losses", "fewshot.nn", "fewshot.weights"),
     "fewshot.cli": ("episodes", "benchmarks", "fewshot._origin", "fewshot.config", "fewshot.systems"),

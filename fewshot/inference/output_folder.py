@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from episodes.whole_files import partial_of
 
 RESULTS, PROGRAM = "results.json", "fewshot.predict"
 FOLDERS = {"masks": ".png", "overlays": ".jpg"}  # one file of each for a frame
@@ -110,7 +111,7 @@ def written_whole(out: Path, earlier: frozenset[Path]) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     there = out.is_dir()
-    part = (out if there else out.parent) / f".{out.name}-{uuid.uuid4().hex[:8]}.part"
+    part = partial_of(out / "results" if there else out)
     try:
         part.mkdir(parents=True)
     except OSError as error:

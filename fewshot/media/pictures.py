@@ -1,7 +1,8 @@
 """Pictures of episodes: supports, queries and predictions.
 
 What a mask picks out keeps its colours, the rest turns grey. A blue border is a support, an orange one a prediction, a
-white one the ground truth. Small frames are enlarged without smoothing, so that pixels stay pixels.
+white one the ground truth. Small frames are enlarged without smoothing, so that pixels stay pixels; frames that the
+network sees squashed are shown in the shape that they have on disk. A caption names the IoU of what was found.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_dilation, binary_erosion
 from torch import Tensor
 
+from benchmarks.metrics.jf import jaccard
 from episodes.clip import Clip
 from episodes.episode import Episode
 from episodes.transforms.imagenet import MEAN, STD
@@ -98,7 +100,7 @@ def clip_tile(
     height: int = TILE_HEIGHT,
 ) -> Tile:
     """Frame `t` of a clip with a mask `(h, w)` bool picked out and, with `truth`, the border of the clip's own mask."""
-    image = enlarge(frame_image(clip.frames[t]), height)
+    image = enlarge(frame_image(clip.frames[t]), height, clip.original_size)
     picked = None if mask is None else _fit(mask, image)
     border = _fit(clip.masks[t].cpu().numpy(), image) if truth and clip.masks is not None else None
     return Tile(overlay(image, picked, border, colour), caption)
@@ -124,15 +126,30 @@ def support_tiles(
 
 
 def query_tiles(clip: Clip, masks: Tensor, frames: int, height: int = TILE_HEIGHT) -> list[Tile]:
-    """`frames` frames, evenly spread over the clip, with the predicted masks `(T, h, w)` bool and the true outline."""
+    """`frames` frames, evenly spread over the clip, with the predicted masks `(T, h, w)` bool and the true outline.
+
+    A clip of one frame is an image, and its caption speaks of none.
+    """
     total = clip.frames.shape[0]
     if masks.shape[0] != total:
         raise ValueError(f"{masks.shape[0]} predicted masks for the {total} frames of {clip.video!r}")
     spread = torch.linspace(0, total - 1, min(frames, total)).round().long().tolist()
-    return [
-        clip_tile(clip, t, mask=masks[t].cpu().numpy(), truth=True, caption=f"frame {t + 1} of {total}", height=height)
-        for t in spread
-    ]
+    tiles = []
+    for t in spread:
+        mask, name = masks[t].cpu().numpy(), "query" if total == 1 else f"frame {t + 1} of {total}"
+        tiles.append(
+            clip_tile(clip, t, mask=mask, truth=True, caption=f"{name}{iou_words(clip, t, mask)}", height=height)
+        )
+    return tiles
+
+
+def iou_words(clip: Clip, t: int, mask: np.ndarray) -> str:
+    """`, IoU 63 %` of a mask `(h, w)` bool in frame `t`, at the size of the true one; nothing where that is unknown."""
+    if clip.masks is None:
+        return ""
+    truth = clip.masks[t].cpu().numpy()
+    void = None if clip.ignore is None else clip.ignore[t].cpu().numpy()
+    return f", IoU {100 * jaccard(_fit(mask, truth), truth, void):.0f} %"
 
 
 def episode_picture(
@@ -150,7 +167,8 @@ def episode_picture(
     rows = []
     for clip, probability in zip(episode.queries, probabilities, strict=True):
         rows.append((_title(clip), supports + query_tiles(clip, _masks(probability), frames, height)))
-    heading = f"class {episode.spec.class_name}, video {episode.queries[0].video} ({LEGEND})"
+    kind = "image" if len(episode.queries[0].frames) == 1 else "video"
+    heading = f"class {episode.spec.class_name}, {kind} {episode.queries[0].video} ({LEGEND})"
     return sheet(rows, heading=heading)
 
 
@@ -179,10 +197,11 @@ def contact_sheet(
     for episode, probability in zip(episodes, probabilities, strict=True):
         clip, masks = episode.queries[0], _masks(probability)
         t = _fullest(clip)
+        mask = masks[t].cpu().numpy()
         tiles = [
             *support_tiles(episode.supports, height),
             clip_tile(clip, t, truth=True, caption="query, truth outlined", height=height),
-            clip_tile(clip, t, mask=masks[t].cpu().numpy(), caption="prediction", height=height),
+            clip_tile(clip, t, mask=mask, caption=f"prediction{iou_words(clip, t, mask)}", height=height),
         ]
         title = _title(clip) if clip.expression else f"{episode.spec.class_name}, {clip.video}"
         sheets.append(sheet([(title, tiles)]))

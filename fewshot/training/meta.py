@@ -19,7 +19,7 @@ from fewshot.evaluation.folds import run_test
 from fewshot.evaluation.given_weights import check_classes, check_held_out
 from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
-from fewshot.run.logging.curve import draw_learning_curve
+from fewshot.run.logging.curve import DrawnLog
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
@@ -49,12 +49,13 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     system = start_system(config, here.device)
     tell_system(system, system.name, here.device)
     tell_protocol(benchmark, origin)
+    settings = settings_of(config, command, system)
     trainer = Trainer(
         system,
         training_episodes(benchmark),
-        settings_of(config, command, system),
+        settings,
         here.folder,
-        log=here.log,
+        log=DrawnLog(here.log, benchmark.headline, settings.prototype_steps),
         validate=validation(benchmark, config),
         fingerprint=fingerprint(config, benchmark.source),
         trained_on=trained_on,
@@ -62,8 +63,6 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     )
     tell_count("test", benchmark.tests(config.group)[0])
     result = trainer.run(config.resume)
-    if here.main:
-        draw_learning_curve(here.folder / "learning_curve.png", here.log.rows(), benchmark.headline)
     system.load_state_dict(load_checkpoint(result.best)["model"])
     report = run_test(system, benchmark, config.group, here.folder, origin, here.log)
     optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score

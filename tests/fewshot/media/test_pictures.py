@@ -13,6 +13,7 @@ from PIL import Image
 from episodes.episode import Episode
 from episodes.transforms.clips import TestTransform
 from fewshot.evaluation.query import read_queries, read_supports
+from fewshot.media import pictures
 from fewshot.media.pictures import (
     PREDICTION,
     SUPPORT,
@@ -87,7 +88,7 @@ def test_support_tile_shows_the_middle_frame_with_a_blue_border(episode: Episode
 def test_query_tiles_spread_over_the_clip(episode: Episode) -> None:
     clip = episode.queries[0]
     tiles = query_tiles(clip, clip.masks, frames=3)
-    assert [tile.caption for tile in tiles] == ["frame 1 of 5", "frame 3 of 5", "frame 5 of 5"]
+    assert [tile.caption for tile in tiles] == [f"frame {t} of 5, IoU 100 %" for t in (1, 3, 5)]
     assert len(query_tiles(clip, clip.masks, frames=9)) == 5
     with pytest.raises(ValueError, match="4 predicted masks for the 5 frames of 'class1_1'"):
         query_tiles(clip, clip.masks[:4], frames=3)
@@ -132,3 +133,39 @@ def test_unknown_masks_are_left_out(episode: Episode) -> None:
     clip = replace(episode.queries[0], objects=None, expression=None)
     picture = episode_picture(replace(episode, queries=(clip,)), [torch.zeros(5, 8, 16)])
     assert picture.width > 0
+
+
+def test_captions_name_the_iou_of_what_is_shown(episode: Episode) -> None:
+    clip = episode.queries[0]
+    half = clip.masks.clone()
+    rows = half[0].any(1).nonzero()[:, 0]
+    half[:, rows[: len(rows) // 2]] = False
+    (tile,) = query_tiles(clip, half, frames=1)
+    assert tile.caption == f"frame 1 of 5, IoU {100 * half[0].sum() / clip.masks[0].sum():.0f} %"
+    void = replace(clip, ignore=clip.masks & ~half)  # what is left out is not scored
+    assert query_tiles(void, half, frames=1)[0].caption == "frame 1 of 5, IoU 100 %"
+    small = half[:, ::2, ::2]
+    assert query_tiles(clip, small, frames=1)[0].caption.startswith("frame 1 of 5, IoU ")
+    assert query_tiles(replace(clip, objects=None), half, frames=1)[0].caption == "frame 1 of 5"
+
+
+def test_a_frame_that_was_squashed_is_shown_in_its_own_shape(episode: Episode) -> None:
+    clip = episode.queries[0]
+    squashed = replace(clip, frames=torch.zeros(5, 3, 8, 8), original_size=(8, 16))
+    (tile,) = query_tiles(squashed, torch.ones(5, 8, 16, dtype=torch.bool), frames=1, height=64)
+    assert tile.image.shape == (64, 128, 3)
+    assert enlarge(np.zeros((10, 10000, 3), np.uint8), 100).shape == (1, 600, 3)
+
+
+def test_a_still_is_no_video(episode: Episode, monkeypatch: pytest.MonkeyPatch) -> None:
+    headings = []
+    sheet = pictures.sheet
+    monkeypatch.setattr(pictures, "sheet", lambda rows, heading="": headings.append((rows, heading)) or sheet(rows))
+    clip = episode.queries[0]
+    names = dict(frame_names=clip.frame_names[:1], objects=None)
+    image = replace(clip, frames=clip.frames[:1], **names)
+    episode_picture(episode, [c.masks for c in episode.queries])
+    episode_picture(replace(episode, queries=(image,)), [clip.masks[:1]])
+    (_, of_video), (rows, of_image) = headings
+    assert f"video {clip.video}" in of_video and f"image {clip.video}" in of_image and "video" not in of_image
+    assert rows[0][1][-1].caption == "query"

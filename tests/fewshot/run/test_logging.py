@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fewshot.run.logging import RunLogger
-from fewshot.run.logging.curve import draw_learning_curve
+from fewshot.run.logging.curve import DrawnLog, draw_learning_curve, learning_curve
 from fewshot.run.logging.files import MetricFiles
 from fewshot.run.logging.weights_and_biases import has_key, resolve_mode
 
@@ -204,3 +204,36 @@ def test_the_learning_curve_shows_right_and_wrong_supports(tmp_path):
     assert both.shape == one.shape and (both != one).any()
     assert not draw_learning_curve(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
     assert not (tmp_path / "none.png").exists()
+
+
+def test_the_losses_of_the_warm_up_have_a_panel_of_their_own_and_its_end_is_marked():
+    rows = [{"step": s, "train/loss": float(s)} for s in (10, 20, 30, 40)]
+    rows.insert(2, {"step": 20, "val/J": 5.0})
+    score, early, loss = learning_curve(rows, "J", warmup=20).axes
+    assert early.lines[0].get_xydata().tolist() == [[10, 10], [20, 20]]
+    assert loss.lines[0].get_xydata().tolist() == [[30, 30], [40, 40]]
+    assert score.lines[-1].get_label() == "end of the warm-up" and set(score.lines[-1].get_xdata()) == {20}
+    score, loss = learning_curve(rows, "J", warmup=0).axes
+    assert len(loss.lines[0].get_xydata()) == 4 and [line.get_label() for line in score.lines] == ["right supports"]
+
+
+def test_the_curve_is_drawn_after_each_validation_and_is_always_whole(tmp_path, monkeypatch):
+    with RunLogger(tmp_path, {}, "disabled") as kept:
+        log, curve, seen = DrawnLog(kept, "J"), tmp_path / "learning_curve.png", []
+        for step in (1, 2, 3):
+            log.log({"train/loss": 1.0 / step}, step)
+            assert curve.exists() == (step > 1)
+            log.log({"val/J": 10.0 * step, "val/score": 10.0 * step}, step)
+            seen.append(curve.read_bytes())
+            Image.open(curve).load()
+        assert len(set(seen)) == 3
+        log.rewind(1)
+        assert lines(tmp_path) == [{"step": 1, "train/loss": 1.0}, {"step": 1, "val/J": 10.0, "val/score": 10.0}]
+    assert not [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")]
+
+
+def test_a_curve_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
+    with RunLogger(tmp_path, {}, "disabled") as kept:
+        (tmp_path / "learning_curve.png").mkdir()  # a folder cannot be replaced by a file, whoever runs this
+        DrawnLog(kept, "J").log({"val/J": 10.0}, 1)
+    assert "the learning curve is not drawn" in caplog.text and lines(tmp_path) == [{"step": 1, "val/J": 10.0}]
