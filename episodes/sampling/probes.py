@@ -6,23 +6,27 @@ supports. Everything else of an episode, the frames and masks of its queries abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.seeding import rng
+from episodes.sources.base import Source
+from episodes.sources.images import ImageSource
 
 PROBES: dict[str, str] = {
     "no_support": "support frames and masks are zeros and the support words are 'object'",
-    "wrong_support": "each class is given the supports of another class of the same test list",
+    "wrong_support": "supports of another class of the same test list, which do not show the class that is asked for",
     "everything": "no model: every pixel is called the object, the floor of every table",
     "shuffled_text": "each query is given an expression that was written for another class (or else another object)",
 }
 NEUTRAL_WORD = "object"
 EVERYTHING = "everything"
+Found = TypeVar("Found")
 
 
 def check_probe(name: str) -> None:
@@ -31,18 +35,18 @@ def check_probe(name: str) -> None:
         raise ValueError(f"unknown probe {name!r}: choose from {', '.join(PROBES)}")
 
 
-def probe_specs(specs: Sequence[EpisodeSpec], probe: str) -> list[EpisodeSpec]:
+def probe_specs(specs: Sequence[EpisodeSpec], probe: str, source: Source) -> list[EpisodeSpec]:
     """The episodes as the probe changes them; `no_support`, `everything` and '' leave the list alone.
+
+    `source` is the data set, which knows what else a video or image shows.
 
     Raises:
         ValueError: an unknown probe, or a list in which the probe has nothing to exchange.
     """
     check_probe(probe)
-    change: dict[str, Callable[[Sequence[EpisodeSpec]], list[EpisodeSpec]]] = {
-        "wrong_support": wrong_support,
-        "shuffled_text": shuffled_text,
-    }
-    return change.get(probe, list)(specs)
+    if probe == "wrong_support":
+        return wrong_support(specs, source)
+    return shuffled_text(specs) if probe == "shuffled_text" else list(specs)
 
 
 def probe_supports(clips: Sequence[Clip], probe: str) -> tuple[Clip, ...]:
@@ -66,20 +70,69 @@ def no_support(clip: Clip) -> Clip:
     )
 
 
-def wrong_support(specs: Sequence[EpisodeSpec]) -> list[EpisodeSpec]:
-    """Each episode with supports of another class: those of the first episode of that class in the list.
+def wrong_support(specs: Sequence[EpisodeSpec], source: Source) -> list[EpisodeSpec]:
+    """Each episode with supports of another class of the list, which nowhere show the class that is asked for.
 
-    The classes are put in a random circle that depends on the seed only; each class takes its neighbour's supports.
+    Videos: each class is given the supports of the first episode of another class, so that they serve all its queries,
+    as in the test itself; images: each episode has supports of its own. Both depend on the seed only.
+
+    Raises:
+        ValueError: one class only, or one for which there are no such supports.
     """
+    classes = sorted({spec.class_id for spec in specs})
+    if len(classes) < 2:
+        raise ValueError(f"wrong_support needs episodes of at least 2 classes, the list has {len(classes)}")
+    return _wrong_images(specs, source) if isinstance(source, ImageSource) else _wrong_videos(specs, source, classes)
+
+
+def _wrong_videos(specs: Sequence[EpisodeSpec], source: Source, classes: Sequence[int]) -> list[EpisodeSpec]:
+    """The classes stand in a random circle; each takes the supports of the next one whose supports do not show it."""
     supports: dict[int, tuple[ClipSpec, ...]] = {}
     for spec in specs:
         supports.setdefault(spec.class_id, spec.supports)
-    classes = sorted(supports)
-    if len(classes) < 2:
-        raise ValueError(f"wrong_support needs episodes of at least 2 classes, the list has {len(classes)}")
+    shown = _shown(source, (clip for clips in supports.values() for clip in clips))
     circle = rng(specs[0].seed, "wrong_support").permutation(classes).tolist()
-    neighbour = dict(zip(circle, circle[1:] + circle[:1], strict=True))
-    return [replace(spec, supports=supports[neighbour[spec.class_id]]) for spec in specs]
+    wrong: dict[int, tuple[ClipSpec, ...]] = {}
+    for place, class_id in enumerate(circle):
+        others = (supports[c] for c in circle[place + 1 :] + circle[:place])
+        found = next((clips for clips in others if not any(class_id in shown[clip.video] for clip in clips)), None)
+        wrong[class_id] = _there(found, source, class_id)
+    return [replace(spec, supports=wrong[spec.class_id]) for spec in specs]
+
+
+def _wrong_images(specs: Sequence[EpisodeSpec], source: Source) -> list[EpisodeSpec]:
+    """A class and its images are drawn for each episode from all images of the list that do not show its class."""
+    members: dict[int, dict[str, ClipSpec]] = {}
+    for spec in specs:
+        clips = (*spec.supports, *spec.queries)
+        members.setdefault(spec.class_id, {}).update({clip.video: clip for clip in clips})
+    shown = _shown(source, (clip for of_class in members.values() for clip in of_class.values()))
+    wrong: dict[int, list[list[ClipSpec]]] = {}
+    for class_id in members:
+        without = ([m[x] for x in sorted(m) if class_id not in shown[x]] for m in members.values())
+        wrong[class_id] = _there([clips for clips in without if clips], source, class_id)
+    return [_with_wrong_images(spec, wrong[spec.class_id], source.draws_as) for spec in specs]
+
+
+def _with_wrong_images(spec: EpisodeSpec, classes: Sequence[Sequence[ClipSpec]], name: str) -> EpisodeSpec:
+    """The episode with supports of one of `classes`, all different if the class has enough of them."""
+    draw = rng("wrong support", name, spec.group, spec.seed, spec.index)
+    clips = classes[int(draw.integers(len(classes)))]
+    order = draw.permutation(len(clips))
+    return replace(spec, supports=tuple(clips[order[k % len(clips)]] for k in range(spec.shots)))
+
+
+def _shown(source: Source, clips: Iterable[ClipSpec]) -> dict[str, set[int]]:
+    """Video or image -> the classes that it shows."""
+    return {clip.video: {said.class_id for said in source.expressions(clip.video)} for clip in clips}
+
+
+def _there(supports: Found | None, source: Source, class_id: int) -> Found:
+    if supports:
+        return supports
+    folds = getattr(source, "folds", None)
+    name = f"class {class_id}" if folds is None else folds.class_name(class_id)
+    raise ValueError(f"wrong_support needs supports that do not show {name}, and all of the list do")
 
 
 def shuffled_text(specs: Sequence[EpisodeSpec]) -> list[EpisodeSpec]:

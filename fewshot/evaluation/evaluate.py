@@ -66,7 +66,7 @@ def evaluate(
         ValueError: an unknown probe or one that the list does not allow, or broken data (named).
         FileNotFoundError: a missing frame or mask (named).
     """
-    mine = portion(probe_specs(specs, probe), rank, world)
+    mine = portion(probe_specs(specs, probe, benchmark.source), rank, world)
     source, transform, device = benchmark.source, benchmark.transform, next(system.parameters()).device
     states = _SupportStates(system, source, transform, device, probe)
     scores: list[Future[Score] | Score] = []

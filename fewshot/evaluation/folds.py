@@ -17,6 +17,7 @@ from benchmarks.report import Report
 from benchmarks.scores.scores import write_scores
 from episodes.episode import Episode, EpisodeSpec
 from episodes.sampling.probes import probe_specs
+from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
@@ -99,7 +100,7 @@ def _test_list(
     test = benchmark.config.test
     if probe:
         specs = spread(specs, test.probe_episodes)
-        if reason := impossible(specs, probe):
+        if reason := impossible(specs, probe, benchmark.source):
             logger.warning("probe left out: %s", reason)
             outcome.notes.append(f"group {specs[0].group}, seed {specs[0].seed}: probe left out, {reason}")
             return
@@ -124,10 +125,10 @@ def _test_list(
     logger.info("%s: %s %.1f (%d queries, %.1f s)", where, benchmark.headline, value, len(scores), seconds)
 
 
-def impossible(specs: Sequence[EpisodeSpec], probe: str) -> str | None:
+def impossible(specs: Sequence[EpisodeSpec], probe: str, source: Source) -> str | None:
     """Reason why a probe cannot be made of these episodes, or None."""
     try:
-        probe_specs(specs, probe)
+        probe_specs(specs, probe, source)
     except ValueError as error:
         return str(error)
     return None

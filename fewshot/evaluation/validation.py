@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from episodes.episode import EpisodeSpec
 from fewshot.evaluation.benchmark import Benchmark, Score
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.folds import impossible
 from fewshot.systems.base import System
 
 
@@ -20,8 +21,8 @@ class Validation:
 
     def __init__(self, benchmark: Benchmark, specs: Sequence[EpisodeSpec]) -> None:
         self.benchmark, self.specs = benchmark, list(specs)
-        # Supports of a wrong class can be had only where there is another class.
-        self.probes = ("", "wrong_support") if len({spec.class_id for spec in specs}) > 1 else ("",)
+        # Supports of a wrong class can be had only where there is another class, apart from the one that is asked for.
+        self.probes = ("",) if impossible(specs, "wrong_support", benchmark.source) else ("", "wrong_support")
 
     def __call__(self, system: System, step: int) -> dict[str, float]:
         """Two measures (`J` and `F`, or `mIoU` and `FB-IoU`) and `score` (the first of them) with the right supports,

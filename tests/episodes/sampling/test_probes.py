@@ -10,15 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from episodes.sampling.images import image_test_episodes
 from episodes.sampling.probes import derangement, no_support, probe_specs, probe_supports, shuffled_text, wrong_support
+from episodes.sources.base import Expression
+from tests.episodes.image_tree import MemoryImages
 from tests.episodes.memory import MemorySource, memory_specs
 
 SPECS = memory_specs(MemorySource())
 
 
 def test_wrong_support_gives_each_class_the_supports_of_one_other_class() -> None:
-    changed = wrong_support(SPECS)
-    assert changed == wrong_support(SPECS)
+    changed = wrong_support(SPECS, MemorySource())
+    assert changed == wrong_support(SPECS, MemorySource())
     taken = {spec.class_id: spec.supports[0].video for spec in changed}
     assert sorted(taken.values()) == ["class1_0", "class2_0", "class3_0"]
     for before, after in zip(SPECS, changed, strict=True):
@@ -29,7 +32,44 @@ def test_wrong_support_gives_each_class_the_supports_of_one_other_class() -> Non
 
 def test_wrong_support_needs_two_classes() -> None:
     with pytest.raises(ValueError, match="at least 2 classes, the list has 1"):
-        wrong_support(SPECS[:2])
+        wrong_support(SPECS[:2], MemorySource())
+
+
+class Together(MemorySource):
+    """In the first video of class 2, and in all of class 3 where `all_of_them`, a thing of class 1 is seen as well."""
+
+    all_of_them = False
+
+    def expressions(self, video: str) -> tuple[Expression, ...]:
+        more = video == "class2_0" or (self.all_of_them and video.startswith("class3"))
+        return (*super().expressions(video), *([Expression("9", "a thing", 9, 1)] if more else []))
+
+
+def test_a_wrong_support_shows_the_class_nowhere() -> None:
+    source, seeds = Together(), range(8)
+    for seed in seeds:
+        specs = [replace(spec, seed=seed) for spec in SPECS]
+        taken = {s.class_id: s.supports[0].video for s in wrong_support(specs, source)}
+        assert taken[1] == "class3_0" and taken[2] != "class2_0" and taken[3] != "class3_0"
+    source.all_of_them = True
+    with pytest.raises(ValueError, match="supports that do not show class1, and all of the list do"):
+        wrong_support(SPECS, source)
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_each_image_has_wrong_supports_of_its_own(shots: int) -> None:
+    """Of the images a third shows the next class too, and is no support for that one."""
+    source = MemoryImages({f"t{k:02d}": {1 + k % 5: 9, **({1 + (k + 1) % 5: 9} if k % 3 else {})} for k in range(60)})
+    specs = image_test_episodes(source, source.folds, 0, shots=shots, seed=4, count=300, queries="images")
+    changed = wrong_support(specs, source)
+    assert changed == wrong_support(specs, source)
+    for before, after in zip(specs, changed, strict=True):
+        assert replace(after, supports=before.supports) == before
+        images = {clip.video for clip in after.supports}
+        assert len(images) == shots and len({clip.object_id for clip in after.supports}) == 1
+        assert not any(before.class_id in source.classes_in(image) for image in images), "so never the query"
+        assert all(clip.object_id in source.classes_in(clip.video) for clip in after.supports)
+    assert len({after.supports for after in changed}) > 45 and len({a.supports[0].object_id for a in changed}) == 5
 
 
 def test_shuffled_text_permutes_expressions_between_classes() -> None:
@@ -76,11 +116,11 @@ def test_no_support_keeps_shapes() -> None:
 
 def test_probes_go_where_they_belong() -> None:
     clip = MemorySource().read(SPECS[0].supports[0])
-    assert probe_specs(SPECS, "") == SPECS and probe_specs(SPECS, "no_support") == SPECS
+    assert probe_specs(SPECS, "", MemorySource()) == SPECS and probe_specs(SPECS, "no_support", MemorySource()) == SPECS
     assert probe_supports([clip], "wrong_support") == (clip,)
     assert not probe_supports([clip], "no_support")[0].frames.any()
     with pytest.raises(ValueError, match="unknown probe 'wrong'.*wrong_support"):
-        probe_specs(SPECS, "wrong")
+        probe_specs(SPECS, "wrong", MemorySource())
     with pytest.raises(ValueError, match="has no masks"):
         no_support(clip.with_masks(None))
     assert torch.equal(clip.frames, MemorySource().read(SPECS[0].supports[0]).frames)

@@ -148,7 +148,7 @@ def test_shuffled_text_reaches_the_system_and_keeps_the_ids() -> None:
     scores = run(system, source, specs, probe="shuffled_text")
     assert [s.expression_id for s in scores] == ["1", "2"] * 6
     assert all(s.expression[:6] != s.class_name for s in scores)
-    changed = [q.expression for spec in probe_specs(specs, "shuffled_text") for q in spec.queries]
+    changed = [q.expression for spec in probe_specs(specs, "shuffled_text", MemorySource()) for q in spec.queries]
     assert [s.expression for s in scores] == changed
 
 
