@@ -34,11 +34,11 @@ def convert(system: str, checkpoint: Path, out: Path, variant: str | None = None
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        FileExistsError: `out` holds converted weights already, or is a file.
+        FileExistsError: `out` holds converted weights or files of something else already, or is a file.
         ValueError, CheckpointError: it is not a checkpoint of that system; the keys that do not fit are named.
     """
     from fewshot.inference.model import Model, stored_form
-    from fewshot.weights.files import WEIGHTS, official_tensors, read_pickle, write_converted
+    from fewshot.weights.files import WEIGHTS, check_target, official_tensors, read_pickle, write_converted
     from fewshot.weights.load import load_official
 
     spec = find_system(system)
@@ -47,8 +47,7 @@ def convert(system: str, checkpoint: Path, out: Path, variant: str | None = None
         raise ValueError(f"system {system!r} has no official checkpoints to convert: choose one of {', '.join(known)}")
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file: give a folder, which is made where it does not exist")
+    check_target(out)
     if (out / WEIGHTS).exists():
         raise FileExistsError(f"{out / WEIGHTS} exists already: choose another folder, or remove it")
     official = official_tensors(read_pickle(checkpoint), checkpoint)

@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.transforms.input_rule import InputRule
+from fewshot.cli.checks import check_values
 from fewshot.cli.runs import MetaTrainConfig, StageConfig
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import find_system, spec_of
 from fewshot.weights.checkpoint import CheckpointError
-from fewshot.weights.files import CONFIG, WEIGHTS, read_config
-from fewshot.weights.hub import TOKENIZER
+from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, read_config
 from fewshot.weights.key_table import WeightsReport
 from fewshot.weights.load import load_trained
 
@@ -36,8 +36,12 @@ def stored_rule(path: Path) -> InputRule | None:
         return run.input_rule()
     if stored_stage(path) is not None:
         return None
-    stored = read_config(path if path.is_dir() else path.parent).get("input")
-    return None if stored is None else InputRule.from_json(stored)
+    folder = path if path.is_dir() else path.parent
+    stored = read_config(folder).get("input")
+    try:
+        return None if stored is None else InputRule.from_json(stored)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: its input rule is damaged ({error}): fetch it again") from error
 
 
 def stored_system(path: Path) -> SystemConfig | None:
@@ -118,14 +122,21 @@ def converted_system(folder: Path) -> SystemConfig:
 
     Raises:
         ValueError: an unknown system.
-        CheckpointError: keys that this version does not know.
+        CheckpointError: keys that this version does not know, or values that a key cannot have.
     """
-    stored = read_config(folder)["config"]
-    config = find_system(stored["name"]).config
+    stored = {"name": read_config(folder)["system"], **read_config(folder)["config"]}
+    config = find_system(str(stored["name"])).config
     unknown = sorted(set(stored) - {entry.name for entry in fields(config)})
     if unknown:
         raise CheckpointError(f"{folder / CONFIG} has unknown keys: {', '.join(unknown)}")
-    return config(**stored)
+    try:
+        schema = OmegaConf.structured(config(name=stored["name"]))
+        settings: Any = OmegaConf.to_object(OmegaConf.merge(schema, stored))
+        check_values(settings)
+    except (OmegaConfBaseException, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{folder / CONFIG} is damaged ({reason}): fetch, convert or save it again") from error
+    return settings
 
 
 def same_system(chosen: SystemConfig, stored: SystemConfig, typed: Collection[str], weights: str | None) -> Any:

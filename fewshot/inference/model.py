@@ -8,6 +8,8 @@ fetched or sent but by these calls.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,21 +21,24 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from episodes.transforms.input_rule import RULES, InputRule
+from episodes.whole_files import clear_stale, partial_of
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
 from fewshot.inference.loading import load_into, stored_rule, stored_system, with_tokenizer
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
 from fewshot.media.reading import MediaSource, open_media
+from fewshot.run.processes import choose_device
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import build_system, spec_of, systems
-from fewshot.weights.files import write_converted
-from fewshot.weights.hub import TOKENIZER, download, is_hub_name
+from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, check_target, write_converted
+from fewshot.weights.hub import download, is_hub_name
 from fewshot.weights.trained_on import KEY, TrainedOn, read_trained_on, to_json
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+CARD_FILE = "README.md"
 CARD = """---
 library_name: fewshot
 pipeline_tag: image-segmentation
@@ -85,7 +90,7 @@ class Model(ModelHubMixin):
 
     def to(self, device: torch.device | str) -> Model:
         """The same model on another device."""
-        self.system.to(device)
+        self.system.to(device_named(device))
         return self
 
     def segment(
@@ -143,6 +148,34 @@ class Model(ModelHubMixin):
         tidy = dict(largest_component=largest_component, fill_holes=fill_holes)
         return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score, **tidy)
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the folder that `fewshot.load` reads: weights, settings, tokenizer and, where there is none, a card.
+
+        Everything is written beside the old files before any of them is replaced, the configuration last.
+
+        Args:
+            save_directory: made where it does not exist.
+            options: of `huggingface_hub.ModelHubMixin.save_pretrained`; with `push_to_hub=True` the files are sent.
+
+        Raises:
+            FileExistsError: there are files of something else.
+            ValueError: the system was put together by hand, so that nothing could build it again.
+            OSError: the disk is full; an earlier model in the folder stays as it was.
+        """
+        folder = Path(save_directory).expanduser()
+        check_target(folder)
+        push, repository = options.pop("push_to_hub", False), options.pop("repo_id", None)
+        ours = {name: options[name] for name in ("config", "model_card_kwargs") if name in options}
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_stale(folder / "saved")
+        staged = partial_of(folder / "saved")
+        try:
+            super().save_pretrained(staged, **ours)
+            _move_in(staged, folder)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        return self.push_to_hub(repository or folder.name, **options) if push else None
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write weights, settings and tokenizer; the mixin's `save_pretrained` calls this and adds the card.
 
@@ -198,9 +231,12 @@ def load(path: str | Path, *, text_weights: str | Path | None = None, device: to
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: the folder has no configuration, or one of another version.
+        TypeError: `path` is no path.
+        ValueError: the folder has no configuration, or one of another version, or there is no such device.
         CheckpointError: the weights are damaged or of another system.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path={path!r}: give the folder of a run or of saved weights, or a name on the Hub")
     if not Path(path).expanduser().exists() and is_hub_name(path):
         return load_folder(download(str(path)), text_weights=text_weights, device=device)
     return load_folder(Path(path).expanduser(), text_weights=text_weights, device=device)
@@ -208,6 +244,7 @@ def load(path: str | Path, *, text_weights: str | Path | None = None, device: to
 
 def load_folder(path: Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> Model:
     """`load` for what is on this machine."""
+    device = device_named(device)
     settings = stored_system(path)
     if settings is None:
         raise ValueError(f"{path} has no configuration beside it: give a run folder or a converted folder")
@@ -238,6 +275,31 @@ def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> 
         )
     system = build_system(settings)
     return Model(system.to(device).eval(), spec.rule_of(system), settings)
+
+
+def _move_in(staged: Path, folder: Path) -> None:
+    """Move a model's files to their place, the weights before the configuration that describes them."""
+    last = (WEIGHTS, CONFIG)
+    names = [str(path.relative_to(staged)) for path in sorted(staged.rglob("*")) if path.is_file()]
+    for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
+        if name == CARD_FILE and (folder / name).exists():  # a card that somebody has written on
+            continue
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.replace(staged / name, folder / name)
+
+
+def device_named(device: torch.device | str) -> torch.device:
+    """A device by its name: `auto`, `cpu`, `cuda`, `cuda:1`, or any other that torch knows.
+
+    Raises:
+        ValueError: torch knows none of this name, or has none here.
+    """
+    if isinstance(device, torch.device):
+        return device
+    try:
+        return choose_device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device}: give auto, cpu, cuda, or cuda:0, cuda:1, ...") from error
 
 
 def segment_episode(model: Model, episode: Episode, *, chunk: int = DEFAULT_CHUNK) -> list[Tensor]:

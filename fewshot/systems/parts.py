@@ -23,6 +23,7 @@ from fewshot.nn.text import (
 from fewshot.systems.config import BackboneConfig, TextConfig
 from fewshot.weights.files import official_tensors, read_pickle
 from fewshot.weights.imagenet import IMAGENET, imagenet_file
+from fewshot.weights.load import check_finite
 
 SWIN_SIZES = ("tiny", "small", "base", "large")
 TEXT_FILES = {
@@ -57,7 +58,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged or holds no state dict.
+        CheckpointError: the file is damaged, holds no state dict, or values that are no numbers.
         ValueError: its tensors do not fit the backbone; they are named.
     """
     path = Path(path)
@@ -72,7 +73,9 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
             f"{path} does not fit the backbone {type(backbone).__name__}: {len(missing)} of {len(wanted)} tensors are "
             f"missing or of another shape, first {', '.join(missing[:3])}"
         )
-    backbone.body.load_state_dict({name: found[name] for name in wanted})
+    used = {name: found[name] for name in wanted}
+    check_finite(used, str(path))
+    backbone.body.load_state_dict(used)
 
 
 def build_text_encoder(config: TextConfig) -> TextEncoder | None:

@@ -11,12 +11,15 @@ import errno
 import io
 import logging
 import os
+import pickletools
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+from torch import Tensor
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -79,13 +82,55 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # whatever the readers make of half a file
-        raise CheckpointError(f"{path} is half-written or no checkpoint ({error}): use an earlier one") from error
+        raise unreadable(path, error, "use an earlier one") from error
     missing = [key for key in NEEDED if key not in state] if isinstance(state, dict) else list(NEEDED)
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of a training run: it lacks {', '.join(missing)}")
+    if not is_state_dict(state["model"]):
+        raise CheckpointError(f"{path} is damaged: its 'model' is no state dict; use an earlier checkpoint")
     if state["format"] != FORMAT:
         raise CheckpointError(f"{path} has checkpoint format {state['format']}, this version reads format {FORMAT}")
     return state
+
+
+def is_state_dict(content: Any) -> TypeGuard[Mapping[str, Tensor]]:
+    """Whether something read from a file is a dictionary of tensors by name."""
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    )
+
+
+def unreadable(path: Path, error: Exception, advice: str) -> CheckpointError:
+    """What to say of a file that torch does not read: whether it is damaged, or would run something when it is read.
+
+    Torch's own words are left out, since they advise to read such a file without its safeguard.
+    """
+    found = re.search(r"Unsupported (?:global|class): (?:GLOBAL )?([\w.]+)", str(error))
+    objects = [found[1]] if found else objects_in(path)
+    if not objects:
+        return CheckpointError(f"{path} is half-written or no checkpoint: {advice}")
+    return CheckpointError(
+        f"{path} holds objects that are not weights ({objects[0]}), and is not read, since that could run anything: "
+        "give a file with nothing but tensors, from a source that you trust"
+    )
+
+
+def objects_in(path: Path) -> list[str]:
+    """Names of the classes and functions that a plain pickle would call; none for anything else. Nothing is run."""
+    names: list[str] = []
+    strings: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for operation, argument, _ in pickletools.genops(file):
+                if operation.name in ("GLOBAL", "INST"):
+                    names.append(str(argument).replace(" ", "."))
+                elif operation.name == "STACK_GLOBAL":
+                    names.append(".".join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    except (ValueError, UnicodeDecodeError, KeyError, IndexError, OverflowError, MemoryError):  # no pickle
+        return []
+    return names
 
 
 def check_system(state: dict[str, Any], name: str, path: Path) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
-if TYPE_CHECKING:
-    pass
+from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS
 
-
-TOKENIZER = "tokenizer"  # folder beside the weights
-
-
-FILES = ("model.safetensors", "config.json", f"{TOKENIZER}/*")
+FILES = (WEIGHTS, CONFIG, f"{TOKENIZER}/*")
 
 
 def is_hub_name(name: str | Path) -> bool:

@@ -94,6 +94,21 @@ def _check(source: str, tensors: Mapping[str, Tensor], system: Named, fresh: tup
         check_fit(tensors, system.state_dict(), fresh)
     except ValueError as error:
         raise CheckpointError(f"{source} does not fit: {error}") from error
+    check_finite(tensors, source)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights that are no numbers; `source` names their file.
+
+    Raises:
+        CheckpointError: naming the first tensor with a NaN or an infinite value.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{source} is of no use: tensor {name} holds NaN or infinite values; take an earlier checkpoint, or "
+                "fetch it again"
+            )
 
 
 def start_from(system: Named, path: Path, plan_of: PlanOf | None = None) -> WeightsReport:
@@ -117,6 +132,7 @@ def start_from(system: Named, path: Path, plan_of: PlanOf | None = None) -> Weig
 def _start(system: Named, path: Path, tensors: dict[str, Tensor]) -> WeightsReport:
     wanted = system.state_dict()
     used = {k: x for k, x in tensors.items() if k in wanted and wanted[k].shape == x.shape}
+    check_finite(used, str(path))
     if not used:
         raise CheckpointError(f"{path} has no tensor that fits this {system.name}: give its last checkpoint")
     ignored = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,82 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="half-written or damaged"):
         fewshot.Model.from_pretrained(tmp_path / "saved")
+
+
+def test_a_flipped_bit_and_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = tiny("prototype")
+    model.save_pretrained(tmp_path / "saved")
+    file = tmp_path / "saved" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    for load in (fewshot.load, fewshot.Model.from_pretrained):
+        with pytest.raises(CheckpointError, match="hashes differ"):
+            load(tmp_path / "saved")
+    next(model.system.parameters()).data.view(-1)[0] = float("nan")
+    model.save_pretrained(tmp_path / "saved")
+    for load in (fewshot.load, fewshot.Model.from_pretrained):
+        with pytest.raises(CheckpointError, match="tensor .* holds NaN or infinite values"):
+            load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": {"name": "prototype", "backbone_width": "many"}},
+        {"config": {"name": "prototype", "backbone_width": -3}},
+        {"config": {"name": "prototype", "backbone": "quick"}},
+        {"config": [1]},
+        {"system": ["prototype"]},
+        {"input": {"rule": "short", "size": "big"}},
+        {"input": {"side": 3}},
+        {"trained_on": [1]},
+    ],
+)
+def test_words_for_numbers_in_a_configuration_are_told_in_a_line(tmp_path: Path, change: dict) -> None:
+    tiny("prototype").save_pretrained(tmp_path / "saved")
+    file = tmp_path / "saved" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(CheckpointError, match="saved.* damaged") as error:
+        fewshot.load(tmp_path / "saved")
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_is_saved_over_an_earlier_one_and_over_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny("prototype")
+    model.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("my card")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    next(model.system.parameters()).data += 1
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space left"):
+        full.setattr("fewshot.weights.files.save_file", no_space)
+        model.save_pretrained(tmp_path / "saved")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before
+    model.save_pretrained(tmp_path / "saved")
+    assert torch.equal(next(fewshot.load(tmp_path / "saved").system.parameters()), next(model.system.parameters()))
+    assert (tmp_path / "saved" / "README.md").read_text() == "my card"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(FileExistsError, match="config.json was not written by this program"):
+        model.save_pretrained(tmp_path / "other")
+    assert (tmp_path / "other" / "config.json").read_text() == '{"model_type": "roberta"}'
+
+
+def test_what_is_no_path_and_no_device_is_said(tmp_path: Path) -> None:
+    tiny("prototype").save_pretrained(tmp_path / "saved")
+    with pytest.raises(TypeError, match="path=None: give the folder of a run or of saved weights"):
+        fewshot.load(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device=gpu: give auto, cpu, cuda"):
+        fewshot.load(tmp_path / "saved", device="gpu")
+    with pytest.raises(ValueError, match="device=gpu: give auto, cpu, cuda"):
+        tiny("prototype").to("gpu")
+    assert fewshot.load(tmp_path / "saved", device="auto").device.type in ("cpu", "cuda")
 
 
 def test_a_model_is_moved_with_its_weights() -> None:

@@ -74,6 +74,14 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_foreign_configuration_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(FileExistsError, match="config.json was not written by this program"):
+        convert("cma", legacy_file(tmp_path / "a.pth", {}), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
 def test_a_converted_folder_is_loaded_without_its_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = dict(hidden_dim=32, heads=4, encoder_layers=1, decoder_layers=1, feedforward_dim=32, num_queries=3)
     config = CMAConfig(backbone="tiny", backbone_width=8, text="small", text_dim=32, text_layers=1, **sizes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from fewshot.nn.backbones import TinyBackbone
 from fewshot.systems.cma.checkpoint import TABLE, plan, plan_of
 from fewshot.systems.cma.model import CMA
 from fewshot.systems.prototype.model import Prototype
-from fewshot.weights.checkpoint import FORMAT, CheckpointError, save_checkpoint
-from fewshot.weights.files import CONFIG, WEIGHTS
+from fewshot.weights.checkpoint import FORMAT, CheckpointError, load_checkpoint, save_checkpoint
+from fewshot.weights.files import CONFIG, WEIGHTS, read_converted, read_pickle, write_converted
 from fewshot.weights.key_table import check_fit
-from fewshot.weights.load import load_official, load_trained, load_weights
+from fewshot.weights.load import load_official, load_trained, load_weights, start_from
 from tests.fewshot.tiny import tiny_cma
 from tests.fewshot.weights.files import legacy_file, official
 from tests.shared import require_shared
@@ -125,8 +127,96 @@ class Harmful:
 
 def test_objects_in_a_file_are_not_run(tmp_path: Path) -> None:
     torch.save({"model": {}, "args": Harmful()}, tmp_path / "bad.pth")
-    with pytest.raises(CheckpointError, match="not weights, and is not read"):
+    with pytest.raises(CheckpointError, match=r"not weights \(eval\), and is not read"):
         load_weights(tiny_cma(), tmp_path / "bad.pth", plan_of)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_that_would_run_something_is_not_called_damaged(
+    tmp_path: Path, protocol: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    """In one line, without torch's advice to read it without its safeguard."""
+    (tmp_path / "bad.pth").write_bytes(pickle.dumps({"model": {}, "args": Harmful()}, protocol))
+    for read in (read_pickle, load_checkpoint):
+        with pytest.raises(CheckpointError, match=r"not weights \(([a-z_]+\.)?eval\), and is not read") as error:
+            read(tmp_path / "bad.pth")
+        assert "\n" not in str(error.value) and "weights_only" not in str(error.value)
+    torch.save({"format": 1, "system": "cma", "step": 1, "model": {}, "args": Harmful()}, tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match=r"not weights \(eval\), and is not read"):
+        load_checkpoint(tmp_path / "run.pt")
+    (tmp_path / "text.pth").write_text("no pickle\n")
+    with pytest.raises(CheckpointError, match="text.pth is half-written or no checkpoint: fetch it again"):
+        read_pickle(tmp_path / "text.pth")
+    assert not recwarn.list
+
+
+def test_a_model_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    for content in ([1, 2], {"a": 1}, {1: torch.zeros(1)}):
+        save_checkpoint(tmp_path / "run.pt", {**run_checkpoint(tiny_cma()), "model": content})
+        with pytest.raises(CheckpointError, match="run.pt is damaged: its 'model' is no state dict"):
+            load_weights(tiny_cma(), tmp_path / "run.pt", plan_of)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: float) -> None:
+    model = tiny_cma()
+    name = next(name for name, tensor in model.state_dict().items() if tensor.is_floating_point())
+    model.state_dict()[name].view(-1)[0] = value
+    torch.save({"model": official(model)}, tmp_path / "official.pth")
+    save_checkpoint(tmp_path / "run.pt", run_checkpoint(model))
+    write_converted(tmp_path / "converted", model.state_dict(), {"system": "cma", "config": {}})
+    for path in (tmp_path / "official.pth", tmp_path / "run.pt", tmp_path / "converted"):
+        for read in (load_weights, load_trained, start_from):
+            with pytest.raises(CheckpointError, match=f"is of no use: tensor {name} holds NaN or infinite values"):
+                read(tiny_cma(), path, plan_of)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    model = tiny_cma()
+    write_converted(tmp_path, model.state_dict(), {"system": "cma", "config": {}})
+    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content[-9] ^= 1
+    (tmp_path / WEIGHTS).write_bytes(content)
+    for read in (load_weights, start_from):
+        with pytest.raises(CheckpointError, match="model.safetensors is half-written or damaged.* hashes differ"):
+            read(tiny_cma(), tmp_path, plan_of)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    del config["sha256"]  # a folder of an earlier version
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    assert load_weights(tiny_cma(), tmp_path, plan_of).used
+
+
+def test_files_of_something_else_are_not_replaced(tmp_path: Path) -> None:
+    """Neither a configuration, nor weights, nor a tokenizer; a folder of this program is."""
+    places = {CONFIG: '{"model_type": "roberta"}', WEIGHTS: "weights", "tokenizer/vocab.json": "{}"}
+    for number, (name, content) in enumerate(places.items()):
+        file = tmp_path / str(number) / name
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+        with pytest.raises(FileExistsError, match="was not written by this program, and is not replaced: give another"):
+            write_converted(tmp_path / str(number), {}, {"system": "cma", "config": {}})
+        assert [p for p in (tmp_path / str(number)).rglob("*") if p.is_file()] == [file] and file.read_text() == content
+    for value in (1.0, 2.0):
+        write_converted(tmp_path / "own", {"a": torch.tensor(value)}, {"system": "cma", "config": {}})
+    assert read_converted(tmp_path / "own" / WEIGHTS, "cma")["a"] == 2
+    with pytest.raises(FileExistsError, match="is a file: give a folder"):
+        write_converted(tmp_path / "0" / CONFIG, {}, {"system": "cma", "config": {}})
+
+
+@pytest.mark.parametrize("full", ["save_file", "hash_of"])
+def test_a_full_disk_leaves_the_earlier_weights_and_their_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    write_converted(tmp_path, {"a": torch.ones(1)}, {"system": "cma", "config": {"first": 1}})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"fewshot.weights.files.{full}", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        write_converted(tmp_path, {"a": torch.zeros(1)}, {"system": "cma", "config": {}})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("legacy", [True, False])
