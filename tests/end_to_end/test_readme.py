@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from fewshot.cli.system_words import system_settings
+from fewshot.predict import PROGRAM
+from fewshot.weights.imagenet import PUBLISHED
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
@@ -29,6 +34,32 @@ def test_every_module_that_is_named_exists() -> None:
 def test_the_pictures_are_there() -> None:
     root = Path(__file__).resolve().parents[2]
     assert all((root / path).is_file() for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README))
+
+
+def test_links_inside_the_documentation_lead_somewhere() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+        assert not [link for link in links if "://" not in link and not (page.parent / link).exists()], page
+
+
+def test_the_first_page_is_short_and_says_what_parity_was_measured_with() -> None:
+    assert len(README.splitlines()) < 180
+    assert "parity*" in README and "filled with fixed\nnumbers" in README and "docs/sources.md" in README
+
+
+def test_the_page_of_sources_names_the_files_that_are_fetched() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()
+    for backbone, weights in PUBLISHED.items():
+        name, size = weights.url.rpartition("/")[2], round(weights.meta["_file_size"])
+        assert f"`{name}`, {size} MB" in page, backbone
+
+
+def test_the_first_command_on_photographs_has_valid_keys() -> None:
+    (command,) = (line for block in blocks("bash") for line in [block] if "fewshot.predict" in line)
+    words = [word for word in shlex.split(command.replace("\\\n", " "))[3:] if not word.startswith("system.")]
+    PROGRAM.parsed(words)
+    assert system_settings([word for word in shlex.split(command.replace("\\\n", " ")) if word.startswith("system")])
 
 
 @pytest.mark.slow
