@@ -11,7 +11,8 @@ from typing import Any
 from benchmarks.protocols import BaseProtocol, default_protocol, get_protocol, protocols_served
 from benchmarks.scores.estimates import Estimate, FoldReport, build_folds
 from benchmarks.scores.scores import ImageScore, QueryScore, Score, scores_to_json, write_scores
-from benchmarks.tables import group_name, measure_key, percent, text_table
+from benchmarks.scores.twins import TwinPart, twin_line, twin_parts, twin_table
+from benchmarks.tables import card, group_name, measure_key, percent, text_table, wrapped
 
 __all__ = ["Estimate", "FoldReport", "ImageScore", "QueryScore", "Report"]
 MOST_CLASSES = 100  # a longer list of classes is left to the JSON file
@@ -102,6 +103,13 @@ class Report:
                 classes.setdefault(score.class_name, []).append(score)
         return {name: self.definition.per_class(rows) for name, rows in sorted(classes.items())}
 
+    @cached_property
+    def twins(self) -> tuple[TwinPart, ...]:
+        """Queries with and without a twin, of every probe; nothing where no query has one."""
+        if not any(getattr(score, "twin", False) for score in self.scores):
+            return ()
+        return tuple(part for probe in self.probes for part in twin_parts(self.scores, self.definition, probe))
+
     def summary(self) -> dict[str, float]:
         """Flat numbers in percent for a log: `J`, `group_1/J`, `<probe>/J`, `<other protocol>/J`, `miou`, ..."""
         flat = {}
@@ -112,6 +120,10 @@ class Report:
             flat |= {f"group_{group}/{key}": self.value(measure, group=group) for group in self.groups}
             flat |= {f"{probe}/{key}": self.value(measure, probe) for probe in self.probes[1:]}
             flat |= {f"{name}/{key}": self.value(measure, protocol=name) for name in others}
+        for part in self.twins:
+            if (part.group, part.probe) == (None, ""):
+                where = "with_twin" if part.twin else "without_twin"
+                flat |= {f"{where}/{measure_key(m)}": part.values[m] for m in self.definition.measures}
         return {key: 100 * value for key, value in flat.items()}
 
     def to_json(self) -> dict[str, Any]:
@@ -121,6 +133,7 @@ class Report:
             "card": self._card().splitlines(),
             "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},
             "folds": [asdict(fold) for fold in self.folds],
+            **({"twins": [asdict(part) for part in self.twins]} if self.twins else {}),
             "classes": {probe or "main": self.per_class(probe) for probe in self.probes},
             "queries": scores_to_json(self.scores),
         }
@@ -135,14 +148,18 @@ class Report:
         write_scores(Path(path), self.scores)
 
     def table(self) -> str:
-        """Plain text: card, folds and their mean with the probes, intervals, classes, and the other averages."""
-        parts = [self._card(), self._fold_table(), self._interval_table()]
+        """Plain text: card, folds and their mean with the probes, intervals, twins, classes, and the other averages."""
+        parts = [wrapped(self._card()), self._fold_table(), self._interval_table()]
+        parts += [twin_table(self.twins, self.definition.basic)] if self.twins else []
         parts += [self._class_table()] if self.definition.lists_classes else []
         parts += [self._protocol_table()] if len(self.fold().estimates) > 1 else []
         return "\n\n".join(parts)
 
     def _card(self) -> str:
-        return self.card or self.definition.card(seeds=self.fold().seeds)
+        text = self.card or self.definition.card(seeds=self.fold().seeds)
+        if not self.twins:
+            return text
+        return f"{text}\n{card({'twins': twin_line(self.twins, self.fold().queries, self.definition.basic)})}"
 
     def _find(self, group: int | None, probe: str) -> FoldReport | None:
         return next((fold for fold in self.folds if (fold.group, fold.probe) == (group, probe)), None)

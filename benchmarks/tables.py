@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+
+WIDTH = 100  # columns of a printed card
 
 
 def percent(value: float | tuple[float, float] | None) -> str:
@@ -33,6 +36,17 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join([cells[0].ljust(widths[0]), *padded]).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *map(line, rows)])
+
+
+def wrapped(text: str, width: int = WIDTH) -> str:
+    """Lines `key: value` of a card, each in as many lines of at most `width` columns as it needs."""
+    lines = []
+    for line in text.splitlines():
+        indent = " " * (line.find(": ") + 2 if ": " in line else 0)
+        lines.append(
+            textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        )
+    return "\n".join(lines)
 
 
 def card(lines: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ class QueryScore:
         frames: number of frames scored (at least 1).
         j_cma, f_cma: at network resolution, boundary tolerance 0.010.
         j_davis, f_davis: at original resolution, boundary tolerance 0.008.
+        twin: the video holds another object of the class of the one that is asked for (`Source.twins`).
     """
 
     KEY: ClassVar[str] = "seed, group, probe, episode, class, video, expression"
@@ -46,6 +47,7 @@ class QueryScore:
     f_cma: float
     j_davis: float
     f_davis: float
+    twin: bool = False
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -222,11 +224,18 @@ def _words(value: Any) -> str:
     return value
 
 
-_TYPES: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "str": _words}
+def _yes_or_no(value: Any) -> bool:
+    if value not in (True, False, "True", "False"):
+        raise ValueError(f"{value!r} is neither True nor False")
+    return value in (True, "True")
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "str": _words, "bool": _yes_or_no}
 
 
 def _missing(kind: type, columns: list[Any]) -> list[str]:
-    return [name for name in columns_of(kind) if name not in columns]
+    """Columns that are not there. Those with a default came later: older files are read without them."""
+    return [field.name for field in fields(kind) if field.default is MISSING and field.name not in columns]
 
 
 def _file(path: Path | str) -> Path:

@@ -196,7 +196,8 @@ class VideoBenchmark(Benchmark):
 
     def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
         """J and F of a query video under both definitions."""
-        return clip_scoring(result)
+        query = result.spec.queries[result.query]
+        return clip_scoring(result, twin=bool(self.source.twins(query.video, query.object_id)))
 
 
 class ImageBenchmark(Benchmark):

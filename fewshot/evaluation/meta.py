@@ -41,7 +41,7 @@ def meta_test(config: MetaTestConfig, groups: Sequence[int], here: Session) -> f
         system.to(here.device)
         if group == min(tests):
             tell_system(system, system.name, here.device)
-            tell_protocol(benchmark, origin)
+            tell_protocol(benchmark)
         outcome.notes += trained_elsewhere(config, group, benchmark.folds)
         tell_count(f"test of group {group}", [spec for specs in seeds for spec in specs])
         test_fold(system, benchmark, seeds, here.folder, outcome)

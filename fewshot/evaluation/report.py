@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,19 +97,11 @@ def tell(report: Report, outcome: Outcome, benchmark: Benchmark, folder: Path, l
             _tabulate(log, outcome, benchmark)
 
 
-def tell_protocol(benchmark: Benchmark, origin: Origin) -> None:
-    """Log under which protocol a system will be tested."""
-    config = benchmark.config
-    card = benchmark.card(
-        checkpoint=origin.checkpoint,
-        shots=config.shots,
-        seeds=benchmark.seeds,
-        start_weights=origin.start_weights,
-        episodes=config.benchmark.test_episodes,
-        stream=config.benchmark.draws == "stream",
-        **places(config),
-    )
-    logger.info("protocol of the test\n%s", textwrap.indent(card, "  "))
+def tell_protocol(benchmark: Benchmark) -> None:
+    """Log under which protocol a system will be tested; the whole card is printed once, above the numbers."""
+    seeds = ", ".join(map(str, benchmark.seeds))
+    told = f"protocol {benchmark.protocol.name}, shots {benchmark.config.shots}, seeds {seeds}"
+    logger.info("test: %s; the card is printed with the numbers", told)
 
 
 def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
@@ -162,8 +153,8 @@ def _fewer(outcome: Outcome, config: EpisodeRunConfig) -> list[str]:
 
 
 def legend(probes: Sequence[str]) -> str:
-    """Meaning of the probes of a report, one line each."""
-    return tables.card({probe: PROBES[probe] for probe in probes if probe})
+    """Meaning of the probes of a report."""
+    return tables.wrapped(tables.card({probe: PROBES[probe] for probe in probes if probe}))
 
 
 def _tabulate(log: RunLogger, outcome: Outcome, benchmark: Benchmark) -> None:

@@ -57,20 +57,19 @@ def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: f
     return float(j), float(f)
 
 
-def clip_scoring(result: QueryResult) -> Callable[[], QueryScore]:
-    """The scoring of a segmented clip, for this process or another one.
+def clip_scoring(result: QueryResult, twin: bool) -> Callable[[], QueryScore]:
+    """The scoring of a segmented clip, for this process or another one. `twin` as in `QueryScore`.
 
     Raises:
         ValueError: the clip has no true masks.
     """
     if result.clip.masks is None:
         raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
-    return partial(
-        query_score, result.spec, result.query, result.probe, mask_pairs(result.probabilities, result.clip.masks)
-    )
+    pairs = mask_pairs(result.probabilities, result.clip.masks)
+    return partial(query_score, result.spec, result.query, result.probe, pairs, twin)
 
 
-def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs) -> QueryScore:
+def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs, twin: bool) -> QueryScore:
     """The score of query `n` of an episode."""
     query = spec.queries[n]
     j_cma, f_cma, j_davis, f_davis = score_masks(pairs)
@@ -89,6 +88,7 @@ def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs) -> Quer
         f_cma=f_cma,
         j_davis=j_davis,
         f_davis=f_davis,
+        twin=twin,
     )
 
 

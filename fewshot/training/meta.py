@@ -48,7 +48,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     trained_on = trainings(config, benchmark.folds)
     system = start_system(config, here.device)
     tell_system(system, system.name, here.device)
-    tell_protocol(benchmark, origin)
+    tell_protocol(benchmark)
     settings = settings_of(config, command, system)
     trainer = Trainer(
         system,

@@ -29,10 +29,10 @@ def query(
     frames: int = 10,
     expression_id: str = "0",
     davis: tuple[float, float] = (0.5, 0.5),
+    twin: bool = False,
 ) -> QueryScore:
-    return QueryScore(
-        seed, group, probe, 0, class_id, f"class {class_id}", video, expression_id, "a dax", frames, j, f, *davis
-    )
+    words = f"class {class_id}", video, expression_id, "a dax"
+    return QueryScore(seed, group, probe, 0, class_id, *words, frames, j, f, *davis, twin)
 
 
 def many(seeds: int = 1, groups: tuple[int, ...] = (1,), probe: str = "", shift: float = 0.0) -> list[QueryScore]:
@@ -185,6 +185,70 @@ def test_table_shows_card_groups_and_all_protocols() -> None:
     for name in ("cma", "cma_per_class", "davis"):
         assert f"\n{name} " in text
     assert "\nclean" not in text, "numbers of another list of queries do not follow from these scores"
+
+
+def test_queries_with_a_twin_stand_beside_the_others() -> None:
+    scores = [
+        query(0.2, 0.1, video="a", frames=10, twin=True),
+        query(0.4, 0.3, video="b", frames=30, twin=True),
+        query(0.9, 0.8, video="a", frames=10, expression_id="1"),
+        query(0.6, 0.6, video="c", frames=10, group=2),
+        query(0.1, 0.1, video="b", frames=30, twin=True, probe="no_support"),
+    ]
+    report = Report(scores, card="protocol     : cma", bootstrap=0)
+    found = {(part.group, part.probe, part.twin): part for part in report.twins}
+    assert (
+        found[1, "", True].values["J"] == pytest.approx((10 * 0.2 + 30 * 0.4) / 40) and found[1, "", True].queries == 2
+    )
+    assert found[None, "", True].values == found[1, "", True].values, "the mean over the folds that have such queries"
+    assert found[None, "", False].values["J"] == pytest.approx((0.9 + 0.6) / 2)
+    assert (2, "", True) not in found and (None, "no_support", False) not in found
+    lines = report.table().split("queries with and without a twin")[1].splitlines()
+    assert lines[1].split() == ["group", "with", "twin", "J", "F", "without", "twin", "J", "F"]
+    assert [line.split() for line in lines[3:7]] == [
+        ["1", "2", "35.0", "25.0", "1", "90.0", "80.0"],
+        ["2", "-", "-", "-", "1", "60.0", "60.0"],
+        ["mean", "2", "35.0", "25.0", "2", "75.0", "70.0"],
+        ["mean", "no_support", "1", "10.0", "10.0", "-", "-", "-"],
+    ]
+    card = report.to_json()["card"][-1]
+    assert card.startswith("twins        : 2 of 4 queries have a twin: another object of the same class in the video")
+    assert card.endswith("; with J 35.0, F 25.0; without J 75.0, F 70.0")
+    assert report.to_json()["twins"][0]["queries"] == 2
+    assert report.summary()["with_twin/J"] == pytest.approx(35) and report.summary()["without_twin/F"] == pytest.approx(
+        70
+    )
+
+
+def test_without_any_twin_there_is_no_word_of_twins() -> None:
+    report = Report(many(), bootstrap=0)
+    assert "twin" not in report.table() and "twins" not in report.to_json() and "with_twin/J" not in report.summary()
+
+
+def test_scores_of_before_the_column_of_twins_are_read(tmp_path: Path) -> None:
+    scores = [query(video="a", twin=True), query(video="b")]
+    for name, write in (("s.csv", Report.write_csv), ("s.json", Report.write_json)):
+        write(Report(scores, bootstrap=0), tmp_path / name)
+        assert read_scores(tmp_path / name) == scores
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    (tmp_path / "old.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    assert read_scores(tmp_path / "old.csv") == [replace(score, twin=False) for score in scores]
+    (tmp_path / "odd.csv").write_text("\n".join([*lines[:1], lines[1].replace("True", "perhaps")]))
+    with pytest.raises(ValueError, match="odd.csv: query 1 is broken .'perhaps' is neither True nor False"):
+        read_scores(tmp_path / "odd.csv")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_printed_card_is_at_most_100_columns_wide(protocol: str) -> None:
+    card = PROTOCOLS[protocol].card(start_weights="referformer.pth", checkpoint="test")
+    report = Report([query(twin=True)], protocol=protocol, card=card, bootstrap=0)
+    printed = report.table().split("\n\n")[0].splitlines()
+    assert max(map(len, printed)) <= 100 and len(printed) > len(report.to_json()["card"])
+    assert " ".join(" ".join(printed).split()) == " ".join(" ".join(report.to_json()["card"]).split()), (
+        "no word is lost"
+    )
+    starts = [line for line in printed if not line.startswith(" " * 15)]
+    assert [line.partition(":")[0] for line in starts] == [line.partition(":")[0] for line in report.to_json()["card"]]
 
 
 def test_a_probe_of_some_groups_only() -> None:

@@ -58,6 +58,12 @@ def test_the_baseline_needs_no_training_and_every_group_is_reported(call, tmp_pa
     assert {fold["probe"] for fold in stored["folds"]} == {"", "no_support", "wrong_support", "shuffled_text"}
     for said in ("protocol", "wrong_support", "test of group 4: 8 episodes", "mean", f"folder: runs/{folder.name}"):
         assert said in out, said
+    card = [line for line in out.splitlines() if line.startswith("protocol     : ")]
+    assert len(card) == 1, "the card is printed once"
+    start = out.index(card[0])
+    assert max(map(len, out[start : out.index("\n\n", start)].splitlines())) <= 100
+    assert "queries      : every expression of every video but the supports" in out
+    assert "twins        : " in out and any(line.startswith("twins        : ") for line in stored["card"])
     pictures = sorted(p.name for p in (folder / "pictures").iterdir())
     assert len(pictures) == 8 and "overview_group3.png" in pictures
     scores = read_scores(folder / "results.csv")

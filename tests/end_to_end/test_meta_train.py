@@ -72,6 +72,7 @@ def test_a_whole_run_its_files_and_what_happens_when_it_is_started_again(place):
         f"folder: {Path('runs') / folder.name}",
     ):
         assert said in out, said
+    assert out.count("protocol     : ") == 1, "the card is printed once"
     assert "wandb" not in err.lower()
     log = (folder / "log.txt").read_text()
     assert "step 3/3" in log and "wrong_support J" in log

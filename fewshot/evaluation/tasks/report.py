@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ SCORES = {
 
 def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> None:
     """Log how a system will be tested."""
-    logger.info("protocol of the test\n%s", textwrap.indent(card(config, source, samples), "  "))
+    logger.info("protocol of the test\n%s", tables.wrapped(card(config, source, samples)))
 
 
 def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from benchmarks.report import Report
 from benchmarks.scores.scores import read_scores
 from episodes.sampling.manifest import write_manifest
+from episodes.sources import Expression
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
 from fewshot.config.sections import TrainConfig
 from fewshot.evaluation.benchmark import open_benchmark
@@ -55,6 +57,21 @@ def test_files_hold_every_query_and_the_table_the_probes(tmp_path: Path) -> None
     assert log.values["test/J"] == pytest.approx(100 * report.value("J"))
     assert len(log.rows) == 2 and all(Path(row[-1]).is_file() for row in log.rows)
     assert (tmp_path / "pictures" / "overview_group1.png").is_file()
+
+
+def test_a_query_with_a_second_object_of_its_class_has_a_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MemorySource()
+    said = source.expressions
+
+    def other_class(video: str) -> tuple[Expression, ...]:
+        first, second = said(video)
+        return (first, replace(second, class_id=first.class_id % 3 + 1)) if video.startswith("class2") else said(video)
+
+    monkeypatch.setattr(source, "expressions", other_class)
+    scores = report_of(tmp_path, settings(), source).scores
+    assert {score.twin for score in scores if score.video.startswith("class2")} == {False}
+    assert {score.twin for score in scores if not score.video.startswith("class2")} == {True}
+    assert json.loads((tmp_path / "results.json").read_text())["twins"][0]["twin"] is True
 
 
 def test_each_seed_draws_its_own_supports(tmp_path: Path) -> None:
