@@ -29,6 +29,12 @@ SUPPORT_TEXTS = {
     "repeats": "drawn for each episode, one by one, so that one image may come twice",
 }
 STREAM_TEXT = "; queries and supports of all episodes drawn in turn from one generator, as the released code draws them"
+SAMPLING_TEXTS = {
+    "balanced": "classes equally often",
+    "pairs": "every image equally often for every class that it is listed for",
+    "images": "every image equally often, for one of the classes that it is listed for",
+}
+ORIGINAL_SAMPLING = {"list": "pairs", "images": "images"}  # by the queries of a test; else classes come equally often
 INPUT_TEXTS = {
     "square": "squashed to a square",
     "pad8": "long side resized, then both sides cut down to multiples of 8, padded to a square",
@@ -186,7 +192,7 @@ class ImageProtocol(BaseProtocol):
             "images": _images(rule, setting.lists),
             "supports": supports + votes,
             "seeds": self._seeds(setting),
-            "training": f"images are {training} a held-out class",
+            "training": f"images are {training} a held-out class{_sampling(rule, setting.sampling)}",
             "input": INPUT_TEXTS[self.input_rule] + (f" ({setting.size})" if setting.size else ""),
             "resolution": f"{self.resolution}; {RESOLUTION_TEXTS[self.resolution]}",
             "ignored": self._ignored(setting.benchmark),
@@ -200,8 +206,18 @@ class ImageProtocol(BaseProtocol):
 
     def _seeds(self, setting: Setting) -> str:
         """The seeds, and the official ones where they are others."""
-        official = "" if tuple(setting.seeds) == self.seeds else f" (official: {', '.join(map(str, self.seeds))})"
+        official = "" if sorted(setting.seeds) == sorted(self.seeds) else f" (official: {', '.join(map(str, self.seeds))})"
         return setting.seeds_line() + (official if setting.seeds else "")
+
+
+def _sampling(rule: EpisodeRule, sampling: str | None) -> str:
+    """The way in which training episodes are drawn, where it is known, and that of the original if it is another."""
+    if sampling is None:
+        return ""
+    original = ORIGINAL_SAMPLING.get(rule.queries, "balanced")
+    return f"; drawn: {SAMPLING_TEXTS[sampling]}" + (
+        "" if sampling == original else f" (the original: {SAMPLING_TEXTS[original]})"
+    )
 
 
 def _images(rule: EpisodeRule, lists: str | None) -> str:

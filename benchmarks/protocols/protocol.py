@@ -37,6 +37,7 @@ class Setting:
     lists: str | None = None
     frozen: str | None = None
     stream: bool = False
+    sampling: str | None = None
 
     def supports_line(self, usual: str) -> str:
         """Number of supports of an episode, and the way in which they were chosen."""
@@ -127,6 +128,7 @@ class BaseProtocol(ABC):
         lists: str | None = None,
         frozen: str | None = None,
         stream: bool = False,
+        sampling: str | None = None,
     ) -> str:
         """The text printed beside every number: one `key: value` line per choice that moves it.
 
@@ -143,8 +145,10 @@ class BaseProtocol(ABC):
             lists: name of the list files of the field that say which images a fold has; None: the masks say it.
             frozen: name of the file of a frozen list of episodes, where they were not drawn by the protocol.
             stream: the episodes of a list were drawn in turn from one generator, not each from its own index.
+            sampling: of the training episodes (images only), see `episodes.sampling.images.ImageEpisodes`; None: not
+                known.
         """
-        setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen, stream)
+        setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen, stream, sampling)
         lines = {
             "protocol": f"{self.name} ({self.source})",
             "benchmark": benchmark,

@@ -11,14 +11,16 @@ from episodes.sampling.pools import feasible, held_apart, positive, spread
 from episodes.seeding import rng
 from episodes.sources.images import FRAME, ImageSource
 
+SAMPLINGS = ("balanced", "pairs", "images")
 ImageLists = Mapping[int, Sequence[str]]
 
 
 class ImageEpisodes:
     """Endless episodes of a fold's training classes; `episodes[i]` is the same whenever it is asked for.
 
-    Each class comes once in every round of as many episodes as there are classes, in an order that the seed shuffles.
-    Query and supports are different images of the class; the supports of fewer shots are the first ones of more.
+    Rounds of episodes go through the classes, the pairs of image and class, or the images, see `sampling`, in an order
+    that the seed shuffles for each round. Query and supports are different images of the class; the supports of fewer
+    shots are the first ones of more.
 
     Args:
         source: the data set.
@@ -31,6 +33,9 @@ class ImageEpisodes:
         min_area: a class counts as shown by an image from this many pixels on; at least one is always needed.
         drop_novel: leave out the images that show a held-out class (BAM: Lang et al., CVPR 2022). Else they are used,
             and held-out classes are background in them.
+        sampling: `balanced`: each class once in a round; `pairs`: each image once for each class that it is listed for
+            (HSNet: Min et al., ICCV 2021); `images`: each image once, with one of these classes, drawn uniformly
+            (PFENet: Tian et al., TPAMI 2020). Classes with many images come more often with the last two.
         lists: class id -> image names of a list file; None takes the training images of the source.
 
     Raises ValueError for a wrong argument, a list that names images that are not there, a broken mask, or (NotFeasible)
@@ -48,10 +53,13 @@ class ImageEpisodes:
         seed: int,
         min_area: int = 0,
         drop_novel: bool = False,
+        sampling: str = "balanced",
         lists: ImageLists | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {split!r}; test episodes: image_test_episodes")
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
         positive("shots", shots)
         classes = folds.train_classes(group)
         if not classes:
@@ -67,17 +75,36 @@ class ImageEpisodes:
         }
         self.classes = feasible(self.pools, shots, folds, f"{split} episodes of group {group}", noun="image")
         check_images(source, (x for c in self.classes for x in self.pools[c]))
+        self.sampling = sampling
+        self.listed = sorted((x, c) for c in self.classes for x in self.pools[c])
+        self.classes_of: dict[str, list[int]] = {}
+        for image, class_id in self.listed:
+            self.classes_of.setdefault(image, []).append(class_id)
 
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
         keys = (self.source.draws_as, self.group, self.split, self.seed)
-        turn, place = divmod(index, len(self.classes))
-        class_id = self.classes[rng("classes", *keys, turn).permutation(len(self.classes))[place]]
-        pool = self.pools[class_id]
+        class_id, asked = self._asked(index, keys)
+        pool = [image for image in self.pools[class_id] if image != asked]
         order = rng("image episode", *keys, index).permutation(len(pool))
-        query, *supports = (pool[k] for k in order[: self.shots + 1])
+        images = [pool[k] for k in order[: self.shots + (asked is None)]]
+        query, *supports = images if asked is None else [asked, *images]
         return _episode(self.source, self.folds, self.group, self.split, self.seed, index, (class_id, query), supports)
+
+    def _asked(self, index: int, keys: tuple[str | int, ...]) -> tuple[int, str | None]:
+        """The class of an episode and its query; None where any image of the class will do."""
+        things = {"balanced": self.classes, "pairs": self.listed, "images": tuple(self.classes_of)}[self.sampling]
+        turn, place = divmod(index, len(things))
+        # `classes` is the word of the first release, which knew no other way
+        word = "classes" if self.sampling == "balanced" else self.sampling
+        thing = things[rng(word, *keys, turn).permutation(len(things))[place]]
+        if isinstance(thing, int):
+            return thing, None
+        if isinstance(thing, tuple):
+            return thing[1], thing[0]
+        classes = self.classes_of[thing]
+        return classes[int(rng("class of image", *keys, index).integers(len(classes)))], thing
 
 
 def image_test_episodes(

@@ -162,6 +162,10 @@ def check_training(config: MetaTrainConfig) -> None:
     for name, fraction in fractions:
         if fraction > 1:
             raise ValueError(f"{name}={fraction}: a fraction of the run lies between 0 and 1")
+    sampling, images = config.benchmark.sampling, data_set(config.benchmark.name).kind == "images"
+    if sampling != "balanced" and images == (sampling == "blocks"):
+        kind = "videos" if images else "images"
+        raise ValueError(f"benchmark.sampling={sampling} is for benchmarks of {kind}: take balanced")
     if config.benchmark.sampling == "blocks":
         check_sampling_in_blocks(config)
 

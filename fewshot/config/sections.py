@@ -52,9 +52,10 @@ class BenchmarkConfig:
     val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
     sampling: str = key(
         "balanced",
-        "training episodes: classes equally often, in random turns; blocks: as in the released code of CMA, class by "
-        "class, 100 in a row, every video of a training class used, so that none is kept for validation",
-        choices=("balanced", "blocks"),
+        "training episodes: classes equally often, in random turns; blocks (videos): as in the released code of CMA, "
+        "class by class, 100 in a row, every video of a training class used, so that none is kept for validation; "
+        "pairs, images (images): every image equally often, for each or for one of its classes, as HSNet and PFENet",
+        choices=("balanced", "blocks", "pairs", "images"),
     )
     draws: str = key(
         "indexed",

@@ -221,6 +221,7 @@ class ImageBenchmark(Benchmark):
             seed=config.seed,
             min_area=self._min_area(),
             drop_novel=self.protocol.drop_novel,
+            sampling=self.settings.sampling if split == "train" else "balanced",
             lists=self._lists(group, "train"),
         )
 

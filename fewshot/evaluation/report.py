@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks import tables
 from benchmarks.protocols.protocol import NOT_STATED
@@ -112,8 +113,8 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
         seeds=sorted({score.seed for score in outcome.scores}),
         start_weights=origin.start_weights,
         episodes=_tested(outcome, benchmark.config),
-        stream=benchmark.settings.draws == "stream",
         **places(benchmark.config),
+        **ways(benchmark.config),
     )
     notes = (*outcome.notes, *_fewer(outcome, benchmark.config))
     return "\n".join([text, *(tables.card({"note": note}) for note in notes)])
@@ -126,6 +127,12 @@ def places(config: EpisodeRunConfig) -> dict[str, str | None]:
         "lists": None if lists is None else "/".join(Path(lists).parts[-2:]),
         "frozen": None if manifest is None else Path(manifest).name,
     }
+
+
+def ways(config: EpisodeRunConfig) -> dict[str, Any]:
+    """The ways in which the episodes of the test, and of the training if there was one, are drawn, for the card."""
+    benchmark = config.benchmark
+    return {"stream": benchmark.draws == "stream", "sampling": benchmark.sampling if config.trains else None}
 
 
 def _tested(outcome: Outcome, config: EpisodeRunConfig) -> int | None:

@@ -95,9 +95,25 @@ def test_the_card_tells_lists_frozen_episodes_and_official_seeds() -> None:
     assert "in turn from one generator" in pfenet.card(benchmark="pascal5i", stream=True)
     assert "in turn" not in drawn + pfenet.card(benchmark="pascal5i", stream=True, frozen="list.jsonl")
     assert "official" not in pfenet.card(benchmark="pascal5i", seeds=(321,), shots=1)
+    assert "official" not in PROTOCOLS["bam"].card(benchmark="pascal5i", seeds=(322, 365, 382, 510, 988), shots=1)
     frozen = pfenet.card(benchmark="pascal5i", seeds=(0,), shots=1, lists="hsnet", frozen="voc2.jsonl", episodes=8)
     assert "of the lists hsnet" in frozen and "supports     : 1 per episode, frozen in voc2.jsonl" in frozen
     assert "frozen in voc2.jsonl, 8 per fold and seed (official: image i of the fold's list" in frozen
+
+
+def test_the_card_tells_how_training_episodes_are_drawn_and_that_the_original_does_it_otherwise() -> None:
+    hsnet, pfenet = PROTOCOLS["hsnet"], PROTOCOLS["pfenet"]
+    told = "; drawn: classes equally often (the original: every image equally often, for one of the classes that it"
+    assert told in pfenet.card(benchmark="pascal5i", sampling="balanced")
+    assert "(the original: every image equally often for every class" in hsnet.card(
+        benchmark="pascal5i", sampling="balanced"
+    )
+    for card in (
+        pfenet.card(benchmark="coco20i", sampling="images"),
+        hsnet.card(benchmark="fss1000", sampling="balanced"),
+    ):
+        assert "; drawn: " in card and "the original" not in card
+    assert "drawn: " not in pfenet.card(benchmark="pascal5i"), "of weights that are given it is not known"
 
 
 def test_only_pascal_has_unknown_pixels() -> None:

@@ -116,6 +116,24 @@ def test_every_class_comes_once_a_round_in_shuffled_order() -> None:
     assert rounds[0] != rounds[1]
 
 
+def test_training_may_go_through_pairs_or_images_instead_of_classes() -> None:
+    pairs, images = train(sampling="pairs", shots=2), train(sampling="images", shots=2)
+    listed = sorted((x, c) for c, pool in pairs.pools.items() for x in pool)
+    rounds = [[pairs[len(listed) * turn + k] for k in range(len(listed))] for turn in range(2)]
+    asked = [[(s.queries[0].video, s.class_id) for s in specs] for specs in rounds]
+    assert asked[0] != asked[1] and sorted(asked[0]) == sorted(asked[1]) == listed
+    names = sorted({x for pool in images.pools.values() for x in pool})
+    assert len(names) < sum(map(len, images.pools.values())), "some show two classes"
+    drawn = [images[k] for k in range(6 * len(names))]
+    assert sorted(s.queries[0].video for s in drawn[: len(names)]) == names
+    assert {(s.queries[0].video, s.class_id) for s in drawn} > {(x, c) for x, c in listed if x == names[2]}
+    for spec in (*rounds[0], *drawn):
+        clips = (*spec.supports, *spec.queries)
+        assert len({clip.video for clip in clips}) == len(clips)
+        assert all(clip.video in images.pools[spec.class_id] for clip in clips)
+    assert train(sampling="images", shots=2)[7] == drawn[7], "a pure function of the index"
+
+
 @pytest.mark.parametrize("group", [0, 1, 2, 3])
 def test_validation_images_never_train_whatever_the_seed(group) -> None:
     pools = [train(split, group, seed=seed).pools for split, seed in (("train", 0), ("val", 1))]
@@ -264,6 +282,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
     ("call", "message"),
     [
         (lambda: train("test"), "split must be 'train' or 'val'"),
+        (lambda: train(sampling="blocks"), "sampling must be one of balanced, pairs, images, got 'blocks'"),
         (lambda: train(shots=0), "shots must be a whole number"),
         (lambda: train(min_area=-1), "min_area must be a number of pixels"),
         (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fewshot.cli.runs import MetaTrainConfig
 from fewshot.config.sections import BenchmarkConfig
 from fewshot.evaluation.benchmark import open_benchmark
+from fewshot.evaluation.report import ways
 from tests.episodes.image_tree import MemoryImages
 from tests.episodes.memory import MemorySource
 from tests.fewshot.evaluation.oracle import settings
@@ -43,6 +45,15 @@ def test_where_nothing_is_given_size_and_seeds_are_the_protocols_own(protocol, s
     assert benchmark.seeds == seeds == tuple(specs[0].seed for specs in benchmark.tests(0))
     config.test.seeds, config.seed = 2, 7
     assert benchmark.seeds == (7, 8)
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "pairs", "images"])
+def test_training_draws_as_configured_and_validation_as_ever(sampling: str) -> None:
+    config = MetaTrainConfig(group=0, benchmark=BenchmarkConfig(name="pascal5i", protocol="pfenet", sampling=sampling))
+    images = MemoryImages({f"a{k:02d}": {6 + k % 2: 2048, 8: 2048} for k in range(30)})
+    benchmark = open_benchmark(config, images)
+    assert (benchmark.training().sampling, benchmark.training("val").sampling) == (sampling, "balanced")
+    assert ways(config) == {"stream": False, "sampling": sampling} != ways(settings())
 
 
 def test_an_open_source_is_read_by_training_and_test_unless_a_switch_says_otherwise() -> None:
