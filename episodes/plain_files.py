@@ -59,10 +59,19 @@ def read_text(path: Path) -> str:
     Raises FileNotFoundError; UnsuitableFile for a pipe and the like, and for text in another encoding.
     """
     refuse_special(path, str(path))
-    content = path.read_bytes()
     try:
-        return content.decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        other = "UTF-16" if wide else f"byte {error.start} is {content[error.start]:#04x}"
+        wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))
+        other = "UTF-16" if wide else f"it holds the byte {error.object[error.start]:#04x}"
         raise UnsuitableFile(f"{path} is not text in UTF-8 ({other}): save it as UTF-8") from error
+
+
+def make_folder(folder: Path, key: str) -> None:
+    """Make a folder, and those above it. Raises ValueError with the `key` that names it where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{key}: folder {folder} cannot be made ({error.strerror}): give another {key}=<folder>"
+        ) from error

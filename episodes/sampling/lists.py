@@ -21,6 +21,7 @@ from typing import Any
 
 from episodes.catalogue import folds_of
 from episodes.folds import Folds
+from episodes.plain_files import read_text
 from episodes.sources.images import ImageSource
 from episodes.sources.plain_pickle import load_plain
 
@@ -125,7 +126,7 @@ def cut_lists(lists: Mapping[int, Sequence[str]], source: ImageSource) -> Lists:
 
 def read_names(path: Path) -> tuple[str, ...]:
     """Image names of a file with a name, or an image and its mask, in each line. Raises FileNotFoundError."""
-    lines = _existing(path).read_text(encoding="utf-8").splitlines()
+    lines = read_text(_existing(path)).splitlines()
     return tuple(Path(line.split()[0]).stem for line in lines if line.strip())
 
 
@@ -157,7 +158,7 @@ def _expected(folds: Folds, fold: int, split: str, form: Form) -> frozenset[int]
 
 
 def _hsnet_text(path: Path) -> Pairs:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         name, mark, class_id = line.strip().rpartition("__")
         if not mark or not class_id.isdigit():
             raise ValueError(
@@ -173,7 +174,7 @@ def _hsnet_pickle(path: Path) -> Pairs:
 
 def _bam_text(path: Path) -> Pairs:
     try:
-        table = ast.literal_eval(path.read_text(encoding="utf-8"))
+        table = ast.literal_eval(read_text(path))
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"{path} is not a table of class id -> images ({error})") from error
     for class_id, images in _table(path, table):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.episode import EpisodeSpec
+from episodes.plain_files import read_text
 from episodes.sources.base import Source
 from episodes.whole_files import clear_stale, replacing
 
@@ -80,7 +81,7 @@ def read_manifest(path: Path | str, source: Source) -> list[EpisodeSpec]:
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         raise FileNotFoundError(f"manifest {path} is missing: make it with python -m fewshot.freeze")
-    first, _, lines = path.read_text(encoding="utf-8").partition("\n")
+    first, _, lines = read_text(path).partition("\n")
     try:
         header = json.loads(first)
         known = header["format"]

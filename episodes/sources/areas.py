@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from episodes.plain_files import make_folder
 from episodes.sources.files import cache_folder
 from episodes.whole_files import clear_stale, replacing
 
@@ -102,7 +103,7 @@ def _from_row(row: Sequence[Any]) -> MaskCounts:
 
 
 def _write(path: Path, rows: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "data.cache")
     clear_stale(path)
     with replacing(path) as partial:
         partial.write_text(json.dumps(rows), encoding="utf-8")

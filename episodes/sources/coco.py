@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from episodes.plain_files import UnsuitableFile
+from episodes.plain_files import UnsuitableFile, make_folder
 from episodes.sources.entries import refuse_twice
 from episodes.sources.files import cache_folder, read_labels
 from episodes.sources.images import ImageSource
@@ -212,6 +212,6 @@ def _number(name: str) -> int | None:
 
 
 def _write_png(path: Path, labels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "data.cache")
     with replacing(path, sync=False) as partial:  # thousands of them, which can be drawn again
         Image.fromarray(labels).save(partial, format="PNG")

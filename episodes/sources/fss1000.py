@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from episodes.folds import fss_folds
+from episodes.plain_files import read_text
 from episodes.sources.files import read_grey
 from episodes.sources.images import ImageSource
 
@@ -163,7 +164,7 @@ def _classes(path: Path) -> tuple[str, ...]:
     """Class names, one a line. A missing list is an empty one: a part of the data set may have a part of the lists."""
     if not path.is_file():
         return ()
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
 
 
 def _checked(path: Path, train: tuple[str, ...], val: tuple[str, ...], test: tuple[str, ...]) -> FSSClasses:

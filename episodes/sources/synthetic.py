@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from episodes.class_names import SYNTHETIC as CLASS_NAMES
+from episodes.plain_files import make_folder
 from episodes.sources.files import cache_folder
 from episodes.sources.mini_ref import MiniRefSource
 from episodes.whole_files import clear_stale, partial_of
@@ -103,12 +104,14 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> 
     """
     if videos < 2:
         raise ValueError(f"the synthetic world needs at least 2 videos per class (a support and a query), got {videos}")
+    if seed < 0:
+        raise ValueError(f"the seed of the synthetic world must be at least 0, got {seed}")
     base = cache_folder(cache)
     folder = base / f"synthetic-v{FORMAT}-seed{seed}-videos{videos}"
     if folder.exists():
         return folder
     log.info("writing the synthetic world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
-    base.mkdir(parents=True, exist_ok=True)
+    make_folder(base, "data.cache")
     clear_stale(folder)
     partial = partial_of(folder)
     try:

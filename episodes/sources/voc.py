@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from episodes.plain_files import read_text
 from episodes.sources.files import read_labels
 from episodes.sources.images import IGNORE, ImageSource
 
@@ -45,7 +46,7 @@ class VOCSource(ImageSource):
         super().__init__(root, folds, cache=cache, cache_frames=cache_frames)
         self.base = find_voc(self.root)
         val = self.base / VAL
-        self.val = frozenset(val.read_text().split()) if val.is_file() else None
+        self.val = frozenset(read_text(val).split()) if val.is_file() else None
 
     def list_images(self) -> dict[str, tuple[Path, Path]]:
         """Images that have a mask, those of `SegmentationClassAug` first."""

@@ -21,6 +21,8 @@ DISK_ADVICE = {
     errno.EROFS: OTHER_FOLDER,
     errno.EACCES: OTHER_FOLDER,
     errno.ENOTDIR: OTHER_FOLDER,
+    errno.EPERM: OTHER_FOLDER,
+    errno.ENAMETOOLONG: "give a shorter name=<name>, out=<folder> or path",
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -101,8 +102,9 @@ def _stored(path: Path) -> MetaTrainConfig | StageConfig | None:
             continue
         try:
             return _read_run(file)
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ValueError(f"{file} is not the configuration of a training run: {error}") from error
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())  # those of YAML take several lines
+            raise ValueError(f"{file} is not the configuration of a training run: {reason}") from error
     return None
 
 

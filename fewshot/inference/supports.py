@@ -77,6 +77,8 @@ def _complete(entry: Any, k: int, whose: str) -> Support:
     if entry.image is None or entry.mask is None:
         missing = "image" if entry.image is None else "mask"
         raise ValueError(f"support {k}{whose} has no {missing}: write {PAIRS}")
+    if entry.text is not None and not isinstance(entry.text, str):
+        raise TypeError(f"the text of support {k}{whose} is a {type(entry.text).__name__}: give its words as a string")
     return entry
 
 

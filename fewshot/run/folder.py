@@ -65,7 +65,7 @@ def held_folder(config: RunConfig, command: Command) -> Iterator[Path]:
     folder = folder_path(config, command)
     if not (folder / LOCK).exists():  # no lock is put into what is no run folder
         check_folder(folder, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder, config)
     with locked(folder):
         clear_stale(folder / "*", age=0)  # nobody else writes here
         yield open_folder(config, command)
@@ -82,10 +82,20 @@ def open_folder(config: RunConfig, command: Command) -> Path:
     """
     folder = folder_path(config, command)
     check_folder(folder, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder, config)
     if not (config.trains and config.resume):
         write_config(folder, config, command)
     return folder
+
+
+def _make(folder: Path, config: RunConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"out={config.out}: folder {folder} cannot be made ({error.strerror}): give another out=<folder>, or a "
+            f"shorter name=<name>"
+        ) from error
 
 
 def check_folder(folder: Path, config: RunConfig) -> None:

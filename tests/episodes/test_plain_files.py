@@ -15,13 +15,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.davis import read_sequence_list
 from benchmarks.masks.png import read_labels as read_png
+from benchmarks.scores.scores import read_scores
 from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec
+from episodes.plain_files import read_text
+from episodes.sampling.lists import read_names
+from episodes.sampling.manifest import read_manifest
 from episodes.sources import open_source
 from episodes.sources.files import read_grey, read_image, read_labels
+from episodes.sources.fss1000 import read_fss_classes
+from episodes.sources.index import load_json
 from episodes.sources.instances import InstanceSource
 from episodes.sources.mini_ref import MiniRefSource
+from fewshot.cli.errors import is_user_error
 from fewshot.media.masks import read_masks
 from fewshot.media.reading import open_media
 from tests.episodes.image_tree import write_coco, write_folder
@@ -144,3 +152,53 @@ def test_a_pipe_in_the_place_of_annotations_is_no_file(tmp_path):
 def test_a_picture_without_pixels_is_refused(size: tuple[int, int]):
     with pytest.raises(ValueError, match="the input is empty: its shape is"):
         open_media(Image.new("RGB", size))
+
+
+WRITTEN = {
+    "UTF-16": ("plant\n", "utf-16", "is not text in UTF-8 (UTF-16): save it as UTF-8"),
+    "Latin-1": ("caf\xe9\n", "latin-1", "is not text in UTF-8 (it holds the byte 0xe9): save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_text_in_another_encoding_is_refused_wherever_a_list_is_read(kind: str, tmp_path) -> None:
+    text, encoding, message = WRITTEN[kind]
+    path = tmp_path / "list.txt"
+    path.write_bytes((text * 3).encode(encoding))
+    write_tree(tmp_path / "set", {"plant0": TinyVideo({1: "plant"}, [("it", 1)])})
+    source = MiniRefSource(tmp_path / "set", folds_of("mini_ref_ytvos"))
+    readers: list[Callable[[Path], Any]] = [
+        read_text,
+        read_names,
+        read_fss_classes,
+        load_json,
+        read_sequence_list,
+        read_scores,
+        lambda path: read_manifest(path, source),
+    ]
+    for read in readers:
+        with pytest.raises(ValueError) as told:
+            read(path)
+        assert str(told.value) == f"{path} {message}" and is_user_error(told.value)
+
+
+def test_text_may_have_a_byte_order_mark_and_line_ends_of_any_kind(tmp_path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n")
+    assert read_text(tmp_path / "list.txt") == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_a_file_in_the_place_of_the_cache_is_told(tmp_path, below: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(
+        ValueError, match=f"data.cache: folder {file / below} cannot be made .*give another data.cache="
+    ):
+        open_source("synthetic", cache=file / below)
+    assert file.read_text() == ""
+
+
+def test_a_seed_below_zero_of_the_world_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="the seed of the synthetic world must be at least 0, got -5"):
+        open_source("synthetic", cache=tmp_path, world_seed=-5)
+    assert list(tmp_path.iterdir()) == []

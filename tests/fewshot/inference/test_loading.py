@@ -12,6 +12,7 @@ import yaml
 
 import fewshot
 from episodes.transforms.input_rule import InputRule
+from fewshot.cli.errors import is_user_error
 from fewshot.cli.runs import StageConfig
 from fewshot.config.sections import TrainConfig
 from fewshot.inference.loading import (
@@ -60,6 +61,14 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path, run_folder: Path) -> None
         (run_folder / "config.yaml").write_text(f"group: 1\n{system}")
         with pytest.raises(ValueError, match="config.yaml is not the configuration of a training run: "):
             stored_run(run_folder)
+
+
+@pytest.mark.parametrize("text", ["a: !!python/object/apply:os.system [ls]\n", "a: [1\nb: 2", "- 1\n", "5\n", "\0", ""])
+def test_a_configuration_that_is_no_plain_yaml_is_told_in_one_line(run_folder: Path, text: str) -> None:
+    (run_folder / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match="config.yaml is not the configuration of a training run: ") as told:
+        stored_run(run_folder)
+    assert "\n" not in str(told.value) and is_user_error(told.value)
 
 
 def test_weights_of_another_system_are_not_loaded_into_this_one(run_folder: Path) -> None:

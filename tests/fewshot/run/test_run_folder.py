@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from episodes.whole_files import partial_of
+from fewshot.cli.errors import is_user_error
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
 from fewshot.config.sections import BenchmarkConfig, TaskConfig, TrainConfig
@@ -269,3 +270,18 @@ def test_the_commit_is_that_of_the_folder(tmp_path):
     assert git_commit(tmp_path) == commit
     (tmp_path / "a").write_text("2")
     assert git_commit(tmp_path) == commit + "-dirty"
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/runs"])
+def test_a_place_where_no_folder_can_be_made_is_told(place: str):
+    with pytest.raises(ValueError, match=f"out={place}: folder {place}/x cannot be made .*: give another out=<folder>"):
+        open_folder(config(out=place, name="x"), ANY)
+
+
+def test_a_name_that_is_too_long_is_an_error_of_the_user(tmp_path):
+    with (
+        pytest.raises((OSError, ValueError), match="too long") as told,
+        held_folder(config(out=str(tmp_path), name="x" * 300), ANY),
+    ):
+        pass
+    assert is_user_error(told.value)
