@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fewshot.cli.program import Command, Program
 from fewshot.config.keys import key
+from fewshot.config.limits import LARGEST_SEED, MOST_DRAWS
 
 
 @dataclass
@@ -15,8 +16,8 @@ class CompareConfig:
     reports: list[str] = key([], "the JSON or CSV reports of two runs that tested the same episodes", place=True)
     protocol: str = key("", "of the averages; empty: the one that the reports name, else the first of their kind")
     probe: str = key("", "compare a probe in place of the real numbers")
-    bootstrap: int = key(2000, "bootstrap samples", minimum=1)
-    seed: int = key(0, "of the bootstrap", minimum=0)
+    bootstrap: int = key(2000, "bootstrap samples", minimum=1, maximum=MOST_DRAWS)
+    seed: int = key(0, "of the bootstrap", minimum=0, maximum=LARGEST_SEED)
 
 
 def run(config: CompareConfig, command: Command) -> None:

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from fewshot.cli.program import Command, Program
 from fewshot.config.keys import key
+from fewshot.config.limits import MOST_PROCESSES
 
 
 @dataclass
@@ -36,7 +37,7 @@ class DavisConfig:
     )
     split: str = key("val", "part of the data set, in the names of the tables: global_results-<split>.csv")
     binary: bool = key(False, "a pixel above 0 is object 1, in truth and result (DAVIS 2016)")
-    processes: int = key(1, "sequences scored at a time", minimum=1)
+    processes: int = key(1, "sequences scored at a time", minimum=1, maximum=MOST_PROCESSES)
     wrapped_ids: bool = key(
         False,
         "the decay takes frame numbers modulo 256, as the DAVIS toolkit does, which holds them in 8 bits; for "

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from episodes.catalogue import WITH_FOLDS, names
 from fewshot.cli.program import Command, Program
 from fewshot.config.keys import key
+from fewshot.config.limits import LARGEST_SEED, MOST_EPISODES, MOST_FRAMES
 
 
 @dataclass
@@ -32,21 +33,26 @@ class FreezeConfig:
 
     out: str = key(MISSING, "the file to write", place=True)
     benchmark: str = key("synthetic", "the data set", choices=names(*WITH_FOLDS))
-    group: Optional[int] = key(None, "the fold; null: the first, 1, or 0 of images", minimum=0)
+    group: Optional[int] = key(None, "the fold; null: the first, 1, or 0 of images", minimum=0, maximum=1000)
     split: str = key(
         "test",
         "held-out classes, training classes, or videos of training classes that are set apart",
         choices=("test", "train", "val"),
     )
-    shots: int = key(1, "supports of an episode", minimum=1)
-    seed: int = key(0, "of all draws", minimum=0)
+    shots: int = key(1, "supports of an episode", minimum=1, maximum=1000)
+    seed: int = key(0, "of all draws", minimum=0, maximum=LARGEST_SEED)
     count: Optional[int] = key(
-        None, "number of episodes; needed for train and val; test, null: all queries of the fold", minimum=1
+        None,
+        "number of episodes; needed for train and val; test, null: all queries of the fold",
+        minimum=1,
+        maximum=MOST_EPISODES,
     )
     query_frames: Optional[int] = key(
-        None, "frames of a train or val query clip; null: 5, of the synthetic world 2", minimum=1
+        None, "frames of a train or val query clip; null: 5, of the synthetic world 2", minimum=1, maximum=MOST_FRAMES
     )
-    support_frames: Optional[int] = key(None, "frames of a support clip; null: as above", minimum=1)
+    support_frames: Optional[int] = key(
+        None, "frames of a support clip; null: as above", minimum=1, maximum=MOST_FRAMES
+    )
     queries: Optional[str] = key(
         None,
         "test: how queries are drawn; images: list, images, uniform, each, first, null: list; videos: clean, or the "
@@ -61,13 +67,13 @@ class FreezeConfig:
         "HSNet (queries=list supports=repeats) or PFENet (queries=images) draws it (stream); null: indexed",
     )
     min_area: Optional[int] = key(
-        None, "images: pixels of a class from which on an image shows it; null: any", minimum=0
+        None, "images: pixels of a class from which on an image shows it; null: any", minimum=0, maximum=2**31
     )
     drop_novel: Optional[bool] = key(
         None, "images, train and val: leave out images that show a held-out class; null: no"
     )
-    world_seed: int = key(0, "seed of the synthetic world", minimum=0)
-    world_videos: int = key(24, "videos per class of the synthetic world", minimum=2)
+    world_seed: int = key(0, "seed of the synthetic world", minimum=0, maximum=LARGEST_SEED)
+    world_videos: int = key(24, "videos per class of the synthetic world", minimum=2, maximum=1000)
     overwrite: bool = key(False, "true: write although there is such a file")
     data: FreezeDataConfig = field(default_factory=FreezeDataConfig)
 

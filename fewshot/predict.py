@@ -11,6 +11,7 @@ from fewshot.cli.checks import check_device
 from fewshot.cli.program import Command, Program
 from fewshot.cli.system_words import system_settings
 from fewshot.config.keys import key
+from fewshot.config.limits import LONGEST_SIDE, MOST_AT_ONCE, SHORTEST_SIDE
 
 
 @dataclass
@@ -36,9 +37,14 @@ class PredictConfig:
     )
     text: list[str] = key([], "the words that refer to the thing, or class=words; again for each expression")
     out: str = key(MISSING, "folder to write", place=True)
-    size: Optional[int] = key(None, "side of the frames that the network sees, in pixels; null: as trained", minimum=1)
-    chunk: int = key(10, "frames of one forward pass", minimum=1)
-    min_score: float = key(0.0, "frames with a lower score get an empty mask, 0 to 1", minimum=0)
+    size: Optional[int] = key(
+        None,
+        "side of the frames that the network sees, in pixels; null: as trained",
+        minimum=SHORTEST_SIDE,
+        maximum=LONGEST_SIDE,
+    )
+    chunk: int = key(10, "frames of one forward pass", minimum=1, maximum=MOST_AT_ONCE)
+    min_score: float = key(0.0, "frames with a lower score get an empty mask", minimum=0, maximum=1)
     largest_component: bool = key(False, "true: keep the largest connected part of each mask alone")
     fill_holes: bool = key(False, "true: fill what a mask encloses")
     preview: str = key("gif", "of a video; none: of photographs, too", choices=("gif", "webp", "none"))

@@ -20,6 +20,7 @@ from episodes.transforms.imagenet import MEAN, STD
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
+MOST_TIMES_AS_LONG = 100  # of any picture's sides
 OBJECT_KEPT = 0.25  # fraction of the object's pixels that such a crop keeps
 
 
@@ -73,7 +74,11 @@ class TrainTransform:
         self.keep_object, self.keep_order = keep_object, keep_order
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
-        """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw."""
+        """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw.
+
+        Raises ValueError for frames that are a strip, see `refuse_strip`.
+        """
+        refuse_strip(clip)
         if self.flip and _coin(generator):
             clip = flip_clip(clip, whole_words=self.whole_words)
         if self.colour:
@@ -126,7 +131,8 @@ class ResizeTransform(ABC):
         """Height and width of the frames after the transform, for `size` before it."""
 
     def __call__(self, clip: Clip, generator: torch.Generator | None = None) -> Clip:
-        """Transform a clip of uint8 frames; nothing is drawn."""
+        """Transform a clip of uint8 frames; nothing is drawn. Raises ValueError for a strip, see `refuse_strip`."""
+        refuse_strip(clip)
         bare = replace(clip, objects=_with_masks_of(clip.objects, None), ignore=None)
         resized = resize_clip(bare, self.target(clip.size))
         objects = _with_masks_of(resized.objects, clip.objects)
@@ -211,6 +217,19 @@ def short_side_size(size: tuple[int, int], short: int, max_size: int | None = No
     if short == low:
         return size
     return (int(short * height / width), short) if width < height else (short, int(short * width / height))
+
+
+def refuse_strip(clip: Clip) -> None:
+    """Raise ValueError for frames more than 100 times as long as wide.
+
+    With the short side at the size of a network the long one would have no end.
+    """
+    if max(clip.size) > MOST_TIMES_AS_LONG * min(clip.size):
+        height, width = clip.size
+        raise ValueError(
+            f"{clip.video or 'a picture'} is a strip of {width}x{height} pixels (width x height): the long side may be "
+            f"{MOST_TIMES_AS_LONG} times the short one at most; cut it"
+        )
 
 
 def resize_clip(clip: Clip, size: tuple[int, int]) -> Clip:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ RULES = {
     "square": "both sides",
     "fit": "the short side",
 }
+SHORTEST_SIDE, LONGEST_SIDE = 8, 8192  # of network input, in pixels
 # PFENet's and UniRef++'s test: the long side is at most so many times the short one
 LONG_FRACTION = 1.6
 
@@ -51,11 +53,16 @@ class InputRule:
             raise ValueError("input rule 'fit' needs a limit of the long side: give max_size")
 
     def at(self, size: int | None) -> InputRule:
-        """The same rule with another `size`, the limit of the long side in proportion; None: as it is."""
+        """The same rule with another `size`, the limit of the long side in proportion; None: as it is.
+
+        Raises ValueError for a size that is no whole number from 8 to 8192.
+        """
         if size is None:
             return self
+        if not isinstance(size, Integral) or not SHORTEST_SIDE <= size <= LONGEST_SIDE:
+            raise ValueError(f"size={size!r}: give a whole number of pixels from {SHORTEST_SIDE} to {LONGEST_SIDE}")
         limit = None if self.max_size is None else max(size, round(self.max_size * size / self.size))
-        return replace(self, size=size, max_size=limit)
+        return replace(self, size=int(size), max_size=limit)
 
     def transform(self) -> ResizeTransform:
         """From a clip of uint8 frames as read to network input."""

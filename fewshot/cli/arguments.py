@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from episodes.hints import did_you_mean
-from fewshot.config.keys import schema_keys, sections, tables
+from fewshot.config.keys import Key, in_words, schema_keys, sections, tables
 from fewshot.systems.registry import systems
 
 FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -45,11 +45,19 @@ def key_values(
     return values
 
 
-def form_of(kind: Any, minimum: float | None) -> str:
-    """A value of a key in words: `a whole number of at least 1`. `kind` is the type of the key."""
+def form_of(kind: Any, key: Key) -> str:
+    """A value of a key in words: `a whole number from 1 to 8`. `kind` is the type of the key."""
     kinds = (kind, *get_args(kind))  # Optional[int] is int, or None
     word = next((word for known, word in FORMS.items() if known in kinds), "another value")
-    return word if minimum is None else f"{word} of at least {minimum:g}"
+    return " ".join([word, *limits(key)])
+
+
+def limits(key: Key) -> list[str]:
+    """The limits of a key in words, if it has any."""
+    low, high = (None if limit is None else in_words(limit) for limit in (key.minimum, key.maximum))
+    if low is not None and high is not None:
+        return [f"from {low} to {high}"]
+    return [f"{words} {limit}" for words, limit in (("of at least", low), ("of at most", high)) if limit is not None]
 
 
 def refuse_missing(needed: Iterable[str], given: Collection[str]) -> None:
@@ -84,6 +92,8 @@ def refuse_unknown_keys(arguments: Sequence[str], schema: type, types: Mapping[s
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         name = name.lstrip("+~")
+        if argument.startswith("~"):
+            raise ValueError(f"{argument}: a key cannot be taken out; give it a value, {name}=<value>")
         if equals and name.startswith("--") and name[2:] in valid:
             raise ValueError(f"{argument}: write {argument[2:]}, without dashes")
         if not equals or name.startswith("-") or name.split("@")[0].split("/")[0].split(".")[0] in HYDRA:

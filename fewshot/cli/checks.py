@@ -12,7 +12,7 @@ from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
 from episodes.sampling.draws import check_draws
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
-from fewshot.config.keys import Key, keys_of, schema_keys, value_of
+from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
 from fewshot.systems.registry import spec_of, systems
 
@@ -40,7 +40,7 @@ def check(config: RunConfig, complete: bool = True) -> None:
 
 
 def check_values(config: Any) -> None:
-    """Every value against the valid values and the smallest value of its key. Raises ValueError that names it."""
+    """Every value against the valid values and the limits of its key. Raises ValueError that names it."""
     for key in keys_of(config):
         check_value(key, value_of(config, key.name))
 
@@ -80,7 +80,7 @@ def check_task(config: TaskTestConfig) -> None:
 
 
 def check_value(key: Key, value: Any) -> None:
-    """One value (or each value of a list) against the key's valid values and smallest value."""
+    """One value (or each value of a list) against the key's valid values, its smallest and its largest one."""
     for item in value if isinstance(value, list) else [value]:
         if item is None:
             continue
@@ -89,8 +89,14 @@ def check_value(key: Key, value: Any) -> None:
             raise ValueError(f"{key.name}={item}: valid are {', '.join(key.choices)}.{hint}")
         if isinstance(item, float) and not math.isfinite(item):
             raise ValueError(f"{key.name}={item}: give a finite number")
-        if key.minimum is not None and not isinstance(item, str) and item < key.minimum:
-            raise ValueError(f"{key.name}={item}: the smallest valid value is {key.minimum:g}")
+        if isinstance(item, str) or key.minimum is key.maximum is None:
+            continue
+        if isinstance(item, (list, dict)):
+            raise ValueError(f"{key.name}={item}: give one value, or a list of single values where it takes several")
+        if key.minimum is not None and item < key.minimum:
+            raise ValueError(f"{key.name}={item}: the smallest valid value is {in_words(key.minimum)}")
+        if key.maximum is not None and item > key.maximum:
+            raise ValueError(f"{key.name}={item}: the largest valid value is {in_words(key.maximum)}")
 
 
 def check_group(config: MetaTrainConfig | MetaTestConfig) -> None:
@@ -156,12 +162,6 @@ def check_draws_of(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 def check_training(config: MetaTrainConfig) -> None:
     """Keys of the training that depend on each other."""
-    fractions = [("optim.warmup_fraction", config.optim.warmup_fraction)]
-    fractions += [("train.prototype_fraction", config.train.prototype_fraction)]
-    fractions += [("optim.drop_at", fraction) for fraction in config.optim.drop_at]
-    for name, fraction in fractions:
-        if fraction > 1:
-            raise ValueError(f"{name}={fraction}: a fraction of the run lies between 0 and 1")
     sampling, images = config.benchmark.sampling, data_set(config.benchmark.name).kind == "images"
     if sampling != "balanced" and images == (sampling == "blocks"):
         kind = "videos" if images else "images"

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fewshot._origin import config_folder
+from fewshot.cli.arguments import limits
+from fewshot.cli.composition import groups
 from fewshot.cli.runs import RunConfig
 from fewshot.config.keys import Key, schema_keys, sections, tables
-from fewshot.systems.registry import systems
 
 WIDTH = 110
 COLUMN = 34  # where the meanings start
@@ -94,10 +94,9 @@ def key_lines(keys: Sequence[Key], config: DictConfig) -> list[str]:
 
 
 def describe(key: Key) -> str:
-    """The meaning, then the valid values or the smallest one."""
-    if key.choices:
-        return f"{key.meaning} ({' | '.join(key.choices)})"
-    return key.meaning if key.minimum in (None, 0) else f"{key.meaning} (at least {key.minimum:g})"
+    """The meaning, then the valid values or the limits."""
+    valid = " | ".join(key.choices) or " ".join(limits(key))
+    return f"{key.meaning} ({valid})" if valid else key.meaning
 
 
 def shown(value: Any) -> str:
@@ -111,10 +110,4 @@ def shown(value: Any) -> str:
 
 def option_groups(config: DictConfig) -> dict[str, list[str]]:
     """The YAML files of each group of settings that this configuration draws from, and systems without a file."""
-    found = {}
-    for folder in sorted(config_folder().iterdir()):
-        if folder.name in config and folder.is_dir():
-            found[folder.name] = sorted(path.stem for path in folder.glob("*.yaml"))
-    if "system" in found:
-        found["system"] = sorted({*found["system"], *systems()})
-    return found
+    return {name: options for name, options in groups().items() if name in config}

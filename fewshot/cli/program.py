@@ -14,7 +14,15 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, Vali
 
 from fewshot.cli.arguments import form_of, key_values, refuse_missing, refuse_unknown_keys
 from fewshot.cli.checks import check, check_values
-from fewshot.cli.composition import composed, register_schemas, run_composed, system_of, with_named_system
+from fewshot.cli.composition import (
+    composed,
+    refuse_dangling,
+    refuse_unknown_options,
+    register_schemas,
+    run_composed,
+    system_of,
+    with_named_system,
+)
 from fewshot.cli.errors import short_errors, tell
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
@@ -76,6 +84,7 @@ class Program(Description, Generic[Config]):
 
     def _main_of_run(self, arguments: list[str], wants_help: bool) -> None:
         register_schemas()
+        refuse_unknown_options(arguments)
         arguments = with_named_system(arguments)
         types = {"system": system_of(self.name, arguments)}
         refuse_unknown_keys(arguments, self.schema, types)
@@ -123,8 +132,9 @@ class Program(Description, Generic[Config]):
                     raise ValidationError
                 OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
-                wanted = form_of(type_of(self.schema, name), keys[name].minimum)
+                wanted = form_of(type_of(self.schema, name), keys[name])
                 raise ValueError(f"{name}={values[0]}: give {wanted}") from error
+        refuse_dangling(empty)
         refuse_missing((name for name in keys if _value(empty, name) == MISSING), given)
         config: Any = OmegaConf.to_object(empty)
         check_values(config)
@@ -151,6 +161,7 @@ def checked(config: DictConfig, command: Command = Command((), {})) -> Any:
     Raises:
         ValueError: a mandatory value is missing or a value is not valid.
     """
+    refuse_dangling(config)
     try:
         built: Any = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:

@@ -14,6 +14,7 @@ from benchmarks.protocols.images import ImageProtocol
 from episodes.catalogue import data_set
 from episodes.transforms.input_rule import LONG_FRACTION, InputRule
 from fewshot.config.keys import key
+from fewshot.config.limits import LARGEST_SEED, MOST_EPISODES, MOST_PROCESSES, MOST_THREADS
 from fewshot.config.sections import (
     BenchmarkConfig,
     DataConfig,
@@ -44,7 +45,7 @@ class RunConfig:
     may_change: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
 
-    seed: int = key(0, "fixes initial weights, episodes and augmentation", minimum=0)
+    seed: int = key(0, "fixes initial weights, episodes and augmentation", minimum=0, maximum=LARGEST_SEED)
     recipe: str = key(
         "corrected",
         "official: all switches of the system at once that bring back its released training code, faults included",
@@ -53,7 +54,7 @@ class RunConfig:
     system: SystemConfig = field(default_factory=SystemConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     device: str = key("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
-    threads: Optional[int] = key(None, "CPU threads; null: as torch chooses", minimum=1)
+    threads: Optional[int] = key(None, "CPU threads; null: as torch chooses", minimum=1, maximum=MOST_THREADS)
     out: str = key("runs", "folder of the run folders", place=True)
     name: Optional[str] = key(None, "name of the run folder; null: from the content of the run")
     resume: bool = key(False, "continue the run of this name where it stopped")
@@ -85,8 +86,8 @@ class EpisodeRunConfig(RunConfig):
         "protocol",
     )
 
-    group: Union[int, str] = key(1, "evaluation fold: 1 to 4, images 0 to 3", minimum=0)
-    shots: int = key(1, "support clips per episode", minimum=1)
+    group: Union[int, str] = key(1, "evaluation fold: 1 to 4, images 0 to 3", minimum=0, maximum=1000)
+    shots: int = key(1, "support clips per episode", minimum=1, maximum=1000)
     protocol: Optional[str] = key(None, "protocol of the numbers; null: the benchmark's own", choices=tuple(PROTOCOLS))
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -120,7 +121,10 @@ class MetaTrainConfig(EpisodeRunConfig):
     trains: ClassVar[bool] = True
 
     group: int = key(
-        1, "evaluation fold: its classes are held out of training and tested; 1 to 4, images 0 to 3", minimum=0
+        1,
+        "evaluation fold: its classes are held out of training and tested; 1 to 4, images 0 to 3",
+        minimum=0,
+        maximum=1000,
     )
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -131,9 +135,9 @@ class MetaTestConfig(EpisodeRunConfig):
     """A test on the held-out classes of a fold, or of all folds."""
 
     group: Union[int, str] = key(
-        1, "evaluation fold whose classes are tested: 1 to 4 (images 0 to 3) or `all`", minimum=0
+        1, "evaluation fold whose classes are tested: 1 to 4 (images 0 to 3) or `all`", minimum=0, maximum=1000
     )
-    seed: int = key(0, "fixes the episodes; with test.seeds=n also seed+1 .. seed+n-1", minimum=0)
+    seed: int = key(0, "fixes the episodes; with test.seeds=n also seed+1 .. seed+n-1", minimum=0, maximum=LARGEST_SEED)
     weights: Optional[str] = key(
         None,
         "run folder, converted folder or official checkpoint; `{group}` is filled in; null: untrained",
@@ -163,13 +167,17 @@ class TaskTestConfig(RunConfig):
     )
     may_change: ClassVar[tuple[str, ...]] = ("limit", "pictures", "zip", "processes")
 
-    seed: int = key(0, "fixes the weights of an untrained system", minimum=0)
+    seed: int = key(0, "fixes the weights of an untrained system", minimum=0, maximum=LARGEST_SEED)
     weights: Optional[str] = key(None, "run folder, converted folder or official checkpoint", place=True)
     untrained: bool = key(False, "true: without weights, as the system is built (to try things out)")
-    limit: Optional[int] = key(None, "videos or images that are tested, from the first on; null: all", minimum=1)
-    pictures: int = key(4, "videos or images drawn as overlay pictures", minimum=0)
+    limit: Optional[int] = key(
+        None, "videos or images that are tested, from the first on; null: all", minimum=1, maximum=MOST_EPISODES
+    )
+    pictures: int = key(4, "videos or images drawn as overlay pictures", minimum=0, maximum=1000)
     zip: bool = key(False, "pack the result folder, as servers want it")
-    processes: int = key(1, "processes that compute J and F. No effect on the numbers", minimum=1)
+    processes: int = key(
+        1, "processes that compute J and F. No effect on the numbers", minimum=1, maximum=MOST_PROCESSES
+    )
     task: TaskConfig = field(default_factory=TaskConfig)
     data: TaskDataConfig = field(default_factory=TaskDataConfig)
     resume: bool = key(False, "go on where the run of this name stopped: what is finished is kept")
@@ -200,7 +208,9 @@ class StageConfig(RunConfig):
     parts: dict[str, PartConfig] = key({}, "the mixture: a task on a data set each, parts.<name>.<key>")
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    workers: int = key(0, "processes that load episodes; 0: the main one. No effect on the numbers", minimum=0)
+    workers: int = key(
+        0, "processes that load episodes; 0: the main one. No effect on the numbers", minimum=0, maximum=MOST_PROCESSES
+    )
 
     def title(self, options: Mapping[str, str]) -> list[str]:
         """`<stage>-<system>-s<seed>`."""

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its dotted name, what it means, its valid values (if they are few) and its smallest value.
+    """One key: its dotted name, what it means, its valid values (if they are few), its smallest and its largest value.
 
     `place` marks a file or folder, which may lie elsewhere on another machine.
     """
@@ -19,6 +19,7 @@ class Key:
     meaning: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     place: bool = False
 
 
@@ -28,6 +29,7 @@ def key(
     *,
     choices: Iterable[str] = (),
     minimum: float | None = None,
+    maximum: float | None = None,
     place: bool = False,
 ) -> Any:
     """A dataclass field with what `--help` shows of it and what is checked before a run.
@@ -37,12 +39,24 @@ def key(
         meaning: one line for `--help`.
         choices: valid values, where there are few.
         minimum: smallest valid value.
+        maximum: largest valid value.
         place: a file or folder, which may lie elsewhere on another machine.
     """
-    metadata = {"meaning": meaning, "choices": tuple(choices), "minimum": minimum, "place": place}
+    metadata = {
+        "meaning": meaning,
+        "choices": tuple(choices),
+        "minimum": minimum,
+        "maximum": maximum,
+        "place": place,
+    }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def in_words(number: float) -> str:
+    """A limit of a key as people write it: `0.5`, `1`, `100,000`."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
 def schema_keys(schema: type, prefix: str = "", types: Mapping[str, type] | None = None) -> Iterator[Key]:

@@ -15,6 +15,17 @@ from omegaconf import MISSING
 from benchmarks.protocols import PROTOCOLS
 from episodes.catalogue import WITH_FOLDS, names
 from fewshot.config.keys import key
+from fewshot.config.limits import (
+    LARGEST_SEED,
+    LONGEST_SIDE,
+    MOST_AT_ONCE,
+    MOST_DRAWS,
+    MOST_EPISODES,
+    MOST_FRAMES,
+    MOST_PROCESSES,
+    MOST_STEPS,
+    SHORTEST_SIDE,
+)
 
 BENCHMARKS = names(*WITH_FOLDS)
 TASK_BENCHMARKS = names("vos", "rvos", "ris")
@@ -25,31 +36,44 @@ class BenchmarkConfig:
     """A data set with folds and the way its episodes are read. `experiments/benchmark/*.yaml` fill it."""
 
     name: str = key(MISSING, "the data set", choices=BENCHMARKS)
-    query_frames: int = key(5, "frames of a training query clip", minimum=1)
-    support_frames: int = key(5, "frames of a support clip", minimum=1)
-    test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1)
+    query_frames: int = key(5, "frames of a training query clip", minimum=1, maximum=MOST_FRAMES)
+    support_frames: int = key(5, "frames of a support clip", minimum=1, maximum=MOST_FRAMES)
+    test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1, maximum=MOST_AT_ONCE)
     train_sizes: list[int] = key(
-        [288, 320, 352, 392, 416, 448, 480, 512], "short sides drawn from in training, in pixels", minimum=1
+        [288, 320, 352, 392, 416, 448, 480, 512],
+        "short sides drawn from in training, in pixels",
+        minimum=SHORTEST_SIDE,
+        maximum=LONGEST_SIDE,
     )
-    train_max_size: int = key(640, "largest long side in training, in pixels", minimum=1)
+    train_max_size: int = key(
+        640, "largest long side in training, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
     crop: bool = key(True, "resize-crop-resize half of the training clips")
     flip: bool = key(True, "mirror half of the training clips, with the words left and right")
     colour: bool = key(True, "photometric distortion in training")
     episode_hue: float = key(
-        0.0, "largest turn of the hue of a whole training episode, 0 to 0.5 of the wheel", minimum=0
+        0.0, "largest turn of the hue of a whole training episode, as a fraction of the wheel", minimum=0, maximum=0.5
     )
     test_size: Optional[int] = key(
         360,
         "side at test time, in pixels: the short one, or as the protocol says; null: the protocol's own (images only)",
-        minimum=1,
+        minimum=SHORTEST_SIDE,
+        maximum=LONGEST_SIDE,
     )
-    pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1)
-    world_seed: int = key(0, "seed of the generated world (synthetic worlds only)")
-    world_videos: int = key(24, "videos per class of the generated world (synthetic worlds only)", minimum=2)
+    pad_multiple: int = key(32, "training batches are padded to a multiple of this, in pixels", minimum=1, maximum=1024)
+    world_seed: int = key(0, "seed of the generated world (synthetic worlds only)", minimum=0, maximum=LARGEST_SEED)
+    world_videos: int = key(
+        24, "videos per class of the generated world (synthetic worlds only)", minimum=2, maximum=1000
+    )
     test_episodes: Optional[int] = key(
-        None, "test episodes, drawn by the seed; null: as many as the protocol says, else all", minimum=1
+        None,
+        "test episodes, drawn by the seed; null: as many as the protocol says, else all",
+        minimum=1,
+        maximum=MOST_EPISODES,
     )
-    val_episodes: int = key(48, "validation episodes: training classes, videos kept apart", minimum=1)
+    val_episodes: int = key(
+        48, "validation episodes: training classes, videos kept apart", minimum=1, maximum=MOST_EPISODES
+    )
     sampling: str = key(
         "balanced",
         "training episodes: classes equally often, in random turns; blocks (videos): as in the released code of CMA, "
@@ -91,41 +115,52 @@ class DataConfig:
     root: Optional[str] = key(None, "folder of the data set; null: the synthetic world, generated into the cache")
     cache: Optional[str] = key(None, "folder for generated data; null: $FEWSHOT_CACHE, else ~/.cache/fewshot")
     lists: Optional[str] = key(None, "folder of the field's image lists of the folds; null: the folds from the masks")
-    workers: int = key(0, "processes that load training episodes; 0: the main one. No effect on the numbers", minimum=0)
+    workers: int = key(
+        0,
+        "processes that load training episodes; 0: the main one. No effect on the numbers",
+        minimum=0,
+        maximum=MOST_PROCESSES,
+    )
 
 
 @dataclass
 class OptimConfig:
     """Optimiser (AdamW) and schedule. `experiments/optim/*.yaml` fill it."""
 
-    lr: float = key(1e-4, "learning rate (the highest of the schedule)", minimum=0)
-    weight_decay: float = key(5e-4, "decoupled weight decay", minimum=0)
+    lr: float = key(1e-4, "learning rate (the highest of the schedule)", minimum=0, maximum=1000)
+    weight_decay: float = key(5e-4, "decoupled weight decay", minimum=0, maximum=1000)
     schedule: str = key("step", "learning rate over the run", choices=("step", "onecycle", "constant"))
     drop_at: list[float] = key(
-        [0.125, 0.2083], "step only: fractions of the run, 0 to 1, after which the rate falls tenfold", minimum=0
+        [0.125, 0.2083],
+        "step only: fractions of the run after which the rate falls tenfold",
+        minimum=0,
+        maximum=1,
     )
-    warmup_fraction: float = key(0.1, "onecycle only: fraction of the run, 0 to 1, in which the rate rises", minimum=0)
-    clip_norm: float = key(0.1, "largest norm of the whole gradient; 0: no clipping", minimum=0)
+    warmup_fraction: float = key(
+        0.1, "onecycle only: fraction of the run in which the rate rises", minimum=0, maximum=0.99
+    )
+    clip_norm: float = key(0.1, "largest norm of the whole gradient; 0: no clipping", minimum=0, maximum=1e9)
 
 
 @dataclass
 class TrainConfig:
     """Length and mechanics of meta-training."""
 
-    steps: int = key(MISSING, "optimiser steps", minimum=1)
-    batch: int = key(1, "episodes per process and micro-batch", minimum=1)
-    accumulate: int = key(1, "micro-batches per step", minimum=1)
+    steps: int = key(MISSING, "optimiser steps", minimum=1, maximum=MOST_STEPS)
+    batch: int = key(1, "episodes per process and micro-batch", minimum=1, maximum=1024)
+    accumulate: int = key(1, "micro-batches per step", minimum=1, maximum=10_000)
     precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
     prototype_fraction: float = key(
         0.0,
-        "fraction of the run, 0 to 1, that learns features with a prototype head first (systems that have one)",
+        "fraction of the run that learns features with a prototype head first (systems that have one)",
         minimum=0,
+        maximum=1,
     )
-    prototype_weight: float = key(0.0, "weight of the prototype loss afterwards", minimum=0)
-    checkpoint_every: int = key(200, "steps between checkpoints", minimum=1)
-    keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1)
-    val_every: int = key(200, "steps between validations", minimum=1)
-    log_every: int = key(20, "steps between log lines", minimum=1)
+    prototype_weight: float = key(0.0, "weight of the prototype loss afterwards", minimum=0, maximum=1e6)
+    checkpoint_every: int = key(200, "steps between checkpoints", minimum=1, maximum=MOST_STEPS)
+    keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1, maximum=10_000)
+    val_every: int = key(200, "steps between validations", minimum=1, maximum=MOST_STEPS)
+    log_every: int = key(20, "steps between log lines", minimum=1, maximum=MOST_STEPS)
     select_on: str = key(
         "val",
         "episodes that choose the best checkpoint; test: the held-out classes, as the official code does; "
@@ -140,21 +175,27 @@ class TestConfig:
     """Measurements of a test, and the files that it writes."""
 
     seeds: Optional[int] = key(
-        1, "number of support draws, from `seed` upwards; null: the protocol's own (images only)", minimum=1
+        1,
+        "number of support draws, from `seed` upwards; null: the protocol's own (images only)",
+        minimum=1,
+        maximum=1000,
     )
     probes: list[str] = key(
         ["no_support", "wrong_support", "shuffled_text"],
         "sanity probes: the same model with this information taken away",
         choices=("no_support", "wrong_support", "everything", "shuffled_text"),
     )
-    probe_episodes: Optional[int] = key(None, "episodes per probe; null: those of the main number", minimum=1)
-    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0)
+    probe_episodes: Optional[int] = key(
+        None, "episodes per probe; null: those of the main number", minimum=1, maximum=MOST_EPISODES
+    )
+    bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0, maximum=MOST_DRAWS)
     save_masks: bool = key(False, "write the predicted masks as PNG")
-    pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0)
+    pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0, maximum=1000)
     workers: int = key(
         0,
         "processes that compute J and F beside the segmentation; 0: the main one. No effect on the numbers",
         minimum=0,
+        maximum=MOST_PROCESSES,
     )
 
 
@@ -171,7 +212,7 @@ class LoggingConfig:
     entity: Optional[str] = key(None, "W&B user or team; null: the account's default")
     experiment: Optional[str] = key(None, "W&B run group; null: system-benchmark-shots, so that folds sit together")
     tags: list[str] = key([], "W&B tags")
-    pictures: int = key(4, "fixed episodes in the W&B table", minimum=0)
+    pictures: int = key(4, "fixed episodes in the W&B table", minimum=0, maximum=1000)
 
 
 KINDS = ("fss", "ris", "vos", "rvos", "still_vos", "detection")
@@ -187,7 +228,7 @@ class PartConfig:
         "in an image that is seen twice, or all objects of an image without a reference",
         choices=KINDS,
     )
-    ratio: float = key(1.0, "fraction of the batches, relative to the other parts; 0: not used", minimum=0)
+    ratio: float = key(1.0, "fraction of the batches, relative to the other parts; 0: not used", minimum=0, maximum=1e6)
     benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
     root: Optional[str] = key(None, "folder of the data set")
     split: str = key("train", "part of the data set")
@@ -196,13 +237,17 @@ class PartConfig:
     boxes_only: bool = key(False, "detection: do not read masks (with system.box_supervision)")
     one_class: bool = key(True, "detection: every object is of the one class; false: the classes of the file")
     mask_fraction: float = key(
-        0.6, "rvos: fraction of the batches that also have the mask of an earlier frame", minimum=0
+        0.6, "rvos: fraction of the batches that also have the mask of an earlier frame", minimum=0, maximum=1
     )
-    sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=1)
-    max_size: int = key(1333, "largest long side, in pixels", minimum=1)
+    sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
+    max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     crop: bool = key(True, "crop half of the clips before they are resized")
-    crop_sizes: list[int] = key([400, 500, 600], "short sides before a crop; []: as on disk", minimum=1)
-    crop_range: list[int] = key([384, 600], "least and largest side of a crop, in pixels", minimum=1)
+    crop_sizes: list[int] = key(
+        [400, 500, 600], "short sides before a crop; []: as on disk", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
+    crop_range: list[int] = key(
+        [384, 600], "least and largest side of a crop, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
 
 
 SCORES = ("none", "ris", "davis", "davis_unsupervised")
@@ -215,10 +260,17 @@ class TaskConfig:
     benchmark: str = key(MISSING, "the data set", choices=TASK_BENCHMARKS)
     split: Optional[str] = key(None, "part of the data set; null: the one that papers test on")
     resolution: str = key("480p", "of DAVIS", choices=("480p", "Full-Resolution"))
-    short: Optional[int] = key(None, "short side of the network input, in pixels; null: the long side alone", minimum=1)
-    long: int = key(1333, "largest long side of the network input, in pixels", minimum=1)
+    short: Optional[int] = key(
+        None,
+        "short side of the network input, in pixels; null: the long side alone",
+        minimum=SHORTEST_SIDE,
+        maximum=LONGEST_SIDE,
+    )
+    long: int = key(
+        1333, "largest long side of the network input, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
     threshold: Optional[float] = key(
-        None, "videos: an object is seen where its score, 0 to 1, is above this; null: always", minimum=0
+        None, "videos: an object is seen where its score is above this; null: always", minimum=0, maximum=1
     )
     use_memory: bool = key(True, "expressions in videos: remember the first and the last frame that showed the object")
     score: str = key(

@@ -55,7 +55,7 @@ class BackboneConfig:
         place=True,
     )
     freeze_backbone: bool = key(True, "keep the image encoder as it starts")
-    backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1)
+    backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1, maximum=2048)
     activation_checkpointing: bool = key(False, "trade time for memory in training")
 
 
@@ -70,25 +70,25 @@ class TextConfig:
         place=True,
     )
     freeze_text: bool = key(True, "keep the text encoder as it starts")
-    text_dim: int = key(768, "width of the text encoder (small only)", minimum=1)
-    text_layers: int = key(12, "layers of the text encoder (small only)", minimum=1)
+    text_dim: int = key(768, "width of the text encoder (small only)", minimum=1, maximum=8192)
+    text_layers: int = key(12, "layers of the text encoder (small only)", minimum=1, maximum=64)
     text_dropout: bool = key(
         False, "true: a frozen text encoder keeps its dropout in training, as in the released training code"
     )
-    dropout: float = key(0.1, "dropout probability, 0 to 1", minimum=0)
+    dropout: float = key(0.1, "dropout probability", minimum=0, maximum=1)
 
 
 @dataclass
 class TransformerConfig:
     """A deformable transformer."""
 
-    hidden_dim: int = key(256, "width of the transformer", minimum=1)
-    heads: int = key(8, "attention heads; must divide hidden_dim", minimum=1)
-    encoder_layers: int = key(4, "layers of the deformable encoder", minimum=1)
-    decoder_layers: int = key(4, "layers of the deformable decoder", minimum=1)
-    feedforward_dim: int = key(2048, "width of the transformer's feed-forward layers", minimum=1)
-    num_queries: int = key(5, "candidate masks per frame", minimum=1)
-    points: int = key(4, "sampling points per head and level of the deformable attention", minimum=1)
+    hidden_dim: int = key(256, "width of the transformer", minimum=1, maximum=8192)
+    heads: int = key(8, "attention heads; must divide hidden_dim", minimum=1, maximum=256)
+    encoder_layers: int = key(4, "layers of the deformable encoder", minimum=1, maximum=64)
+    decoder_layers: int = key(4, "layers of the deformable decoder", minimum=1, maximum=64)
+    feedforward_dim: int = key(2048, "width of the transformer's feed-forward layers", minimum=1, maximum=65536)
+    num_queries: int = key(5, "candidate masks per frame", minimum=1, maximum=10_000)
+    points: int = key(4, "sampling points per head and level of the deformable attention", minimum=1, maximum=64)
 
     def widths(self) -> dict[str, int]:
         """Width, depth and numbers of the transformer, by the names that constructors give them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
@@ -29,11 +31,14 @@ def make_schedule(optimizer: Optimizer, settings: TrainSettings) -> LRScheduler:
         return MultiStepLR(optimizer, milestones=drops, gamma=0.1)
     if settings.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
+        rise = settings.warmup_fraction
+        if rise * settings.steps == 1:  # of one step, which torch would divide by no steps
+            rise = math.nextafter(rise, 0.0)
         return OneCycleLR(
             optimizer,
             max_lr=peaks,
             total_steps=settings.steps,
-            pct_start=settings.warmup_fraction,
+            pct_start=rise,
             cycle_momentum=False,
         )
     return LambdaLR(optimizer, lambda step: 1.0)

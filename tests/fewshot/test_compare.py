@@ -47,7 +47,7 @@ def test_the_command_prints_the_differences(call) -> None:
         (["a.csv", "c.csv"], "c.csv is not a file"),
         (["a.csv", "b.json", "protocl=cma"], "Did you mean 'protocol'?"),
         (["a.csv", "b.json", "protocol=davs"], "unknown protocol 'davs'. Did you mean 'davis'?"),
-        (["a.csv", "b.json", "bootstrap=few"], "bootstrap=few: give a whole number of at least 1"),
+        (["a.csv", "b.json", "bootstrap=few"], "bootstrap=few: give a whole number from 1 to 100,000"),
         (["a.csv", "broken.json"], "broken.json is no JSON file"),
     ],
 )

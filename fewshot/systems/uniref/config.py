@@ -23,8 +23,8 @@ INITS = ("default", "similarity")
 class FusionConfig:
     """UniFusion, and what encodes masked references."""
 
-    fusion_head_dim: int = key(256, "width of each head of UniFusion", minimum=1)
-    fusion_dropout: float = key(0.1, "dropout of UniFusion's attention, 0 to 1", minimum=0)
+    fusion_head_dim: int = key(256, "width of each head of UniFusion", minimum=1, maximum=8192)
+    fusion_dropout: float = key(0.1, "dropout of UniFusion's attention", minimum=0, maximum=1)
     bf16_attention: bool = key(False, "bfloat16 in UniFusion's attention, as the released models on a GPU")
     affinity_init: str = key(
         "default",
@@ -43,8 +43,10 @@ class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, 
     value_encoder: str = key(
         "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "tiny", "none")
     )
-    num_classes: int = key(1, "classes of the score head; 365 for the Objects365 pre-training", minimum=1)
-    mask_stride: int = key(4, "pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1)
+    num_classes: int = key(
+        1, "classes of the score head; 365 for the Objects365 pre-training", minimum=1, maximum=100_000
+    )
+    mask_stride: int = key(4, "pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1, maximum=4)
     mask_aux: bool = key(False, "the two auxiliary mask losses of the video stage")
     box_supervision: bool = key(False, "learn masks from boxes")
     exchange_red_and_blue: bool = key(
@@ -62,7 +64,7 @@ class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
 
     name: str = key("uniref_sam", "the system")
     text: str = key("bert", "text encoder; none: no expressions", choices=TEXTS)
-    heads: int = key(8, "attention heads of UniFusion", minimum=1)
+    heads: int = key(8, "attention heads of UniFusion", minimum=1, maximum=256)
     value_encoder: str = key(
         "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "none")
     )

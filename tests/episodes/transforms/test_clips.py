@@ -107,6 +107,17 @@ def test_test_transform_keeps_masks_and_scales_boxes() -> None:
         TestTransform(0)
 
 
+@pytest.mark.parametrize("size", [(1, 20000), (20000, 1), (10, 1001)])
+def test_strips_are_refused_because_their_long_side_would_have_no_end(size) -> None:
+    clip = Clip(torch.zeros(1, 3, *size, dtype=torch.uint8), video="panorama")
+    message = rf"panorama is a strip of {size[1]}x{size[0]} pixels .*: the long side may be 100 times the short one"
+    with pytest.raises(ValueError, match=message):
+        TestTransform(64)(clip)
+    with pytest.raises(ValueError, match=message):
+        plain()(clip, generator(0))
+    assert TestTransform(64)(Clip(torch.zeros(1, 3, 10, 1000, dtype=torch.uint8))).size == (64, 6400)
+
+
 def test_flip_mirrors_everything_and_twice_is_nothing() -> None:
     clip = make_clip(expression="the bright dog on the left, right of a cat")
     out = flip_clip(clip)

@@ -65,7 +65,7 @@ def test_multirun_runs_every_value(call):
         ),
         ("optim.lr=nan", "optim.lr=nan: give a finite number"),
         ("optim.lr=inf", "optim.lr=inf: give a finite number"),
-        ("optim.drop_at=[0.5,3]", "optim.drop_at=3.0: a fraction of the run lies between 0 and 1"),
+        ("optim.drop_at=[0.5,3]", "optim.drop_at=3.0: the largest valid value is 1"),
         ("device=gpu", "device=gpu: valid are auto, cpu, cuda"),
         ("benchmark=mini_ref_ytvos", "data.root is not set"),
         ("benchmark.test_size=null", "has none of its own: give a number"),
@@ -138,8 +138,8 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(c
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("system.heads=abc", "error: system.heads=abc: give a whole number of at least 1\n"),
-        ("optim.lr=fast", "error: optim.lr=fast: give a number of at least 0\n"),
+        ("system.heads=abc", "error: system.heads=abc: give a whole number from 1 to 256\n"),
+        ("optim.lr=fast", "error: optim.lr=fast: give a number from 0 to 1,000\n"),
         ("benchmark.crop=maybe", "error: benchmark.crop=maybe: give true or false\n"),
         ("system.value_encoder=tiny", "it is one of system uniref and uniref_sam; choose system=...\n"),
     ],

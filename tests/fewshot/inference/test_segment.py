@@ -217,9 +217,17 @@ def test_the_size_is_that_of_the_input_rule_unless_it_is_given() -> None:
     model.segment(BOTH, support=[RED_SUPPORT], size=48)
     assert seen[1::2] == [(64, 96), (32, 48), (48, 72), (96, 144), (64, 64), (32, 48)]
     assert iou(squashed["object"][0], square(32, 8)) > 0.9
-    for wrong in ({"size": 0}, {"chunk": 0}, {"min_score": 1.5}):
+    for wrong in ({"chunk": 0}, {"min_score": 1.5}):
         with pytest.raises(ValueError, match=r"at least 1.*0|between 0 and 1, got 1.5"):
             model.segment(BOTH, support=[RED_SUPPORT], **wrong)
+    for size in (0, 1, 1.5, "48", 10_000):
+        with pytest.raises(ValueError, match=f"size={size!r}: give a whole number of pixels from 8 to 8192"):
+            model.segment(BOTH, support=[RED_SUPPORT], size=size)
+
+
+def test_words_of_a_support_that_are_no_text_are_refused() -> None:
+    with pytest.raises(TypeError, match="the text of support 1 is a int: give its words as a string"):
+        prototype().segment(BOTH, support=[Support(*RED_SUPPORT, text=5)])
 
 
 def test_the_system_is_left_as_it_was() -> None:

@@ -31,6 +31,12 @@ def test_step_schedule_drops_at_shares_of_the_run() -> None:
     assert [group[1] for group in seen] == pytest.approx([rate / 2 for rate in first])
 
 
+@pytest.mark.parametrize(("steps", "fraction"), [(10, 0.1), (4, 0.25), (1, 0.1), (1, 0.99), (10, 0.0), (3, 0.99)])
+def test_onecycle_of_few_steps_has_a_rate_in_each(steps: int, fraction: float) -> None:
+    first = [group[0] for group in rates(steps=steps, schedule="onecycle", warmup_fraction=fraction, lr=1.0)]
+    assert len(first) == steps and all(0 < rate <= 1.0 for rate in first)
+
+
 def test_onecycle_rises_and_falls() -> None:
     first = [group[0] for group in rates(steps=41, schedule="onecycle", warmup_fraction=0.25, lr=1.0)]
     assert first[0] == pytest.approx(0.04)  # torch's div_factor of 25
