@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))
-        other = "UTF-16" if wide else f"it holds the byte {error.object[error.start]:#04x}"
+        other = "UTF-16" if wide else f"byte {error.start} is {error.object[error.start]:#04x}"
         raise UnsuitableFile(f"{path} is not text in UTF-8 ({other}): save it as UTF-8") from error
 
 

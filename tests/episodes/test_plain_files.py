@@ -156,7 +156,7 @@ def test_a_picture_without_pixels_is_refused(size: tuple[int, int]):
 
 WRITTEN = {
     "UTF-16": ("plant\n", "utf-16", "is not text in UTF-8 (UTF-16): save it as UTF-8"),
-    "Latin-1": ("caf\xe9\n", "latin-1", "is not text in UTF-8 (it holds the byte 0xe9): save it as UTF-8"),
+    "Latin-1": ("caf\xe9\n", "latin-1", "is not text in UTF-8 (byte 3 is 0xe9): save it as UTF-8"),
 }
 
 
