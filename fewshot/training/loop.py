@@ -47,8 +47,8 @@ class Log(Protocol):
     def log(self, row: dict[str, float | int | str], step: int) -> None:
         """Takes one row of the finished step `step`."""
 
-    def rewind(self, step: int) -> None:
-        """Forgets the rows of steps after `step`, which are about to be repeated."""
+    def rewind(self, step: int, validated: int) -> None:
+        """Forgets the rows of steps after `step` and of validations after `validated`, which are to be repeated."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -346,7 +346,7 @@ class Trainer:
         if processes.is_main():
             self.on_resume()
             self.checkpoints.clear_parts()
-            self.log.rewind(self.step)
+            self.log.rewind(self.step, self.validated)
 
     def _take(self, state: dict[str, Any]) -> None:
         self.system.load_state_dict(state["model"])

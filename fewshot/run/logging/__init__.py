@@ -38,7 +38,7 @@ class RunLogger:
         writes: bool = True,
     ) -> None:
         self.folder, self.writes = folder, writes
-        self.mode: Mode = resolve_mode(mode) if writes else "disabled"
+        self._mode: Mode = resolve_mode(mode) if writes else "disabled"
         self._files: MetricFiles | None = None
         self._wandb: WandbRun | None = None
         if not writes:
@@ -56,7 +56,11 @@ class RunLogger:
                 job_type=job_type,
                 tags=tags,
             )
-            self.mode = self._wandb.mode
+
+    @property
+    def mode(self) -> Mode:
+        """How W&B records: `online`, `offline`, or `disabled`, which it also is once it has failed."""
+        return self._mode if self._wandb is None else self._wandb.mode
 
     def log(self, row: Mapping[str, float | int | str], step: int) -> None:
         """Record one row of measurements made after `step` optimiser steps."""
@@ -70,10 +74,13 @@ class RunLogger:
         """The rows recorded so far; empty in a process that does not write."""
         return [] if self._files is None else self._files.rows()
 
-    def rewind(self, step: int) -> None:
-        """Forget the rows after `step`, before a run continues there. W&B keeps them beside the repeated ones."""
+    def rewind(self, step: int, validated: int) -> None:
+        """Forget the rows after `step`, and validations after `validated`, before a run continues there.
+
+        W&B keeps them beside the repeated ones.
+        """
         if self._files is not None:
-            self._files.rewind(step)
+            self._files.rewind(step, validated)
 
     def summary(self, values: Mapping[str, float | int | str]) -> None:
         """The final numbers of the run, as W&B's table of runs shows them."""
@@ -94,6 +101,7 @@ class RunLogger:
         run, self._wandb = self._wandb, None
         if run is not None:
             run.close(exit_code)
+            self._mode = run.mode
 
     def __enter__(self) -> RunLogger:
         return self

@@ -40,9 +40,9 @@ class DrawnLog:
         if f"val/{self.measure}" in row:
             self.draw()
 
-    def rewind(self, step: int) -> None:
-        """Forget the rows after `step`."""
-        self.kept.rewind(step)
+    def rewind(self, step: int, validated: int) -> None:
+        """Forget the rows after `step`, and validations after `validated`."""
+        self.kept.rewind(step, validated)
 
     def draw(self) -> None:
         """Draw the curve into the run folder. A disk without space is warned of: the run is worth more."""

@@ -44,9 +44,9 @@ class MetricFiles:
         rows = map(_row, self._whole_lines())
         return [row for row in rows if row is not None]
 
-    def rewind(self, step: int) -> None:
-        """Drop the rows after `step`, so that a run that continues from there repeats nothing."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+    def rewind(self, step: int, validated: int) -> None:
+        """Drop the rows after `step`, and of validations after `validated`: a run that continues repeats them."""
+        kept = [row for row in self.rows() if row["step"] <= (validated if is_validation(row) else step)]
         replace_file(self.lines, "".join(json.dumps(row) + "\n" for row in kept))
         self.columns = columns_of(kept)
         self._write_sheet()
@@ -72,7 +72,12 @@ class MetricFiles:
         replace_file(self.lines, "".join(f"{line}\n" for line in whole))
 
     def _write_sheet(self) -> None:
-        replace_file(self.sheet, sheet(self.columns, self.rows()))
+        replace_file(self.sheet, sheet(self.columns, self.rows()), sync=False)  # the lines are the record
+
+
+def is_validation(row: Row) -> bool:
+    """Whether a row holds the numbers of a validation."""
+    return any(name.startswith("val/") for name in row)
 
 
 def _row(line: str) -> Row | None:
@@ -98,7 +103,10 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that at every moment either the old or the new content is there as a whole."""
-    with replacing(path) as partial:
+def replace_file(path: Path, text: str, sync: bool = True) -> None:
+    """Write a file so that at every moment either the old or the new content is there as a whole.
+
+    With `sync` it survives a power cut, which takes as long as the disk needs.
+    """
+    with replacing(path, sync) as partial:
         partial.write_text(text, encoding="utf-8", newline="")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import logging
 import netrc
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fewshot.run.logging.files import replace_file
+from fewshot.run.signals import Interrupted
 
 logger = logging.getLogger(__name__)
 INIT_TIMEOUT = 30.0  # seconds for W&B's server to answer before a run is recorded offline
+FIRST_HOST = "api.wandb.ai"
 Mode = Literal["online", "offline", "disabled"]
 MODES: tuple[Mode, ...] = ("online", "offline", "disabled")
 
@@ -36,15 +39,39 @@ def resolve_mode(mode: str) -> Mode:
 
 
 def has_key() -> bool:
-    """Whether an API key is configured: `$WANDB_API_KEY`, or a netrc entry for the server in `$WANDB_BASE_URL`."""
+    """Whether an API key is configured: `$WANDB_API_KEY`, or a netrc entry for the server that W&B talks to."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
+        known = netrc.netrc(str(path)).hosts
     except (OSError, netrc.NetrcParseError):  # no such file, or one that only its owner can repair
         return False
+    return any(host in known for host in hosts())
+
+
+def hosts() -> list[str]:
+    """The server that the installed W&B talks to: `$WANDB_BASE_URL`, else that of `wandb login --host`, else its own.
+
+    Its own has had several names, for which older entries are still good.
+    """
+    chosen = os.environ.get("WANDB_BASE_URL") or _stored_host()
+    if chosen is not None:
+        return [urlsplit(chosen).netloc]
+    import wandb  # not before it is asked: a run without W&B does not need it
+
+    return [urlsplit(wandb.Settings().base_url).netloc, FIRST_HOST]
+
+
+def _stored_host() -> str | None:
+    """The server in W&B's own settings file, None where there is none."""
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    settings = configparser.ConfigParser(interpolation=None)
+    try:
+        settings.read(folder / "settings", encoding="utf-8")
+    except (OSError, UnicodeDecodeError, configparser.Error):  # W&B itself complains of it
+        return None
+    return settings.get("default", "base_url", fallback=None)
 
 
 class WandbRun:
@@ -90,35 +117,63 @@ class WandbRun:
             ),
         }
         self.mode: Mode = mode
+        self._run: Any = None
+        self._try(lambda: self._start(options))
+
+    def _start(self, options: Mapping[str, Any]) -> None:
         try:
-            self._run = wandb.init(mode=mode, **options)
-        except wandb.errors.Error as error:
-            if mode == "offline":
+            self._run = self._wandb.init(mode=self.mode, **options)
+        except self._wandb.errors.Error as error:
+            if self.mode == "offline":
                 raise
             logger.warning("W&B is not reached (%s): this run is recorded offline, `wandb sync` sends it later", error)
-            wandb.teardown()  # W&B's process believes that the run has started
+            self._end_process()  # which believes that the run has started
             self.mode = "offline"
-            self._run = wandb.init(mode="offline", **options)
+            self._run = self._wandb.init(mode="offline", **options)
         # Rows carry their own step: after a continuation W&B's own counter would not match (offline it starts anew).
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
 
+    def _try(self, act: Callable[[], Any]) -> None:
+        """Do something with W&B. What breaks there is warned of once, and the run goes on without it."""
+        if self.mode == "disabled":
+            return
+        try:
+            act()
+        except Exception as error:  # its process was killed, its connection was lost, whatever else
+            reason = str(error) or type(error).__name__
+            logger.warning("W&B fails (%s): the run goes on without it, its numbers are in metrics.jsonl", reason)
+            self.mode = "disabled"
+            self._end_process()
+
+    def _end_process(self) -> None:
+        """End W&B's own process, which would complain at the end of the program."""
+        try:
+            self._wandb.teardown()
+        except Interrupted:
+            raise
+        except (Exception, SystemExit) as error:  # it ends the program with the exit code of a process that was killed
+            logger.debug("W&B's process is gone: %s", error)
+
     def log(self, row: Mapping[str, Any]) -> None:
         """Send one row; it contains `step`."""
-        self._run.log(dict(row))
+        self._try(lambda: self._run.log(dict(row)))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the numbers that W&B's run table shows."""
-        self._run.summary.update(dict(values))
+        self._try(lambda: self._run.summary.update(dict(values)))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Send a table; cells that are paths become pictures."""
+        self._try(lambda: self._run.log({name: self._table(columns, rows)}))
+
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         cells = [[self._wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
-        self._run.log({name: self._wandb.Table(columns=list(columns), data=cells)})
+        return self._wandb.Table(columns=list(columns), data=cells)
 
     def close(self, exit_code: int = 0) -> None:
         """Finish the run; what is not sent yet is sent."""
-        self._run.finish(exit_code=exit_code)
+        self._try(lambda: self._run.finish(exit_code=exit_code))
         for name in self._redirected:
             os.environ.pop(name, None)
 

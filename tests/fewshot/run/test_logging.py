@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,6 +29,7 @@ def no_account(monkeypatch, tmp_path):
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
 
 
 def lines(folder: Path) -> list[dict]:
@@ -55,17 +58,29 @@ def test_rows_lie_in_both_files_and_columns_may_come_later(tmp_path):
     ]
 
 
+@settings(deadline=None)  # waits for the disk, which other programs may hold
 @given(before=st.lists(st.integers(0, 9), max_size=8), step=st.integers(0, 9))
 def test_rewind_keeps_exactly_the_rows_up_to_the_step(tmp_path_factory, before, step):
     folder = tmp_path_factory.mktemp("run")
     files = MetricFiles(folder)
     for number, at in enumerate(sorted(before)):
         files.append({"step": at, f"column{number % 3}": number})
-    files.rewind(step)
+    files.rewind(step, step)
     kept = [row for row in sorted(before) if row <= step]
     assert [row["step"] for row in lines(folder)] == kept
     assert [int(row["step"]) for row in cells(folder)] == kept
     assert not list(folder.glob("*.tmp"))
+
+
+def test_a_validation_that_is_repeated_stands_once(tmp_path):
+    """A step may be saved before its validation: what was validated, and was to be saved later, comes again."""
+    files = MetricFiles(tmp_path)
+    for step in (1, 2):
+        files.append({"step": step, "train/loss": 1.0})
+        files.append({"step": step, "val/J": 50.0})
+    files.rewind(2, 1)
+    assert [(row["step"], "val/J" in row) for row in lines(tmp_path)] == [(1, False), (1, True), (2, False)]
+    assert [row["step"] for row in cells(tmp_path)] == ["1", "1", "2"]
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_row_is_whole(tmp_path):
@@ -76,7 +91,7 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_row_is_whole(tmp_path)
     (tmp_path / "metrics.jsonl").write_text(whole[:-9])
     with RunLogger(tmp_path, {}, "disabled") as log:
         assert log.rows() == [{"step": 1, "loss": 1.0}]
-        log.rewind(1)
+        log.rewind(1, 1)
         log.log({"loss": 0.5}, 2)
     assert (tmp_path / "metrics.jsonl").read_text() == whole
     assert [row["step"] for row in cells(tmp_path)] == ["1", "2"]
@@ -92,7 +107,7 @@ def test_a_damaged_row_does_not_block_a_continuation(tmp_path, caplog, damage):
     found = b"\n".join(content) + b"\n"
     (tmp_path / "metrics.jsonl").write_bytes(found)
     with RunLogger(tmp_path, {}, "disabled") as log:
-        log.rewind(3)
+        log.rewind(3, 3)
         log.log({"loss": 1.0}, 4)
         assert [row["step"] for row in log.rows()] == [1, 3, 4]
     assert "1 of 3 rows cannot be read" in caplog.text
@@ -103,7 +118,7 @@ def test_a_damaged_row_does_not_block_a_continuation(tmp_path, caplog, damage):
 def test_a_silent_process_writes_nothing(tmp_path):
     with RunLogger(tmp_path / "run", {}, "offline", writes=False) as log:
         log.log({"loss": 1.0}, 1)
-        log.rewind(0)
+        log.rewind(0, 0)
         log.summary({"J": 1.0})
         log.table("t", ["a"], [["b"]])
         assert log.rows() == []
@@ -155,6 +170,57 @@ def test_a_server_that_does_not_answer_costs_nothing_but_a_warning(tmp_path, mon
     assert "recorded offline" in caplog.text
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
     assert lines(tmp_path) == [{"step": 1, "loss": 1.0}]
+
+
+def test_the_end_of_wandbs_process_does_not_end_the_run(tmp_path):
+    """It is killed in the middle; nothing is printed at the end of the program but the one warning."""
+    code = (
+        "import os, signal, subprocess, sys; from pathlib import Path; from fewshot.run.logging import RunLogger\n"
+        "with RunLogger(Path(sys.argv[1]), {}, 'offline') as log:\n"
+        "    log.log({'loss': 1.0}, 1)\n"
+        "    for task in Path('/proc/self/task').glob('*/children'):\n"
+        "        for child in task.read_text().split():\n"
+        "            os.kill(int(child), signal.SIGKILL); os.waitpid(int(child), 0)\n"
+        "    for step in range(2, 200):\n"
+        "        log.log({'loss': 1.0}, step)\n"
+        "    log.table('t', ['a'], [['b']]); log.summary({'J': 1.0})\n"
+        "assert log.mode == 'disabled'\n"
+    )
+    if sys.platform != "linux":
+        pytest.skip("/proc is Linux's")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}  # not the tests' process
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("W&B fails (") == 1 and "the run goes on without it" in done.stderr
+    assert "Traceback" not in done.stderr and len(lines(tmp_path)) == 199
+
+
+def test_wandb_that_does_not_start_costs_nothing_but_a_warning(tmp_path, monkeypatch, caplog):
+    def broken(**_):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("wandb.init", broken)
+    with RunLogger(tmp_path, {}, "offline") as log:
+        log.log({"loss": 1.0}, 1)
+    assert log.mode == "disabled" and lines(tmp_path) == [{"step": 1, "loss": 1.0}]
+    assert caplog.text.count("WARNING") == caplog.text.count("W&B fails (no more processes)") == 1
+
+
+def test_the_key_is_that_of_the_server_which_the_installed_wandb_talks_to(tmp_path, monkeypatch):
+    import wandb
+
+    own = wandb.Settings().base_url.removeprefix("https://")
+    (tmp_path / "netrc").write_text(f"machine {own} login user password secret\n")
+    assert has_key()
+    monkeypatch.setattr("wandb.Settings", lambda: SimpleNamespace(base_url="https://api.elsewhere.example"))
+    assert not has_key()
+    (tmp_path / "netrc").write_text("machine wandb.mine.example login user password secret\n")
+    assert not has_key()
+    (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.mine.example\n")
+    assert has_key()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.other.example")
+    assert not has_key()
 
 
 def test_a_continued_run_keeps_its_id(tmp_path):
@@ -227,7 +293,7 @@ def test_the_curve_is_drawn_after_each_validation_and_is_always_whole(tmp_path, 
             seen.append(curve.read_bytes())
             Image.open(curve).load()
         assert len(set(seen)) == 3
-        log.rewind(1)
+        log.rewind(1, 1)
         assert lines(tmp_path) == [{"step": 1, "train/loss": 1.0}, {"step": 1, "val/J": 10.0, "val/score": 10.0}]
     assert not [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")]
 

@@ -153,6 +153,38 @@ def test_signal_during_validation_validates_again(tmp_path: Path, signals_heard:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_validation_after_a_stop_stands_once_though_the_next_part_is_killed(
+    tmp_path: Path, signals_heard: None
+) -> None:
+    """Stopped in a validation, continued, killed before the next checkpoint, continued."""
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+
+    def stopped(system: nn.Module, step: int) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    class Killed(RuntimeError):
+        """In the place of a kill, after which no line of the program runs."""
+
+    class KilledAtStepSix(Rows):
+        def log(self, row: dict, step: int) -> None:
+            if step == 6:
+                raise Killed
+            super().log(row, step)
+
+    parts = [(Rows, stopped, Interrupted), (KilledAtStepSix, score, Killed)]
+    for part, (log, validate, end) in enumerate(parts):
+        rows = log(broken / "rows.jsonl")
+        trainer = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), broken, log=rows, validate=validate)
+        with pytest.raises(end):
+            trainer.run(resume=part > 0)
+    train(broken, resume=True)
+    assert_same_run(tmp_path / "whole", broken, 12)
+
+
 def test_resume_of_a_finished_run_returns_at_once(tmp_path: Path) -> None:
     train(tmp_path)
     before = Rows(tmp_path / "rows.jsonl").rows

@@ -141,8 +141,8 @@ class Rows:
         self.rows.append((step, dict(row)))
         self._write()
 
-    def rewind(self, step: int) -> None:
-        self.rows = [(s, row) for s, row in self.rows if s <= step]
+    def rewind(self, step: int, validated: int) -> None:
+        self.rows = [(s, row) for s, row in self.rows if s <= (validated if "val/score" in row else step)]
         self._write()
 
     def _write(self) -> None:
