@@ -206,7 +206,9 @@ class ImageProtocol(BaseProtocol):
 
     def _seeds(self, setting: Setting) -> str:
         """The seeds, and the official ones where they are others."""
-        official = "" if sorted(setting.seeds) == sorted(self.seeds) else f" (official: {', '.join(map(str, self.seeds))})"
+        official = (
+            "" if sorted(setting.seeds) == sorted(self.seeds) else f" (official: {', '.join(map(str, self.seeds))})"
+        )
         return setting.seeds_line() + (official if setting.seeds else "")
 
 

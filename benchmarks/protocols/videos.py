@@ -28,6 +28,7 @@ AVERAGING_TEXTS = {
     "classes": "frames pooled within each class, then the plain mean over the classes of the fold",
     "queries": "mean over the frames of a query (object), then the plain mean over all queries of the fold",
 }
+OFFICIAL_SHOTS = 1  # of CMA's test
 FRAMES = "all annotated frames of the query video, first and last included, no void"
 
 
@@ -93,10 +94,16 @@ class Protocol(BaseProtocol):
     def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """Queries, supports, resolution, boundary, frames and averaging."""
         size, episodes = setting.size, setting.episodes
+        more = (
+            f" (official: {OFFICIAL_SHOTS})"
+            if self.drawn == "cma" and setting.shots not in (None, OFFICIAL_SHOTS)
+            else ""
+        )
         resolution = self.resolution + (f" ({size})" if size and self.resolution == "network" else "")
         return {
             "queries": QUERY_TEXTS[self.drawn] if setting.frozen is None else f"frozen in {setting.frozen}",
-            "supports": setting.supports_line("drawn once per class and seed, used for all queries of the class"),
+            "supports": setting.supports_line("drawn once per class and seed, used for all queries of the class")
+            + more,
             "seeds": setting.seeds_line(),
             **({} if episodes is None else {"episodes": f"{episodes} per fold and seed"}),
             "resolution": f"{resolution}; truth: {self.truth}; prediction: {self.prediction}",

@@ -35,6 +35,8 @@ def test_protocols_say_which_queries_are_asked() -> None:
     assert "also for objects of another class" in next(line for line in official if line.startswith("queries "))
     assert "supports of the class of its object" in next(line for line in clean if line.startswith("queries "))
     assert "queries      : frozen in a.jsonl" in PROTOCOLS["cma"].card(frozen="a.jsonl")
+    assert "(official: 1)" in PROTOCOLS["cma"].card(shots=5) and "(official: 1)" not in PROTOCOLS["clean"].card(shots=5)
+    assert "(official: 1)" not in PROTOCOLS["cma"].card(shots=1)
     served = {name: [p.name for p in protocols_served(PROTOCOLS[name])] for name in ("cma", "clean", "davis")}
     assert served["cma"] == ["cma", "cma_per_class", "davis"]
     assert served["clean"] == ["clean", "clean_per_class", "davis"]

@@ -112,7 +112,7 @@ def test_real_images_with_the_lists_of_the_field(place: Path) -> None:
     [
         (("system=cma_tiny", "benchmark=pascal5i", "data.root=."), "system.name=cma needs an expression"),
         (("system=prototype", "benchmark=synthetic_images", "protocol=cma"), "valid are hsnet, pfenet, bam, uniref"),
-        (("system=prototype", "benchmark=synthetic", "protocol=hsnet"), "valid are cma, cma_per_class, davis"),
+        (("system=prototype", "benchmark=synthetic", "protocol=hsnet"), "valid are cma, cma_per_class, clean, "),
         (
             ("system=prototype", "benchmark=synthetic_images", "benchmark.draws=stream", "group=0"),
             "protocol=hsnet, benchmark=synthetic_images: draws=stream is known of HSNet on PASCAL-5i",
