@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from episodes.whole_files import partial_of
+from episodes.whole_files import clear_stale, partial_of
 
 RESULTS, PROGRAM = "results.json", "fewshot.predict"
 FOLDERS = {"masks": ".png", "overlays": ".jpg"}  # one file of each for a frame
@@ -111,7 +111,9 @@ def written_whole(out: Path, earlier: frozenset[Path]) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     there = out.is_dir()
-    part = partial_of(out / "results" if there else out)
+    place = out / "results" if there else out  # beside it, so that renaming is enough
+    clear_stale(place)
+    part = partial_of(place)
     try:
         part.mkdir(parents=True)
     except OSError as error:

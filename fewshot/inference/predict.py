@@ -26,6 +26,7 @@ from fewshot.media.photographs import picture_files
 from fewshot.media.reading import open_frames, open_media
 from fewshot.run.processes import choose_device
 
+TOLD = 3  # photographs that a message names
 LONGEST_JPEG = 65500  # pixels of a side, the format's limit
 
 
@@ -84,7 +85,10 @@ def predict(request: Request) -> Path:
         write_account(folder, account, head(model, segmenter, request))
     if account.unreadable:
         total = len(account.unreadable) + len(account.frames)
-        raise Unreadable(f"{len(account.unreadable)} of {total} photographs: {'; '.join(account.unreadable)}")
+        more = f"; all of them are in {request.out / RESULTS}" if len(account.unreadable) > TOLD else ""
+        raise Unreadable(
+            f"{len(account.unreadable)} of {total} photographs: {'; '.join(account.unreadable[:TOLD])}{more}"
+        )
     return request.out
 
 

@@ -69,6 +69,12 @@ def test_broken_photographs_are_told_and_the_others_segmented(call, photos: Path
     assert sorted(p.name for p in Path("found/masks").iterdir()) == ["p1.png", "p10.png"]
     said = json.loads(Path("found/results.json").read_text())
     assert len(said["unreadable"]) == 1 and len(said["frames"]) == 2
+    for k in range(5):
+        (photos / f"broken{k}.png").write_bytes(b"no picture")
+    code, _, err = call("input=photos", SUPPORT, "out=more")
+    assert "error: 6 of 8 photographs" in err and "broken2.png" in err and "broken3.png" not in err
+    assert "all of them are in more/results.json" in err
+    assert len(json.loads(Path("more/results.json").read_text())["unreadable"]) == 6
     for path in photos.glob("*.png"):
         path.write_bytes(b"no picture")
     code, _, err = call("input=photos", SUPPORT, "out=none")
