@@ -74,8 +74,28 @@ class FreezeConfig:
     )
     world_seed: int = key(0, "seed of the synthetic world", minimum=0, maximum=LARGEST_SEED)
     world_videos: int = key(24, "videos per class of the synthetic world", minimum=2, maximum=1000)
-    overwrite: bool = key(False, "true: write although there is such a file")
+    overwrite: bool = key(False, "true: replace the list that is there; a file of something else stays")
     data: FreezeDataConfig = field(default_factory=FreezeDataConfig)
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Refuse to replace a file that is there.
+
+    Raises:
+        FileExistsError: there is one, and it is no list of episodes, or `overwrite` is false.
+    """
+    from episodes.sampling.manifest import read_header
+
+    if not out.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out} exists already: give another out=<file>, or overwrite=true")
+    try:
+        read_header(out)
+    except (OSError, ValueError) as error:
+        raise FileExistsError(
+            f"{out} is no list of episodes that this program wrote, and is not replaced: give another out=<file>"
+        ) from error
 
 
 def run(config: FreezeConfig, command: Command) -> None:
@@ -83,8 +103,7 @@ def run(config: FreezeConfig, command: Command) -> None:
     from episodes.sampling.freeze import Drawing, freeze  # here, so that help does not wait for torch
 
     out = Path(config.out).expanduser()
-    if out.exists() and not config.overwrite:
-        raise FileExistsError(f"{out} exists already: give another out=<file>, or overwrite=true")
+    check_target(out, config.overwrite)
     drawing = Drawing(
         group=config.group,
         split=config.split,

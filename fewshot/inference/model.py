@@ -31,7 +31,7 @@ from fewshot.run.processes import choose_device
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import build_system, spec_of, systems
-from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, check_target, write_converted
+from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, check_target, read_config, write_converted
 from fewshot.weights.hub import download, is_hub_name
 from fewshot.weights.trained_on import KEY, TrainedOn, read_trained_on, to_json
 
@@ -191,6 +191,20 @@ class Model(ModelHubMixin):
         tokenizer = getattr(getattr(self.system, "text", None), "tokenizer", None)
         if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(save_directory / TOKENIZER)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """The model in a folder or on the Hub, in eval mode. Raises as `fewshot.load`.
+
+        Args:
+            pretrained_model_name_or_path: of the folder or, on the Hub, `user/name`.
+            options: of `huggingface_hub.ModelHubMixin.from_pretrained`; `text_weights` and `device` as of
+                `fewshot.load`.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser()
+        if (folder / CONFIG).is_file():
+            read_config(folder)  # refused here in a line; the mixin takes it as it is
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
     def _from_pretrained(

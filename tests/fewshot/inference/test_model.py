@@ -146,6 +146,15 @@ def test_words_for_numbers_in_a_configuration_are_told_in_a_line(tmp_path: Path,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("content", ["[1, 2]", "{", '{"system": 3, "config": {}}', "{}"])
+def test_a_configuration_of_something_else_is_told_in_a_line(tmp_path: Path, content: str) -> None:
+    tiny("prototype").save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "config.json").write_text(content)
+    for load in (fewshot.load, fewshot.Model.from_pretrained):
+        with pytest.raises(CheckpointError, match="config.json is "):
+            load(tmp_path / "saved")
+
+
 def test_a_model_is_saved_over_an_earlier_one_and_over_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
