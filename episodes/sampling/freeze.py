@@ -16,6 +16,7 @@ from episodes.sources import ImageSource, Source, open_source
 
 FRAMES, FRAMES_GENERATED = 5, 2  # of a clip: as in CMA's training; of the short videos of a generated world
 OF_VIDEOS = ("query_frames", "support_frames")
+OF_TESTS = ("queries", "supports", "draws")
 OF_IMAGES = ("supports", "draws", "min_area", "drop_novel", "lists")
 
 
@@ -63,12 +64,15 @@ class Drawing:
                 raise ValueError(f"{word} is for benchmarks of {kind}, and {source.name} is not one: leave it out")
         folds = source.folds if isinstance(source, ImageSource) else folds_of(source.name)
         named = replace(self, group=folds.groups[0] if self.group is None else self.group)
+        if self.split != "test" and (of_tests := [name for name in OF_TESTS if getattr(self, name) is not None]):
+            raise ValueError(f"{of_tests[0]} is for split=test, not for split={self.split}: leave it out")
         if images:
+            tested = self.split == "test"
             return replace(
                 named,
-                queries=self.queries or "list",
-                supports=self.supports or "distinct",
-                draws=self.draws or "indexed",
+                queries=self.queries or ("list" if tested else None),
+                supports=self.supports or ("distinct" if tested else None),
+                draws=self.draws or ("indexed" if tested else None),
                 min_area=self.min_area or 0,
                 drop_novel=bool(self.drop_novel),
             )
@@ -154,14 +158,14 @@ def _of_videos(source: Source, drawing: Drawing) -> list[EpisodeSpec]:
 
 def _of_images(source: ImageSource, drawing: Drawing) -> list[EpisodeSpec]:
     group, area = drawing.group, drawing.min_area
-    queries, supports, draws = drawing.queries, drawing.supports, drawing.draws
     assert group is not None and area is not None  # `of` fills them in
-    assert queries is not None and supports is not None and draws is not None
     folds, shots, seed, split = source.folds, drawing.shots, drawing.seed, drawing.split
     listed = None
     if drawing.lists is not None:
         listed = read_lists(drawing.lists, source.name, group, "test" if split == "test" else "train", source)
     if split == "test":
+        queries, supports, draws = drawing.queries, drawing.supports, drawing.draws
+        assert queries is not None and supports is not None and draws is not None  # likewise
         return image_test_episodes(
             source,
             folds,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampling.draws import Pair, TestImages, check_draws, indexed_draws, stream_draws
+from episodes.sampling.draws import Item, Pair, TestImages, check_draws, indexed_draws, stream_draws
 from episodes.sampling.pools import feasible, held_apart, positive, spread
 from episodes.seeding import rng
 from episodes.sources.images import FRAME, ImageSource
@@ -94,17 +94,20 @@ class ImageEpisodes:
 
     def _asked(self, index: int, keys: tuple[str | int, ...]) -> tuple[int, str | None]:
         """The class of an episode and its query; None where any image of the class will do."""
-        things = {"balanced": self.classes, "pairs": self.listed, "images": tuple(self.classes_of)}[self.sampling]
-        turn, place = divmod(index, len(things))
-        # `classes` is the word of the first release, which knew no other way
-        word = "classes" if self.sampling == "balanced" else self.sampling
-        thing = things[rng(word, *keys, turn).permutation(len(things))[place]]
-        if isinstance(thing, int):
-            return thing, None
-        if isinstance(thing, tuple):
-            return thing[1], thing[0]
-        classes = self.classes_of[thing]
-        return classes[int(rng("class of image", *keys, index).integers(len(classes)))], thing
+        if self.sampling == "balanced":
+            return _in_turn(self.classes, "classes", index, keys), None
+        if self.sampling == "pairs":
+            image, class_id = _in_turn(self.listed, "pairs", index, keys)
+            return class_id, image
+        image = _in_turn(tuple(self.classes_of), "images", index, keys)
+        classes = self.classes_of[image]
+        return classes[int(rng("class of image", *keys, index).integers(len(classes)))], image
+
+
+def _in_turn(things: Sequence[Item], word: str, index: int, keys: tuple[str | int, ...]) -> Item:
+    """The thing of episode `index`: each comes once in a round of as many episodes, every round in another order."""
+    turn, place = divmod(index, len(things))
+    return things[rng(word, *keys, turn).permutation(len(things))[place]]
 
 
 def image_test_episodes(

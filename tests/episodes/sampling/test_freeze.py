@@ -44,6 +44,8 @@ def test_what_does_not_concern_a_benchmark_is_refused(tiny: MiniRefSource) -> No
         draw(tiny, Drawing(queries="list"))
     with pytest.raises(ValueError, match="support_frames is for benchmarks of videos, and pascal5i is not one"):
         draw(MemoryImages({"a": {1: 4}}), Drawing(support_frames=2))
+    with pytest.raises(ValueError, match="draws is for split=test, not for split=train: leave it out"):
+        draw(MemoryImages({"a": {1: 4}}), Drawing(split="train", count=1, draws="stream"))
     with pytest.raises(ValueError, match="split=train is endless: say how many episodes"):
         draw(tiny, Drawing(split="train"))
 

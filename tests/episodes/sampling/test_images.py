@@ -200,6 +200,13 @@ def test_supports_may_come_twice_where_the_protocol_says_so(group, seed, queries
     assert any(len({clip.video for clip in s.supports}) > 1 for s in five)
 
 
+def test_of_ten_images_three_in_four_episodes_of_five_shots_have_a_repeat() -> None:
+    source = MemoryImages({f"t{k:03d}": {1 + k % 5: 5} for k in range(50)})  # ten of a class, as in FSS-1000
+    specs = episodes_of_test(0, 5, count=1000, source=source, supports="repeats")
+    share = sum(len({clip.video for clip in s.supports}) < 5 for s in specs) / len(specs)
+    assert abs(share - (1 - 8 * 7 * 6 * 5 / 9**4)) < 0.03
+
+
 def test_with_repeats_two_images_of_a_class_are_enough() -> None:
     source = MemoryImages({f"t{k}": {3: 5} for k in (1, 2)})
     specs = episodes_of_test(0, 5, source=source, supports="repeats")
