@@ -112,7 +112,8 @@ class Program(Description, Generic[Config]):
         try:
             return self.run(checked(config, command), command)
         except Exception as error:
-            failed.append(f"{' '.join(overrides)}: {tell(error)}")
+            own = [word for word in overrides if word not in sys.argv] or overrides  # what tells it from the others
+            failed.append(f"{' '.join(own)}: {tell(error)}")
             return math.nan
 
     def parsed(self, arguments: Sequence[str]) -> Config:

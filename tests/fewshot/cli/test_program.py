@@ -150,7 +150,7 @@ def test_values_of_the_wrong_type_and_keys_of_other_systems_are_told_in_one_line
 
 
 def test_a_run_of_several_that_fails_does_not_end_the_others(call):
-    code, _, err, calls = call("-m", "name=fails,one,breaks,full")
+    code, _, err, calls = call("-m", "name=fails,one,breaks,full", "shots=2")
     assert code == 1
     assert [config.name for config, _ in calls] == ["fails", "one", "breaks", "full"]
     assert all(command.sweeps for _, command in calls)
