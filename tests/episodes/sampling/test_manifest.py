@@ -137,7 +137,7 @@ def test_freezing_validation_episodes(tiny, tiny_root, tmp_path) -> None:
         (["data.rot=x"], "Did you mean 'data.root'?"),
         (["qqqq=2"], "unknown key 'qqqq'. --help"),
         (["group"], "expected key=value, got 'group'"),
-        (["group=two"], "group=two: give a whole number of at least 0"),
+        (["group=two"], "group=two: give a whole number from 0 to 1,000"),
         (["group="], "group is empty"),
         (["group=9", "out=x"], "no group 9; valid groups: 1, 2, 3, 4"),
         (["shots=0", "out=x"], "shots=0: the smallest valid value is 1"),
