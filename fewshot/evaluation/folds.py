@@ -35,16 +35,24 @@ QUERIES_DRAWN = 4  # expressions of an episode that its picture shows at most
 
 
 def run_test(
-    system: System, benchmark: Benchmark, group: int, folder: Path, origin: Origin, log: RunLogger | None = None
+    system: System,
+    benchmark: Benchmark,
+    group: int,
+    folder: Path,
+    origin: Origin,
+    log: RunLogger | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Test one fold with all seeds and probes, write everything into `folder`, print and return the report.
+
+    `notes` are lines for the protocol card.
 
     With several processes each tests its portion; every process gets the whole report, the first one writes.
 
     Raises:
         ValueError: no class of the fold has enough videos, or the manifest does not fit.
     """
-    outcome = Outcome()
+    outcome = Outcome(notes=list(notes))
     test_fold(system, benchmark, benchmark.tests(group), folder, outcome)
     report = build_report(outcome, benchmark, origin)
     write_report(report, folder)

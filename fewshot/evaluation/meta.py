@@ -86,6 +86,11 @@ def trained_elsewhere(config: MetaTestConfig, group: int, folds: Folds) -> list[
         logger.warning("group %d: %s does not tell which classes it was trained on", group, path)
         return [f"group {group}: {UNKNOWN.format('the training of the weights')}"]
     check_classes(folds, group, trained, str(path))
+    return notes_elsewhere(trained, group, folds)
+
+
+def notes_elsewhere(trained: Sequence[TrainedOn], group: int, folds: Folds) -> list[str]:
+    """Notes for the card on the trainings of weights on other benchmarks than the tested one."""
     return [note for one in trained if one.benchmark != folds.name for note in notes_on(one, group, folds)]
 
 

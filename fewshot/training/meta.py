@@ -17,6 +17,7 @@ from fewshot.cli.runs import MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import run_test
 from fewshot.evaluation.given_weights import check_classes, check_held_out
+from fewshot.evaluation.meta import notes_elsewhere
 from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
 from fewshot.run.logging.curve import DrawnLog
@@ -64,7 +65,8 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     tell_count("test", benchmark.tests(config.group)[0])
     result = trainer.run(config.resume)
     system.load_state_dict(load_checkpoint(result.best)["model"])
-    report = run_test(system, benchmark, config.group, here.folder, origin, here.log)
+    notes = notes_elsewhere(trained_on, config.group, benchmark.folds)
+    report = run_test(system, benchmark, config.group, here.folder, origin, here.log, notes)
     optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
     here.log.summary({"optimized_metric": optimized})
     logger.info("folder: %s", here.folder)

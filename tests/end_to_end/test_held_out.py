@@ -105,6 +105,19 @@ def test_a_training_does_not_hold_out_what_its_start_has_seen(trained: Path, ref
     assert f"train.init_from={trained} {SEEN}. Start from other weights" in message
 
 
+def test_what_a_start_has_seen_elsewhere_is_told_on_the_card_of_the_training(
+    trained: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = load_checkpoint(trained / "checkpoints" / "best.pt")
+    state["trained_on"] = [{"benchmark": "coco20i", "group": 0, "classes": ["cat", "dax"]}]
+    save_checkpoint(tmp_path / "start.pt", state)
+    words = (f"out={tmp_path}", "name=b", "group=1", f"train.init_from={tmp_path / 'start.pt'}")
+    assert typed("meta_train", [*TRAINING, cache, *words]) == 0
+    note = "trained on coco20i with group 0 held out; training classes there, so not held out: dax"
+    assert note in " ".join(capsys.readouterr().out.split())
+    assert [one.benchmark for one in read_trained_on(tmp_path / "b") or ()] == ["synthetic", "coco20i"]
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_frozen_episodes_of_training_classes_are_not_reported_as_a_test(
     trained: Path, cache: str, refused, split: str
