@@ -57,7 +57,7 @@ def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 def check_device(device: str) -> None:
     """A device must have a name that torch knows."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         raise ValueError(f"device={device}: valid are auto, cpu, cuda and cuda:0, cuda:1, ...")
 
 
@@ -89,10 +89,12 @@ def check_value(key: Key, value: Any) -> None:
             raise ValueError(f"{key.name}={item}: valid are {', '.join(key.choices)}.{hint}")
         if isinstance(item, float) and not math.isfinite(item):
             raise ValueError(f"{key.name}={item}: give a finite number")
-        if isinstance(item, str) or key.minimum is key.maximum is None:
+        if isinstance(value, list) and isinstance(item, (list, dict)):
+            raise ValueError(f"{key.name}={item}: give a list of single values")
+        if key.place and item == "":
+            raise ValueError(f"{key.name} is empty: give a file or folder, or leave the key out")
+        if isinstance(item, str):
             continue
-        if isinstance(item, (list, dict)):
-            raise ValueError(f"{key.name}={item}: give one value, or a list of single values where it takes several")
         if key.minimum is not None and item < key.minimum:
             raise ValueError(f"{key.name}={item}: the smallest valid value is {in_words(key.minimum)}")
         if key.maximum is not None and item > key.maximum:
@@ -162,6 +164,11 @@ def check_draws_of(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 def check_training(config: MetaTrainConfig) -> None:
     """Keys of the training that depend on each other."""
+    sizes, longest = config.benchmark.train_sizes, config.benchmark.train_max_size
+    if not sizes or max(sizes) > longest:
+        raise ValueError(
+            f"benchmark.train_sizes={sizes}: give at least one, none above benchmark.train_max_size={longest}"
+        )
     sampling, images = config.benchmark.sampling, data_set(config.benchmark.name).kind == "images"
     if sampling != "balanced" and images == (sampling == "blocks"):
         kind = "videos" if images else "images"
@@ -218,3 +225,5 @@ def check_part(name: str, part: PartConfig) -> None:
         raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
     if len(part.crop_range) != 2:
         raise ValueError(f"parts.{name}.crop_range={part.crop_range}: give the least and the largest side")
+    if part.crop_range[0] > part.crop_range[1]:
+        raise ValueError(f"parts.{name}.crop_range={part.crop_range}: the least side is more than the largest")

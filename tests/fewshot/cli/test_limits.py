@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from functools import cache
@@ -144,9 +145,17 @@ def test_numbers_of_the_rows_of_a_table_have_limits(command: str) -> None:
         ("train.steps=1e30", "train.steps=1e30: give a whole number from 1 to 1,000,000,000"),
         ("benchmark.train_sizes=[1]", "benchmark.train_sizes=1: the smallest valid value is 8"),
         ("benchmark.train_sizes=[a]", "benchmark.train_sizes=[a]: give a whole number from 8 to 8,192"),
-        ("optim.drop_at=[[0.5]]", "optim.drop_at=[0.5]: give one value, or a list of single values"),
+        ("optim.drop_at=[[0.5]]", "optim.drop_at=[0.5]: give a list of single values"),
         ("benchmark.test_size=1", "benchmark.test_size=1: the smallest valid value is 8"),
         ("optim.warmup_fraction=1", "optim.warmup_fraction=1.0: the largest valid value is 0.99"),
+        ("logging.tags=[{a: 1}]", "logging.tags={'a': 1}: give a list of single values"),
+        ("out=", "out is empty: give a file or folder, or leave the key out"),
+        ("device=cuda:99999999999999999999", "valid are auto, cpu, cuda and cuda:0"),
+        (
+            "benchmark.train_sizes=[]",
+            "benchmark.train_sizes=[]: give at least one, none above benchmark.train_max_size",
+        ),
+        ("benchmark.train_max_size=32", "none above benchmark.train_max_size=32"),
         ("name=${nope}", "name: its ${...} refers to nothing (Interpolation key 'nope' not found): give a value"),
         ("out=${oc.env:NOPE}", "out: its ${...} refers to nothing"),
         ("name=a{b", "error: "),
@@ -175,6 +184,14 @@ def test_what_is_typed_is_told_in_one_line(call, typed: str, said: str) -> None:
     assert (code, out, calls) == (1, "", []), err
     assert err.startswith("error: ") and said in err and err.count("\n") == 1
     assert "_schema" not in err.replace(typed, "")
+
+
+def test_a_crop_of_a_part_has_its_least_side_first() -> None:
+    config = copy.deepcopy(base("train_stage", ""))
+    for name in PARTS:
+        OmegaConf.update(config, f"parts.{name}.crop_range", [600, 384])
+    with pytest.raises(ValueError, match=r"crop_range=\[600, 384\]: the least side is more than the largest"):
+        checked(config)
 
 
 def test_a_value_of_a_plain_command_that_refers_to_nothing_is_told() -> None:
