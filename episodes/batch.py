@@ -26,6 +26,8 @@ class ClipBatch:
         valid: `(N, T)` bool, True where the object is visible; or None.
         objects: all objects of `N` clips in which no single one is meant; empty: this is not the task.
         original_sizes: `N` pairs `(height, width)` of the frames on disk, None where unknown; empty: all unknown.
+        features: visual features of the frames, maps `(N * T, C, h, w)` of the system that computed them
+            (`System.with_features`); empty: not computed yet.
     """
 
     frames: Tensor
@@ -38,6 +40,7 @@ class ClipBatch:
     ignore: tuple[Tensor | None, ...] = ()
     objects: tuple[Objects, ...] = ()
     original_sizes: tuple[tuple[int, int] | None, ...] = ()
+    features: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -58,6 +61,7 @@ class ClipBatch:
             valid=move(self.valid),
             ignore=tuple(move(x) for x in self.ignore),
             objects=tuple(x.to(device) for x in self.objects),
+            features=tuple(x.to(device) for x in self.features),
         )
 
 
@@ -124,6 +128,12 @@ class EpisodeBatch:
     def references(self) -> References:
         """The references of the queries: the supports, and the expression of each."""
         return References(self.supports, self.shots, self.queries.expressions)
+
+    @property
+    def queries_share_frames(self) -> bool:
+        """Whether all queries of an episode show the very same frames, and so differ in their expression only."""
+        each = self.queries.frames.unflatten(0, (len(self), -1))
+        return bool((each == each[:, :1]).all())
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same batch on `device`."""

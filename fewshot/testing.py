@@ -209,6 +209,17 @@ class SystemContract:
         assert torch.equal(first, self._logits(system(queries, state)))
 
     @torch.no_grad()
+    def test_features_computed_before_give_the_same_masks(self) -> None:
+        """Visual features may be computed once for several passes, and once for clips of the same frames."""
+        system = self.system()
+        queries, references = self.queries(system, 2), self.references(system, 2)
+        queries = replace(queries, frames=queries.frames[:1].expand_as(queries.frames).contiguous())
+        wanted = self._logits(system(queries, system.encode_reference(references)))
+        supports = references.supports and system.with_features(references.supports)
+        state = system.encode_reference(replace(references, supports=supports))
+        self._close(self._logits(system(system.with_features(queries, copies=2), state)), wanted)
+
+    @torch.no_grad()
     def test_padding_leaves_the_masks_as_they_are(self) -> None:
         """More padding gives the same probabilities, if the system says that it does."""
         system = self.system()

@@ -30,7 +30,9 @@ class TrainEpisodes:
         seed: of all draws. The validation videos do not depend on it.
         query_frames: consecutive frames of the query clip.
         support_frames: consecutive frames of each support clip.
-        expressions: query expressions per episode, all for the same frames.
+        expressions: query expressions per episode, all for the same frames: those of other objects of the class come
+            first, so that only the words tell the queries apart.
+        twin_share: share of the episodes, 0 to 1, whose query video shows a twin of its object; None: as it comes.
 
     Raises ValueError for a wrong argument, a broken annotation, or when no class has `shots + 1` videos.
     """
@@ -47,6 +49,7 @@ class TrainEpisodes:
         query_frames: int,
         support_frames: int,
         expressions: int = 1,
+        twin_share: float | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {split!r}; test episodes come from test_episodes")
@@ -62,6 +65,7 @@ class TrainEpisodes:
         self.source, self.folds, self.group, self.split = source, folds, group, split
         self.shots, self.seed = shots, seed
         self.query_frames, self.support_frames, self.num_expressions = query_frames, support_frames, expressions
+        self.twin_share = twin_share
         held = validation_videos(source, folds, group, shots)
         self.pools = {
             class_id: tuple(v for v in videos if (v in held) == (split == "val"))
@@ -69,6 +73,7 @@ class TrainEpisodes:
         }
         self.classes = feasible(self.pools, shots, folds, f"{split} episodes of group {group}")
         check(source, (v for c in self.classes for v in self.pools[c]))
+        self.twinned = {} if twin_share is None else {c: twinned(source, self.pools[c], c) for c in self.classes}
 
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
@@ -78,8 +83,7 @@ class TrainEpisodes:
         turn, place = divmod(index, n)
         class_id = self.classes[rng("classes", *keys, turn).permutation(n)[place]]
         draw = rng("episode", *keys, index)
-        pool = self.pools[class_id]
-        query, *supports = (pool[k] for k in draw.permutation(len(pool))[: self.shots + 1])
+        query, *supports = self._videos(class_id, draw)
         return EpisodeSpec(
             benchmark=name,
             group=self.group,
@@ -92,11 +96,22 @@ class TrainEpisodes:
             queries=self._queries(query, class_id, draw),
         )
 
+    def _videos(self, class_id: int, draw: np.random.Generator) -> list[str]:
+        """The query video and `shots` support videos of an episode, all different."""
+        pool = self.pools[class_id]
+        order = [pool[k] for k in draw.permutation(len(pool))]
+        if self.twin_share is not None:
+            wanted, having = draw.random() < self.twin_share, self.twinned[class_id]
+            query = next((v for v in order if (v in having) == wanted), order[0])  # a class may have none of the kind
+            order = [query, *(v for v in order if v != query)]
+        return order[: self.shots + 1]
+
     def _queries(self, video: str, class_id: int, draw: np.random.Generator) -> tuple[ClipSpec, ...]:
         first = _draw_clip(self.source, video, class_id, draw, self.query_frames, any)
         said = _of_class(self.source, video, class_id)
         order = draw.permutation(len(said))
         others = [said[k] for k in order if said[k].id != first.expression_id] or said
+        others.sort(key=lambda e: e.object_id == first.object_id)
         more = (others[k % len(others)] for k in range(self.num_expressions - 1))
         return (first, *(_clip(video, e, first.frames) for e in more))
 
@@ -175,6 +190,15 @@ def training_videos(source: Source, folds: Folds, group: int) -> dict[int, tuple
 def validation_videos(source: Source, folds: Folds, group: int, shots: int) -> frozenset[str]:
     """Videos of the training classes that are set apart for validation, see `held_apart`."""
     return held_apart(source.draws_as, training_videos(source, folds, group), shots)
+
+
+def twinned(source: Source, videos: Iterable[str], class_id: int) -> frozenset[str]:
+    """Those of the videos in which an object of the class that has an expression has a twin."""
+    return frozenset(
+        v
+        for v in videos
+        if any(source.twins(v, object_id) for object_id in {e.object_id for e in _of_class(source, v, class_id)})
+    )
 
 
 def check(source: Source, videos: Iterable[str]) -> None:

@@ -141,6 +141,11 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
     if not images and config.test.seeds is None:
         raise ValueError(f"test.seeds=null: {own}")
     check_draws_of(config)
+    if of_images and (config.benchmark.query_expressions != 1 or config.benchmark.twin_share is not None):
+        raise ValueError(
+            f"benchmark {config.benchmark.name} has no expressions: leave benchmark.query_expressions and "
+            "benchmark.twin_share away"
+        )
     if of_images and "expression" in spec_of(config.system).needs:
         others = [name for name, spec in systems().items() if "expression" not in spec.needs]
         raise ValueError(
@@ -173,6 +178,8 @@ def check_training(config: MetaTrainConfig) -> None:
     if sampling != "balanced" and images == (sampling == "blocks"):
         kind = "videos" if images else "images"
         raise ValueError(f"benchmark.sampling={sampling} is for benchmarks of {kind}: take balanced")
+    if config.benchmark.twin_share is not None and config.benchmark.twin_share > 1:
+        raise ValueError(f"benchmark.twin_share={config.benchmark.twin_share}: a share lies between 0 and 1")
     if config.benchmark.sampling == "blocks":
         check_sampling_in_blocks(config)
 
@@ -183,6 +190,11 @@ def check_sampling_in_blocks(config: MetaTrainConfig) -> None:
         raise ValueError(
             f"shots={config.shots}: benchmark.sampling=blocks (part of recipe=official) trains with one support; take "
             "shots=1 or benchmark.sampling=balanced"
+        )
+    if config.benchmark.query_expressions != 1 or config.benchmark.twin_share is not None:
+        raise ValueError(
+            "benchmark.sampling=blocks (part of recipe=official) draws one expression of any video: take "
+            "benchmark.query_expressions=1 and benchmark.twin_share=null"
         )
     if config.train.select_on == "val":
         raise ValueError(

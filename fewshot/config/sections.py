@@ -38,6 +38,20 @@ class BenchmarkConfig:
     name: str = key(MISSING, "the data set", choices=BENCHMARKS)
     query_frames: int = key(5, "frames of a training query clip", minimum=1, maximum=MOST_FRAMES)
     support_frames: int = key(5, "frames of a support clip", minimum=1, maximum=MOST_FRAMES)
+    query_expressions: int = key(
+        1,
+        "expressions of a training query clip, each of which is a query; those of other objects of its class come "
+        "first (videos only)",
+        minimum=1,
+        maximum=MOST_AT_ONCE,
+    )
+    twin_share: Optional[float] = key(
+        None,
+        "share of the training episodes, 0 to 1, whose query video shows another object of the class; null: as it "
+        "comes (videos only)",
+        minimum=0,
+        maximum=1,
+    )
     test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1, maximum=MOST_AT_ONCE)
     train_sizes: list[int] = key(
         [288, 320, 352, 392, 416, 448, 480, 512],

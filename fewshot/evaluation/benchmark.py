@@ -185,8 +185,19 @@ class VideoBenchmark(Benchmark):
         frames = {"query_frames": self.settings.query_frames, "support_frames": self.settings.support_frames}
         if split == "train" and self.settings.sampling == "blocks":
             return CMATrainEpisodes(self.train_source, self.folds, group, seed=config.seed, **frames)
-        source = self.train_source if split == "train" else self.source
-        return TrainEpisodes(source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)
+        if split == "val":
+            return TrainEpisodes(self.source, self.folds, group, split, shots=config.shots, seed=config.seed, **frames)
+        return TrainEpisodes(
+            self.train_source,
+            self.folds,
+            group,
+            split,
+            shots=config.shots,
+            seed=config.seed,
+            expressions=self.settings.query_expressions,
+            twin_share=self.settings.twin_share,
+            **frames,
+        )
 
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
         """Test episodes of videos, by the protocol's list: each video of the held-out classes is a query."""

@@ -32,6 +32,8 @@ def sim_ota(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> t
     """
     if len(labels) == 0:
         return labels.new_zeros(0), labels.new_zeros(0)
+    if len(labels) == len(logits) == 1:  # nothing to choose between
+        return labels.new_zeros(1), labels.new_zeros(1)
     logits, boxes = logits.float(), boxes.float()
     ious = box_iou(to_corners(boxes), to_corners(targets))
     claims = dynamic_claims(pair_costs(logits, boxes, labels, targets), ious)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -90,6 +90,30 @@ class System(nn.Module):
             if references.queries_per_episode > 1:
                 supports = supports.repeat(references.queries_per_episode)
         return ReferenceState(len(references), supports, self.encode_text(references.expressions))
+
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """Visual features of the frames, before any reference: maps `(N * T, C, h, w)`; those that `clips` brings.
+
+        Empty for a system that does not tell its visual features from the rest.
+        """
+        return clips.features
+
+    def with_features(self, clips: ClipBatch, copies: int = 1) -> ClipBatch:
+        """The same clips with their visual features, so that several passes share them.
+
+        Args:
+            copies: so many clips in a row show the same frames, which are encoded once.
+
+        Raises:
+            ValueError: the clips are not a multiple of `copies`.
+        """
+        if len(clips) % copies:
+            raise ValueError(f"{len(clips)} clips are no rows of {copies} copies of the same frames")
+        frames, t = clips.frames[::copies], clips.frames.shape[1]
+        maps = self.frame_features(replace(clips, frames=frames, features=()))
+        if copies > 1:
+            maps = tuple(x.unflatten(0, (-1, t)).repeat_interleave(copies, 0).flatten(0, 1) for x in maps)
+        return replace(clips, features=maps)
 
     @abstractmethod
     def encode_supports(self, supports: ClipBatch, shots: int) -> Any:

@@ -21,7 +21,7 @@ def make_optimizer(system: System, settings: TrainSettings) -> AdamW:
     groups = [g for g in system.parameter_groups(settings.lr) if len(g["params"]) > 0]
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"system {system.name!r} has no parameter to train: every one of them is frozen")
-    return AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+    return AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def make_schedule(optimizer: Optimizer, settings: TrainSettings) -> LRScheduler:

@@ -43,6 +43,8 @@ class TrainingStep(nn.Module):
             own: whether the system's own losses count.
             prototype_weight: weight of the prototype warm-up's loss; 0 leaves it out.
         """
+        if own and prototype_weight > 0:
+            batch = self._seen(batch)
         parts: list[Tensor] = []
         terms: dict[str, Tensor] = {}
         if own:
@@ -55,6 +57,13 @@ class TrainingStep(nn.Module):
             parts.append(losses.total * prototype_weight)
             terms.update({f"prototype_{name}": term for name, term in losses.terms.items()})
         return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
+
+    def _seen(self, batch: EpisodeBatch) -> EpisodeBatch:
+        """The batch with its visual features, which both kinds of losses begin with."""
+        copies = batch.references.queries_per_episode if batch.queries_share_frames else 1
+        with self._autocast(batch):
+            supports = None if batch.supports is None else self.system.with_features(batch.supports)
+            return replace(batch, supports=supports, queries=self.system.with_features(batch.queries, copies))
 
     def _autocast(self, batch: EpisodeBatch) -> torch.autocast:
         kind = batch.queries.frames.device.type

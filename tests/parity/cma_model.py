@@ -152,14 +152,14 @@ def run_model(model: CMA, support: ClipBatch, query: ClipBatch) -> tuple[Predict
         got.update(_query_path(model, calls, query, words))
     maps = calls["maps"][0]
     with torch.no_grad():
-        got.update(_levels("query", maps, model.fused_levels(maps[1:], words), query))
+        got.update(_levels("query", maps, model.fused_levels(model.level_projection(maps[1:]), words), query))
         # the model encodes only the frames that count; the reference holds all of them
-        all_maps = model.encode_frames(support.frames)
+        all_maps = model.backbone(support.frames.flatten(0, 1))
         got.update(
             _levels(
                 "support",
                 all_maps,
-                model.fused_levels(all_maps[1:], model.encode_text(support.expressions), True),
+                model.fused_levels(model.level_projection(all_maps[1:]), model.encode_text(support.expressions), True),
                 support,
             )
         )

@@ -144,8 +144,9 @@ class CMA(System):
 
     def encode_supports(self, supports: ClipBatch, shots: int) -> CMAState:
         """Fused support levels and masks of `(B * K)` support clips; only frames that have an effect are encoded."""
-        frames, masks = frames_that_count(supports, self.variant, self.support_frames)
-        levels = self.fused_levels(self.encode_frames(frames)[1:], self.encode_text(supports.expressions), support=True)
+        counted, masks = frames_that_count(supports, self.variant, self.support_frames)
+        _, *projected = self.frame_features(counted)
+        levels = self.fused_levels(projected, self.encode_text(supports.expressions), support=True)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
         extents, firsts = own_extents(supports), range(0, len(masks), shots)
         return CMAState(
@@ -158,10 +159,10 @@ class CMA(System):
         """Segment `N` query clips against the `N` references of `state`."""
         state.check(len(queries))
         words, supports = state.words, require_supports(state.supports, self.name)
-        maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (N*T, C_i, h_i, w_i)
-        fused = self.fused_levels(maps[1:], words)  # strides 8 to 64: (N, T, C, h, w)
+        fine, *levels = self.frame_features(queries)  # stride 4: (N*T, C_0, h, w); strides 8 to 64: (N*T, C, h, w)
+        fused = self.fused_levels(levels, words)  # (N, T, C, h, w)
         related = self.apply_affinity(fused, supports)
-        paddings = [resize_padding(queries.padding, _size(x)) for x in (maps[0], *fused)]  # (N, h, w)
+        paddings = [resize_padding(queries.padding, _size(x)) for x in (fine, *fused)]  # (N, h, w)
         positions = [sine_2d(p, fused[0].shape[2]) for p in paddings]  # (N, C, h, w)
         t = queries.frames.shape[1]
         decoded = self.transformer(
@@ -170,7 +171,7 @@ class CMA(System):
             [p.repeat_interleave(t, 0) for p in positions[1:]],
             words.sentence.repeat_interleave(t, 0),
         )
-        pyramid = [maps[0], *decoded.memory[:3]]  # the raw feature at stride 4, the memory below; stride 64 ends here
+        pyramid = [fine, *decoded.memory[:3]]  # the raw feature at stride 4, the memory below; stride 64 ends here
         features = self.pixel_decoder(pyramid, paddings[:LEVELS], positions[:LEVELS], words)
         sizes = queries.sizes.repeat_interleave(t, 0)
         layers = self.predict(decoded.states, decoded.boxes, features, sizes, clips=len(queries))
@@ -184,23 +185,26 @@ class CMA(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
-    def encode_frames(self, frames: Tensor) -> list[Tensor]:
-        """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(N*T, C_i, h_i, w_i)`."""
-        return self.backbone(frames.flatten(0, 1))
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """The backbone's map at stride 4 `(N*T, C_0, h, w)`, and four levels `(N*T, C, h, w)` that know no words."""
+        if clips.features:
+            return clips.features
+        fine, *coarse = self.backbone(clips.frames.flatten(0, 1))
+        return (fine, *self.level_projection(coarse))
 
     def encode_text(self, expressions: Sequence[str | None]) -> Words:
         """Words of `N` expressions; a missing one reads as the empty text."""
         return self.text_projection(*self.text(expressions))
 
-    def fused_levels(self, maps: Sequence[Tensor], words: Words, support: bool = False) -> list[Tensor]:
-        """Features at strides 8, 16, 32 to four levels `(N, T, C, h, w)` that know the words.
+    def fused_levels(self, levels: Sequence[Tensor], words: Words, support: bool = False) -> list[Tensor]:
+        """Four levels `(N*T, C, h, w)` as levels `(N, T, C, h, w)` that know the words.
 
         Support levels 0 to 2 first pass a signed log-power curve; the last level and the query do not. Released
         weights were trained so.
         """
         clips = words.features.shape[0]
         fused = []
-        for index, level in enumerate(self.level_projection(maps)):
+        for index, level in enumerate(levels):
             if support and index < LEVELS - 1:
                 level = signed_log_power(level)
             tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
@@ -253,7 +257,7 @@ class CMA(System):
         supports = require_supports(supports, self.name)
         clips = ((queries, False), (supports, True))
         query, support = (
-            self.fused_levels(self.encode_frames(x.frames)[1:], self.encode_text(x.expressions), support=side)[0]
+            self.fused_levels(self.frame_features(x)[1:], self.encode_text(x.expressions), support=side)[0]
             for x, side in clips
         )
         query, support = self.affinity.embed(query, support)

@@ -6,7 +6,7 @@ Legend: B episodes, K shots, S support frames, C width, (h, w) support grid, (h'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -45,15 +45,17 @@ class CMAState:
         return CMAState(levels, masks, tuple(extents for extents in self.extents for _ in range(expressions)))
 
 
-def frames_that_count(supports: ClipBatch, variant: str, support_frames: str) -> tuple[Tensor, list[Tensor]]:
-    """Frames `(B * K, S', 3, H, W)` and masks `(S', Hm, Wm)` of the support frames that have an effect."""
+def frames_that_count(supports: ClipBatch, variant: str, support_frames: str) -> tuple[ClipBatch, list[Tensor]]:
+    """Support clips of the frames that have an effect (features too, where they are known), and their masks."""
     chosen = which_frames(supports.frames.shape[1], variant, support_frames)
     masks = []
     for n, mask in enumerate(supports.masks):
         if mask is None:
             raise ValueError(f"support clip {n} has no masks: every support must show the object it stands for")
         masks.append(mask[chosen])
-    return supports.frames[:, chosen], masks
+    clips = len(supports)
+    features = tuple(x.unflatten(0, (clips, -1))[:, chosen].flatten(0, 1) for x in supports.features)
+    return replace(supports, frames=supports.frames[:, chosen], features=features), masks
 
 
 def which_frames(count: int, variant: str, support_frames: str) -> slice:

@@ -52,15 +52,21 @@ class Prototype(System):
             raise ValueError(f"levels must be one or more of 0, 1, 2, 3, got {tuple(levels)}")
         self.backbone, self.levels, self.scale = backbone, tuple(sorted(levels)), scale
 
-    def features(self, frames: Tensor) -> list[Tensor]:
-        """`(N, T, 3, H, W)` to the chosen levels, each `(N, T, C, h, w)`."""
-        maps = self.backbone(rearrange(frames, "n t c h w -> (n t) c h w"))
-        return [rearrange(maps[k], "(n t) c h w -> n t c h w", n=frames.shape[0]) for k in self.levels]
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """The chosen levels of the backbone, each `(N * T, C, h, w)`."""
+        if clips.features:
+            return clips.features
+        maps = self.backbone(clips.frames.flatten(0, 1))
+        return tuple(maps[k] for k in self.levels)
+
+    def levels_of(self, clips: ClipBatch) -> list[Tensor]:
+        """The chosen levels of `N` clips, each `(N, T, C, h, w)`."""
+        return [x.unflatten(0, (len(clips), -1)) for x in self.frame_features(clips)]
 
     def encode_supports(self, supports: ClipBatch, shots: int) -> PrototypeState:
         """Pool each of the `(B * K)` support clips, then average over the `K` shots of an episode (PANet, eq. 1)."""
         pairs = []
-        for level in self.features(supports.frames):
+        for level in self.levels_of(supports):
             pair = prototypes(level, mask_weights(supports, (level.shape[-2], level.shape[-1])))
             pairs.append(rearrange(pair, "(b k) s c -> b k s c", k=shots).mean(1))
         return PrototypeState(tuple(pairs))
@@ -69,7 +75,7 @@ class Prototype(System):
         """Cosine logits `(N, T, 1, h, w)`, averaged over the levels at the finest one's resolution."""
         state.check(len(queries))
         supports: PrototypeState = require_supports(state.supports, self.name)
-        levels = self.features(queries.frames)
+        levels = self.levels_of(queries)
         size = levels[0].shape[-2:]
         logits = [
             F.interpolate(prototype_logits(level, pair, self.scale), size, mode="bilinear", align_corners=False)

@@ -45,7 +45,9 @@ def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
         bf16_attention=config.bf16_attention,
         fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
         mask_stride=config.mask_stride,
+        word_stride=config.word_stride,
         mask_aux=config.mask_aux,
+        box_weight=config.box_weight,
         box_supervision=config.box_supervision,
         exchange_red_and_blue=config.exchange_red_and_blue,
         # pretrained parts learn more slowly; parts that start from scratch do not

@@ -47,6 +47,10 @@ class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, 
         1, "classes of the score head; 365 for the Objects365 pre-training", minimum=1, maximum=100_000
     )
     mask_stride: int = key(4, "pixels per mask cell, 4, or 1 to follow masks in videos", minimum=1, maximum=4)
+    word_stride: int = key(
+        4, "pixels per mask cell in the losses of masks that words refer to, 4 as released, or 1", minimum=1, maximum=4
+    )
+    box_weight: float = key(1.0, "factor on the weights of the box losses", minimum=0, maximum=1000)
     mask_aux: bool = key(False, "the two auxiliary mask losses of the video stage")
     box_supervision: bool = key(False, "learn masks from boxes")
     exchange_red_and_blue: bool = key(

@@ -44,12 +44,18 @@ WEIGHTS = {
     "loss_prj": 1.0,
     "loss_pairwise": 1.0,
 }
+BOX_TERMS = ("loss_bbox", "loss_giou")
 PROPOSAL_COSTS = {"score": 2.0, "box": 5.0, "giou": 2.0}
 
 TERM = re.compile(r"_(\d+|enc)$")  # the layer at the end of a name
 
 Pairs = tuple[Tensor, Tensor, Tensor]  # image, query and object of each matched pair, three int64 tensors `(P,)`
 MasksOf = Callable[[int, Tensor, Tensor], Tensor]  # layer, images `(P,)`, queries `(P,)` -> mask logits `(P, h, w)`
+
+
+def weights_of(boxes: float) -> dict[str, float]:
+    """The weights of the released training, those of the box losses times `boxes`."""
+    return {name: weight * boxes if name in BOX_TERMS else weight for name, weight in WEIGHTS.items()}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from fewshot.nn.unifusion import FusionReference, UniFusion
 from fewshot.systems.base import ReferenceState, System, learning_groups
 from fewshot.systems.uniref.detection import Detection, best_queries
 from fewshot.systems.uniref.fusing import all_or_none, encode_words, fuse_level
-from fewshot.systems.uniref.losses import UniRefCriterion
+from fewshot.systems.uniref.losses import UniRefCriterion, weights_of
 from fewshot.systems.uniref.start import reference_warmup, start_as_readout
 from fewshot.systems.uniref.state import UniRefState, mask_reference
 from fewshot.systems.uniref.targets import targets_of
@@ -86,7 +86,10 @@ class UniRef(System):
         fusion_init: `zero`: the fusion starts as the identity; `similarity`: it starts as attention by feature
             similarity, and the masks as what it retrieves, for training from scratch (`fewshot.systems.uniref.start`).
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
+        word_stride: network pixels per mask cell in the losses of masks that words refer to: 4, as released, or 1.
         mask_aux: add the auxiliary mask losses of the video stage.
+        box_weight: factor on the weights of the box losses; below 1 for training from scratch, where boxes that are
+            still far off would drown the masks.
         box_supervision: learn masks from boxes, as in pretraining.
         exchange_red_and_blue: compare colours with red and blue exchanged where masks are learnt from boxes.
         backbone_lr: factor on the learning rate of the rest.
@@ -114,7 +117,9 @@ class UniRef(System):
         bf16_attention: bool = False,
         fusion_init: str = "zero",
         mask_stride: int = 4,
+        word_stride: int = 4,
         mask_aux: bool = False,
+        box_weight: float = 1.0,
         box_supervision: bool = False,
         exchange_red_and_blue: bool = False,
         backbone_lr: float = 0.1,
@@ -125,13 +130,15 @@ class UniRef(System):
         choices: dict[str, tuple[object, tuple[object, ...]]] = {
             "freeze_backbone": (freeze_backbone, FREEZE),
             "mask_stride": (mask_stride, STRIDES),
+            "word_stride": (word_stride, STRIDES),
             "fusion_init": (fusion_init, FUSION_INITS),
         }
         for name, (value, valid) in choices.items():
             if value not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
-        self.num_classes, self.mask_stride, self.text_dropout = classes, mask_stride, text_dropout
+        self.num_classes, self.text_dropout = classes, text_dropout
+        self.mask_stride, self.word_stride = mask_stride, word_stride
         self.backbone_lr, self.text_lr_absolute = backbone_lr, text_lr_absolute
         self.backbone, self.text, self.value_encoder = backbone, text, value_encoder
         self.text_projection = text and TextProjection(text.dim, dim, text_projection_dropout, pool="mean")
@@ -147,7 +154,7 @@ class UniRef(System):
         for linear in self.controller.linears:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        self.criterion = UniRefCriterion(mask_aux)
+        self.criterion = UniRefCriterion(mask_aux, weights_of(box_weight))
         self.box_supervision, self.exchange_red_and_blue = box_supervision, exchange_red_and_blue
         if box_supervision:
             # how many mask losses were computed: a term grows with it. In the checkpoint, so that a run that goes on
@@ -192,7 +199,7 @@ class UniRef(System):
                 "expressions, or build it with one"
             )
         masks = padded_masks(supports).flatten(0, 1)
-        keys = self.project(self.encode_frames(supports.frames))
+        _, *keys = self.frame_features(supports)
         values = self.value_encoder(supports.frames.flatten(0, 1), masks, keys)
         paddings = frames_of(level_paddings(supports.padding, [_size(x) for x in keys]), supports.frames.shape[1])
         episodes = len(supports) // shots
@@ -210,24 +217,23 @@ class UniRef(System):
         """
         state.check(len(queries))
         t = queries.frames.shape[1]
-        maps = self.encode_frames(queries.frames)  # strides 4, 8, 16, 32: (n, C_i, h_i, w_i)
-        levels = self.project(maps)  # strides 8 to 64: (n, C, h, w)
+        fine, *levels = self.frame_features(queries)  # stride 4: (n, C_0, h, w); strides 8 to 64: (n, C, h, w)
         paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
         positions = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
         fused = self.fuse(levels, state.words, state.supports, len(queries))
         decoded = self.transformer(fused, frames_of(paddings, t), frames_of(positions, t), None)
-        features = self.pixel_decoder(maps[0], decoded.memory[:3])
+        features = self.pixel_decoder(fine, decoded.memory[:3])
         return self.detection(decoded, features, queries)
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         """Set losses of all decoder layers and of the proposals, each divided by the number of its own matched pairs.
 
-        Masks that words refer to are learnt at stride 4, the others at `mask_stride`. `num_frames` weighs the batch
-        among those of its step, by the frames that show the object.
+        Masks that words refer to are learnt at `word_stride`, the others at `mask_stride`. `num_frames` weighs the
+        batch among those of its step, by the frames that show the object.
         """
         if not isinstance(prediction, Detection):
             raise TypeError(f"the losses of UniRef are those of its own predictions, got {type(prediction).__name__}")
-        stride = self.mask_stride if all_or_none(queries.expressions) is None else self.mask_head.stride
+        stride = self.mask_stride if all_or_none(queries.expressions) is None else self.word_stride
         losses = self.criterion(
             list(zip(prediction.class_logits, prediction.all_boxes, strict=True)),
             (prediction.proposal_logits, prediction.proposal_boxes),
@@ -252,13 +258,12 @@ class UniRef(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
-    def encode_frames(self, frames: Tensor) -> list[Tensor]:
-        """Backbone features of clips `(N, T, 3, H, W)` at four strides, `(n, C_i, h_i, w_i)`."""
-        return self.backbone(frames.flatten(0, 1))
-
-    def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Backbone features to the four levels `(n, C, h, w)`, before any fusion."""
-        return self.level_projection(maps[1:])
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """The backbone's map at stride 4 `(n, C_0, h, w)`, and the four levels `(n, C, h, w)` before any fusion."""
+        if clips.features:
+            return clips.features
+        fine, *coarse = self.backbone(clips.frames.flatten(0, 1))
+        return (fine, *self.level_projection(coarse))
 
     def encode_text(self, expressions: Sequence[str | None]) -> Words | None:
         """Words of `N` expressions; None where no clip has one."""
@@ -342,7 +347,7 @@ class UniRef(System):
                 "the warm-up needs supports, and these episodes have none: train with train.prototype_fraction=0 and "
                 "train.prototype_weight=0"
             )
-        support, query = (self.project(self.encode_frames(x.frames))[:WARMUP_LEVELS] for x in (supports, queries))
+        support, query = (self.frame_features(clips)[1 : 1 + WARMUP_LEVELS] for clips in (supports, queries))
         return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames)
 
 

@@ -44,6 +44,33 @@ def test_an_episode_is_a_pure_function_of_its_index(tiny, tiny_root, group, spli
     assert (spec.group, spec.split, spec.seed, spec.index, spec.shots) == (group, split, seed, index, 1)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_a_share_of_the_query_videos_shows_a_twin(world, share) -> None:
+    settings = dict(shots=1, seed=0, query_frames=1, support_frames=2, twin_share=share)
+    episodes = TrainEpisodes(world, folds_of("synthetic"), 1, "train", **settings)
+    having = {c for c, videos in episodes.twinned.items() if 0 < len(videos) < len(episodes.pools[c])}
+    specs = [spec for spec in (episodes[k] for k in range(600)) if spec.class_id in having]
+    shown = [bool(world.twins(q.video, q.object_id)) for spec in specs for q in spec.queries]
+    assert len(specs) > 100 and abs(sum(shown) / len(shown) - share) < 0.1
+    assert all(spec.queries[0].video not in {s.video for s in spec.supports} for spec in specs)
+
+
+def test_without_a_share_of_twins_the_draws_are_as_they_come(tiny) -> None:
+    assert [train(tiny)[k] for k in range(20)] == [train(tiny, twin_share=None)[k] for k in range(20)]
+    assert train(tiny).twinned == {}
+
+
+def test_more_expressions_of_a_query_are_first_of_its_twin(world) -> None:
+    settings = dict(shots=1, seed=0, query_frames=1, support_frames=2, twin_share=1.0, expressions=4)
+    episodes = TrainEpisodes(world, folds_of("synthetic"), 1, "train", **settings)
+    for spec in (episodes[k] for k in range(40)):
+        objects = [query.object_id for query in spec.queries]
+        if world.twins(spec.queries[0].video, objects[0]):
+            assert objects[1:3] == [objects[1]] * 2 != [objects[0]] * 2 and objects[3] == objects[0]
+            assert len({query.expression_id for query in spec.queries}) == 4
+        assert len({(query.video, query.frames) for query in spec.queries}) == 1
+
+
 @settings(max_examples=40, deadline=None)
 @given(group=GROUPS, split=st.sampled_from(["train", "val"]), shots=st.integers(1, 2), index=st.integers(0, 2000))
 def test_an_episode_is_well_formed(tiny, group, split, shots, index) -> None:

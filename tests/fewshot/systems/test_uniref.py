@@ -121,7 +121,7 @@ def test_the_embedding_is_the_mean_of_the_unpadded_frame() -> None:
     model, supports = tiny_uniref(), padded(clips(1, frames=1), 96, 128)
     with torch.no_grad():
         level = model.encode_supports(supports, 1).levels[0]
-        keys = model.project(model.encode_frames(supports.frames))[0]
+        keys = model.frame_features(supports)[1]
     assert level.padding.view(12, 16)[:8, :8].sum() == 0 and level.padding.sum() == 12 * 16 - 64
     torch.testing.assert_close(level.embed, keys[:, :, :8, :8].mean((2, 3)))
 

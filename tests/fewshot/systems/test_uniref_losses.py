@@ -15,7 +15,7 @@ from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_
 from fewshot.losses.segmentation import dice_loss
 from fewshot.losses.sim_ota import sim_ota
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.uniref.losses import UniRefCriterion
+from fewshot.systems.uniref.losses import WEIGHTS, UniRefCriterion, weights_of
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks
 from tests.fewshot.systems.test_uniref import tiny_uniref, without_words
@@ -214,8 +214,11 @@ def test_targets_need_masks_of_the_frames_size() -> None:
         targets_of(replace(batch, masks=(batch.masks[0][:, :60],)))
 
 
-def test_masks_that_words_refer_to_are_learnt_at_stride_4(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, batch = tiny_uniref(mask_stride=1), clips(2)
+@pytest.mark.parametrize(("stride", "side"), [(4, 16), (1, 64)])
+def test_masks_that_words_refer_to_are_learnt_at_a_stride_of_their_own(
+    stride: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = tiny_uniref(mask_stride=1, word_stride=stride), clips(2)
     sizes: list[tuple[int, ...]] = []
     computed = model.masks_of
 
@@ -225,10 +228,27 @@ def test_masks_that_words_refer_to_are_learnt_at_stride_4(monkeypatch: pytest.Mo
         return masks
 
     monkeypatch.setattr(model, "masks_of", masks_of)
-    for queries, size in ((batch, (16, 16)), (without_words(batch), (64, 64))):
+    for queries, size in ((batch, (side, side)), (without_words(batch), (64, 64))):
         sizes.clear()
         model.losses(predicted(model, queries), queries)
         assert set(sizes) == {size}
+
+
+def test_the_weight_of_the_boxes_is_a_factor_on_their_terms_alone() -> None:
+    assert weights_of(1.0) == WEIGHTS
+    light = weights_of(0.1)
+    assert {name for name in WEIGHTS if light[name] != WEIGHTS[name]} == {"loss_bbox", "loss_giou"}
+    model, batch = tiny_uniref(), clips(2)
+    found = predicted(model, batch)
+    whole = model.losses(found, batch)
+    model.criterion = UniRefCriterion(weights=weights_of(0.0))
+    rest = model.losses(found, batch)
+    boxes = sum(
+        WEIGHTS[key.split("_")[0] + "_" + key.split("_")[1]] * value
+        for key, value in whole.terms.items()
+        if key.startswith(("loss_bbox", "loss_giou"))
+    )
+    torch.testing.assert_close(rest.total, whole.total - boxes)
 
 
 def test_micro_batches_count_by_their_visible_frames() -> None:

@@ -1,0 +1,69 @@
+"""A training step: one look at the frames serves both kinds of losses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from episodes.batch import EpisodeBatch
+from fewshot.systems.base import System
+from fewshot.systems.registry import make_system, systems
+from fewshot.testing import noise_clips as clips
+from fewshot.training.step import TrainingStep
+
+NAMES = ("cma", "uniref", "prototype")
+
+
+def batch(expressions: int) -> EpisodeBatch:
+    """Two episodes; the queries of each show the same frames."""
+    queries = clips(2 * expressions, frames=1, seed=1)
+    frames = queries.frames[::expressions].repeat_interleave(expressions, 0)
+    supports = clips(2, frames=2, seed=2)
+    return EpisodeBatch(supports, replace(queries, frames=frames), 1, (None, None))  # type: ignore[arg-type]
+
+
+def system_of(name: str) -> System:
+    spec = systems()[name]
+    return make_system(spec.config(name=name, **spec.small), 0).eval()  # no dropout, whose draws would differ
+
+
+def losses(system: System, episodes: EpisodeBatch) -> tuple[float, list[torch.Tensor | None]]:
+    system.zero_grad()
+    total, _ = TrainingStep(system, "fp32")(episodes, 4.0, True, 2.0)
+    total.backward()
+    return float(total.detach()), [None if p.grad is None else p.grad.clone() for p in system.parameters()]
+
+
+@pytest.mark.parametrize("expressions", [1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_shared_features_change_neither_losses_nor_gradients(
+    name: str, expressions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, episodes = system_of(name), batch(expressions)
+    together, gradients = losses(system, episodes)
+    monkeypatch.setattr(TrainingStep, "_seen", lambda self, batch: batch)
+    apart, wanted = losses(system, episodes)
+    assert together == pytest.approx(apart, rel=1e-6)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert (found is None) == (gradient is None)
+        if gradient is not None:
+            torch.testing.assert_close(found, gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max() + 1e-3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_frame_is_encoded_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, episodes, seen = system_of(name), batch(3), []
+    look = system.backbone.forward
+    monkeypatch.setattr(system.backbone, "forward", lambda x: seen.append(len(x)) or look(x))
+    losses(system, episodes)
+    assert sorted(seen) == [2, 4]  # a query frame of each episode, and two frames of each support
+
+
+def test_queries_of_other_frames_are_not_taken_for_copies() -> None:
+    episodes = batch(2)
+    assert episodes.queries_share_frames
+    frames = episodes.queries.frames.clone()
+    frames[1, 0, 0, 5, 5] += 1
+    assert not replace(episodes, queries=replace(episodes.queries, frames=frames)).queries_share_frames
