@@ -216,13 +216,24 @@ def render(ground: np.ndarray, things: list[Thing], t: int) -> tuple[np.ndarray,
     frame, mask = ground.copy(), np.zeros((SIZE, SIZE), dtype=np.uint8)
     for number, thing in enumerate(things, start=1):
         (cx, cy), radius, angle = thing.at(t)
-        u = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) / radius
-        v = (-(x - cx) * np.sin(angle) + (y - cy) * np.cos(angle)) / (radius * thing.aspect)
+        box = _box(cx, cy, radius, angle, thing.aspect)
+        dx, dy = x[box] - cx, y[box] - cy
+        u = (dx * np.cos(angle) + dy * np.sin(angle)) / radius
+        v = (-dx * np.sin(angle) + dy * np.cos(angle)) / (radius * thing.aspect)
         distance = (np.abs(u) ** thing.squareness + np.abs(v) ** thing.squareness) ** (1 / thing.squareness)
         cover = np.clip((1 - distance) * radius + 0.5, 0, 1)[..., None]
-        frame = frame * (1 - cover) + _paint(thing, u * radius, v * radius) * cover
-        mask[cover[..., 0] > 0.5] = number
+        frame[box] = frame[box] * (1 - cover) + _paint(thing, u * radius, v * radius) * cover
+        mask[box][cover[..., 0] > 0.5] = number
     return (255 * frame.clip(0, 1)).round().astype(np.uint8), mask
+
+
+def _box(cx: float, cy: float, radius: float, angle: float, aspect: float) -> tuple[slice, slice]:
+    """Rows and columns beyond which a thing covers nothing: it lies within the turned rectangle of its two radii."""
+    long, short = radius + 0.5, radius * aspect + 0.5  # covers fade out over a pixel
+    wide = abs(np.cos(angle)) * long + abs(np.sin(angle)) * short
+    high = abs(np.sin(angle)) * long + abs(np.cos(angle)) * short
+    rows, columns = ((max(0, int(c - reach)), min(SIZE, int(c + reach) + 2)) for c, reach in ((cy, high), (cx, wide)))
+    return slice(*rows), slice(*columns)
 
 
 def _paint(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from fewshot.cli.errors import short_errors, tell
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig
+from fewshot.cli.threads import wait_patiently
 from fewshot.config.keys import schema_keys, sections, type_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Program(Description, Generic[Config]):
 
     def main(self) -> None:
         """Read the command line, check everything, run. User errors end the program with 1 and one line."""
+        wait_patiently()
         with short_errors():
             arguments = [self._quoted(argument) for argument in sys.argv[1:]]
             wants_help = any(argument in ("-h", "--help") for argument in arguments)

@@ -54,7 +54,9 @@ class RunConfig:
     system: SystemConfig = field(default_factory=SystemConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     device: str = key("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
-    threads: Optional[int] = key(None, "CPU threads; null: as torch chooses", minimum=1, maximum=MOST_THREADS)
+    threads: Optional[int] = key(
+        None, "CPU threads; null: 1 for the tiny backbone, else as torch chooses", minimum=1, maximum=MOST_THREADS
+    )
     out: str = key("runs", "folder of the run folders", place=True)
     name: Optional[str] = key(None, "name of the run folder; null: from the content of the run")
     resume: bool = key(False, "continue the run of this name where it stopped")

@@ -43,7 +43,7 @@ class BenchmarkConfig:
         "expressions of a training query clip, each of which is a query; those of other objects of its class come "
         "first (videos only)",
         minimum=1,
-        maximum=MOST_AT_ONCE,
+        maximum=100,
     )
     twin_share: Optional[float] = key(
         None,

@@ -79,6 +79,8 @@ def _segment_chunk(
     system: System, clips: Sequence[Clip], state: ReferenceState, device: torch.device | str
 ) -> list[Tensor]:
     queries = collate_clips(clips, system.pad_multiple).to(device)
+    if len(clips) > 1 and len({clip.frames.data_ptr() for clip in clips}) == 1:  # several expressions of one video
+        queries = system.with_features(queries, copies=len(clips))
     prediction = system(queries, state)
     return [system.logits(prediction, queries, n).cpu() for n in range(len(clips))]
 

@@ -73,8 +73,8 @@ def session(config: RunConfig, command: Command) -> Iterator[Session]:
             holds something that is no run of this kind.
         ValueError: the device does not exist.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    if threads := config.threads or config.system.threads:
+        torch.set_num_threads(threads)
     with processes.distributed():
         device = processes.choose_device(config.device)
         main = processes.is_main()

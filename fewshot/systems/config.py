@@ -28,6 +28,11 @@ class SystemConfig:
             ValueError: names the keys, their values and what is valid.
         """
 
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that serve it best; None: as torch chooses."""
+        return None
+
     def places(self) -> tuple[str, ...]:
         """Names of the keys that hold files or folders: these may lie elsewhere on another machine."""
         return tuple(entry.name for entry in fields(self) if entry.metadata.get("place"))
@@ -57,6 +62,11 @@ class BackboneConfig:
     freeze_backbone: bool = key(True, "keep the image encoder as it starts")
     backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1, maximum=2048)
     activation_checkpointing: bool = key(False, "trade time for memory in training")
+
+    @property
+    def threads(self) -> int | None:
+        """One for the tiny backbone: two are no faster, and much slower where another process wants a core."""
+        return 1 if self.backbone == "tiny" else None
 
 
 @dataclass

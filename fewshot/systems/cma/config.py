@@ -52,6 +52,8 @@ OFFICIAL = {
     "system.text_dropout": True,
     "system.train_affinity": False,
     "benchmark.sampling": "blocks",
+    "benchmark.query_expressions": 1,
+    "benchmark.twin_share": None,
     "benchmark.class_of_last_expression": True,
     "benchmark.exchange_box_limits": True,
     "benchmark.flip_inside_words": True,

@@ -11,6 +11,7 @@ from fewshot.cli.composition import composed, config_folder, register_schemas, s
 from fewshot.systems.cma.config import CMAConfig
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system, find_system
+from fewshot.systems.uniref.config import UniRefConfig
 from tests.fewshot.systems.own import write_module
 
 
@@ -82,7 +83,7 @@ def test_its_keys_are_checked_and_shown_by_help(call, module: str) -> None:
 
 
 def test_the_system_of_a_command_line_is_known_before_it_runs() -> None:
-    assert system_of("meta_train", []) is CMAConfig
+    assert system_of("meta_train", []) is UniRefConfig
     assert system_of("meta_train", ["system=prototype", "group=2"]) is PrototypeConfig
     assert system_of("meta_train", ["system=prototype,cma", "group=1,2"]) is PrototypeConfig
     with pytest.raises(ValueError, match="cmaa"):

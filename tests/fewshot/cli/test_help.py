@@ -21,7 +21,7 @@ def test_help_names_every_key_and_three_examples(call):
     code, out, _, calls = call("--help", "shots=3")
     assert code == 0
     assert calls == []
-    for key in schema_keys(MetaTrainConfig, types={"system": systems()["cma"].config}):
+    for key in schema_keys(MetaTrainConfig, types={"system": systems()["uniref"].config}):
         assert f"{key.name}=" in out
         assert key.meaning.split()[0] in out
     assert out.count("python -m fewshot.meta_train ") == 4  # usage and three examples

@@ -23,7 +23,13 @@ def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
     assert config.data.root is None
     assert command == Command(
         (),
-        {"system": "cma_tiny", "benchmark": "synthetic", "train": "synthetic", "optim": "onecycle", "logging": "wandb"},
+        {
+            "system": "uniref_tiny",
+            "benchmark": "synthetic",
+            "train": "synthetic",
+            "optim": "onecycle",
+            "logging": "wandb",
+        },
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -71,6 +77,8 @@ def test_multirun_runs_every_value(call):
         ("benchmark.test_size=null", "has none of its own: give a number"),
         ("test.seeds=null", "has none of its own: give a number"),
         ("benchmark.sampling=images", "benchmark.sampling=images is for benchmarks of images: take balanced"),
+        ("benchmark.twin_share=1.5", "benchmark.twin_share=1.5: "),
+        ("benchmark.query_expressions=0", "benchmark.query_expressions=0: the smallest valid value is 1"),
         ("benchmark.draws=dice", "benchmark.draws=dice: valid are indexed, stream"),
         ("benchmark.draws=stream", "benchmark.draws=stream is for benchmarks of images: leave it out"),
         ("system.heads=7", "must divide"),
@@ -141,7 +149,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(c
         ("system.heads=abc", "error: system.heads=abc: give a whole number from 1 to 256\n"),
         ("optim.lr=fast", "error: optim.lr=fast: give a number from 0 to 1,000\n"),
         ("benchmark.crop=maybe", "error: benchmark.crop=maybe: give true or false\n"),
-        ("system.value_encoder=tiny", "it is one of system uniref and uniref_sam; choose system=...\n"),
+        ("system.variant=base", "it is one of system cma; choose system=...\n"),
     ],
 )
 def test_values_of_the_wrong_type_and_keys_of_other_systems_are_told_in_one_line(call, typed, message):

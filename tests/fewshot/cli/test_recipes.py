@@ -27,36 +27,36 @@ def values(config: RunConfig, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_recipe_official_is_one_switch_and_gives_way_to_single_keys(call):
-    _, _, _, calls = call("recipe=official")
+    _, _, _, calls = call("system=cma_tiny", "recipe=official")
     config = calls[0][0]
     assert config.recipe == "official"
     assert (config.optim.schedule, config.optim.clip_norm, config.train.select_on) == ("step", 0.1, "test")
     assert [round(24 * share, 3) for share in config.optim.drop_at] == [3, 5]  # after epochs 3 and 5 of 24
     assert config.train.batch * config.train.accumulate == 1
     assert config.train.steps == 24 * 36 * 100
-    _, _, _, calls = call("recipe=official", "optim.clip_norm=2", "train.steps=3")
+    _, _, _, calls = call("system=cma_tiny", "recipe=official", "optim.clip_norm=2", "train.steps=3")
     assert (calls[0][0].optim.clip_norm, calls[0][0].train.steps) == (2.0, 3)
 
 
 @pytest.mark.parametrize(("argument", "said"), [("shots=2", "one support"), ("train.select_on=val", "none are left")])
 def test_what_the_official_training_cannot_do_is_refused(call, argument, said):
-    code, _, err, _ = call("recipe=official", argument)
+    code, _, err, _ = call("system=cma_tiny", "recipe=official", argument)
     assert code == 1
     assert said in err
 
 
 def test_every_switch_of_cma_is_turned_on_and_each_can_be_typed_off() -> None:
     official = dict(systems()["cma"].official)
-    assert values(configured("meta_train", "recipe=official"), official) == official
+    assert values(configured("meta_train", "system=cma_tiny", "recipe=official"), official) == official
     switches = [name for name, value in official.items() if value is True]
     assert {"benchmark.wrap_colours", "system.text_dropout", "benchmark.flip_inside_words"} <= set(switches)
     for name in switches:
-        config = configured("meta_train", "recipe=official", f"{name}=false")
+        config = configured("meta_train", "system=cma_tiny", "recipe=official", f"{name}=false")
         assert values(config, official) == {**official, name: False}
 
 
 def test_the_corrected_recipe_is_the_default_and_turns_nothing_on() -> None:
-    config = configured("meta_train")
+    config = configured("meta_train", "system=cma_tiny")
     assert config.recipe == "corrected"
     official = systems()["cma"].official
     assert not any(value_of(config, name) for name, value in official.items() if value is True and "text" in name)
@@ -77,10 +77,10 @@ def test_the_changes_are_told_and_keys_of_other_runs_are_left_out() -> None:
 
 
 def test_a_recipe_does_not_reach_into_the_next_configuration() -> None:
-    first = configured("meta_train", "recipe=official")
+    first = configured("meta_train", "system=cma_tiny", "recipe=official")
     assert isinstance(first, MetaTrainConfig)
     first.optim.drop_at.append(0.9)
-    again = configured("meta_train", "recipe=official")
+    again = configured("meta_train", "system=cma_tiny", "recipe=official")
     assert isinstance(again, MetaTrainConfig) and again.optim.drop_at == [0.125, 0.2083333]
 
 
