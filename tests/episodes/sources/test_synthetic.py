@@ -14,7 +14,7 @@ from episodes.catalogue import folds_of
 from episodes.episode import EpisodeSpec
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.videos import TrainEpisodes, test_episodes
-from episodes.sources import open_source
+from episodes.sources import open_source, synthetic
 from episodes.sources.synthetic import CLASS_NAMES, FRAMES, SIZE, class_looks, ensure_world
 
 TWINS_TELL = ("left", "right", "upper", "lower", "big", "small")
@@ -138,3 +138,16 @@ def test_the_episodes_are_those_of_the_first_release(tmp_path: Path) -> None:
     assert hash_of([train_stills[i] for i in range(50)]) == "0047a24932ff560c"
     tests = image_test_episodes(stills, of_stills, 1, shots=1, seed=0, count=40, queries="uniform", limit=9)
     assert hash_of(tests) == "47af3013e514bd3e"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_things_are_painted_inside_their_box_alone_and_lose_nothing(number, monkeypatch) -> None:
+    rng = np.random.default_rng([7, number])
+    things = synthetic._cast(rng, 5 * number, class_looks())
+    ground = synthetic._ground(rng)
+    inside = [synthetic.render(ground, things, t) for t in range(FRAMES)]
+    everywhere = slice(0, SIZE)
+    monkeypatch.setattr(synthetic, "_box", lambda *thing: (everywhere, everywhere))
+    for t, (frame, mask) in enumerate(inside):
+        whole, objects = synthetic.render(ground, things, t)
+        assert np.array_equal(frame, whole) and np.array_equal(mask, objects)
