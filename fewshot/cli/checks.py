@@ -178,8 +178,6 @@ def check_training(config: MetaTrainConfig) -> None:
     if sampling != "balanced" and images == (sampling == "blocks"):
         kind = "videos" if images else "images"
         raise ValueError(f"benchmark.sampling={sampling} is for benchmarks of {kind}: take balanced")
-    if config.benchmark.twin_share is not None and config.benchmark.twin_share > 1:
-        raise ValueError(f"benchmark.twin_share={config.benchmark.twin_share}: a share lies between 0 and 1")
     if config.benchmark.sampling == "blocks":
         check_sampling_in_blocks(config)
 
