@@ -24,7 +24,7 @@ PROGRAM = Program(
     schema=MetaTrainConfig,
     about=(
         "Meta-train a few-shot or referring segmenter on the training classes of a fold, then test it on the held-out "
-        "classes with its sanity probes. With nothing given: a small CMA on the synthetic world, on a CPU."
+        "classes with its sanity probes. With nothing given: a small UniRef++ on the synthetic world, on a CPU."
     ),
     examples=(
         ("group=1", "the embedded default: fold 1 of the synthetic world, nothing downloaded"),

@@ -123,7 +123,7 @@ def test_a_run_folder_just_works_and_a_manifest_repeats_it(call, tmp_path: Path,
 
 def test_mistakes_end_with_one_line_before_anything_is_written(call, tmp_path: Path) -> None:
     for arguments, message in (
-        (("group=1",), "system cma needs training: give weights="),
+        (("group=1",), "system uniref needs training: give weights="),
         (("weights=nowhere", "group=1"), "no weights at nowhere"),
         (("system=prototype", "group=9"), "group=9"),
         (("system=prototype", "group=some"), "all"),

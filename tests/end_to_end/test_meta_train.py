@@ -61,7 +61,7 @@ def test_a_whole_run_its_files_and_what_happens_when_it_is_started_again(place):
     code, out, err = finish(start(place, *arguments))
     assert code == 0, err
     (folder,) = (place / "runs").iterdir()
-    assert folder.name.startswith("cma_tiny-synthetic-clean-1shot-g1-s0-")
+    assert folder.name.startswith("uniref_tiny-synthetic-clean-1shot-g1-s0-")
 
     for said in ("torch", "parameters are trained", "device: cpu", "protocol", "training: 36 classes", "step 3/3"):
         assert said in out, said

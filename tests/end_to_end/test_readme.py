@@ -92,8 +92,8 @@ def test_the_default_run_has_the_name_that_the_example_loads() -> None:
     from fewshot.cli.runs import MetaTrainConfig
     from fewshot.config.sections import BenchmarkConfig
     from fewshot.run.folder import run_name
-    from fewshot.systems.cma.config import CMAConfig
+    from fewshot.systems.uniref.config import UniRefConfig
 
-    config = MetaTrainConfig(system=CMAConfig(), benchmark=BenchmarkConfig(name="synthetic"))
-    name = run_name(config, Command(("group=1",), {"system": "cma_tiny", "benchmark": "synthetic"}))
+    config = MetaTrainConfig(system=UniRefConfig(), benchmark=BenchmarkConfig(name="synthetic"))
+    name = run_name(config, Command(("group=1",), {"system": "uniref_tiny", "benchmark": "synthetic"}))
     assert f'load("runs/{name}")' in README

@@ -1,4 +1,4 @@
-"""A small CMA on the synthetic world: killed and continued, and in two processes, it learns the same weights."""
+"""The default system on the synthetic world: killed and continued, and in two processes, it learns the same weights."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def last_weights(place: Path, name: str) -> dict[str, torch.Tensor]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run `whole`: one process, two micro-batches a step."""
     place = tmp_path_factory.mktemp("exact")
-    finish(start(place, "whole", "train.accumulate=2"))
+    finish(start(place, "whole", "train.accumulate=2", "data.workers=0"))
     return place
 
 
