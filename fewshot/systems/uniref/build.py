@@ -14,7 +14,7 @@ from fewshot.nn.value_encoder import Stride16ValueEncoder, TinyValueEncoder, Val
 from fewshot.systems.parts import build_backbone, build_text_encoder, text_encoder_without_files
 from fewshot.systems.uniref.checkpoint import sizes_of
 from fewshot.systems.uniref.config import UniRefConfig, UniRefSAMConfig
-from fewshot.systems.uniref.model import TEXT_DROPOUT, Sizes, UniRef
+from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.sam import UniRefSAM, predicted_iou
 
 
@@ -42,7 +42,6 @@ def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
         freeze_backbone="all" if config.freeze_backbone else learns,
         freeze_text=config.freeze_text,
         text_dropout=config.text_dropout,
-        text_projection_dropout=config.dropout if config.text == "small" else TEXT_DROPOUT,
         bf16_attention=config.bf16_attention,
         fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
         mask_stride=config.mask_stride,
