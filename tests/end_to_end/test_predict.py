@@ -136,7 +136,7 @@ def test_nothing_is_written_over_without_being_told(call) -> None:
         (("input=photo.jpg", "input=red.jpg"), "input is given twice"),
         (("input=photo.jpg", "photo.jpg"), "expected key=value, got 'photo.jpg'"),
         (("input=photo.jpg", "size=big"), "size=big: give a whole number from 8 to 8,192"),
-        (("input=photo.jpg", "min_score=2"), "min_score must lie between 0 and 1, got 2"),
+        (("input=photo.jpg", "min_score=2"), "min_score=2.0: the largest valid value is 1"),
         (("input=photo.jpg", "preview=mp4"), "preview=mp4: valid are gif, webp, none"),
         (("input=photo.jpg", "device=tpu"), "device=tpu: valid are auto, cpu"),
         (("input=photo.jpg", "text=a=one", "text=a=two"), "text=a=... is given 2 times"),

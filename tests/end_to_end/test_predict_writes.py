@@ -141,7 +141,7 @@ def test_pictures_of_absurd_shapes_and_sizes_end_in_a_line(call, monkeypatch: py
     Image.fromarray(np.ones((1, 20000), np.uint8) * 255).save("thin_mask.png")
     code, _, err = call("input=photo.jpg", "support=thin.png:thin_mask.png", "out=found")
     one_line(code, err, "the support thin.png is 20000x1")
-    Image.fromarray(np.zeros((3000, 8, 3), np.uint8)).save("long.png")  # seen at 32 pixels, and drawn
+    Image.fromarray(np.zeros((3000, 32, 3), np.uint8)).save("long.png")  # no strip yet, and drawn
     code, _, err = call("input=long.png", "support=red.jpg:red.png", "out=long")
     assert code == 0, err
     with Image.open("long/preview.png") as picture:

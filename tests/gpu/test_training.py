@@ -66,7 +66,7 @@ class Rows:
     def log(self, row: dict[str, Any], step: int) -> None:
         self.losses[step] = row["train/loss"]
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, validated: int | None = None) -> None:
         self.losses = {s: loss for s, loss in self.losses.items() if s <= step}
 
 

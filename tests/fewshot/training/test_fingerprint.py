@@ -72,7 +72,7 @@ def test_a_prototype_phase_that_nobody_asked_for_is_left_out_where_the_system_ha
 
 
 def test_the_official_recipe_reaches_the_training_loop():
-    settings = loop_settings("recipe=official")
+    settings = loop_settings("system=cma_tiny", "recipe=official")
     assert (settings.steps, settings.schedule, settings.clip_norm, settings.select) == (86400, "step", 0.1, "test")
     assert (settings.prototype_steps, settings.prototype_weight) == (0, 0.0)
 
