@@ -180,7 +180,7 @@ class VideoBenchmark(Benchmark):
     protocol: VideoProtocol
 
     def training(self, split: str = "train") -> TrainEpisodes | CMATrainEpisodes:
-        """Training episodes of videos; with `sampling=cma` as the released code of CMA draws them."""
+        """Training episodes of videos; with `sampling=blocks` as the released code of CMA draws them."""
         config, group = self.config, int(self.config.group)
         frames = {"query_frames": self.settings.query_frames, "support_frames": self.settings.support_frames}
         if split == "train" and self.settings.sampling == "blocks":
