@@ -6,6 +6,7 @@ All map `(n, 3, H, W)` to a list of four `(n, channels[i], ceil(H / stride_i), c
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch.nn.functional as F
 import torchvision
@@ -26,9 +27,12 @@ class Backbone(nn.Module):
 
     Attributes:
         body: what holds the weights, under the names of their official files.
+        patches: a cell of a tap stands for a whole patch of the image, and lies in its middle. False: it stands for the
+            pixels around every `stride`-th one, from the first one on, as padded convolutions with a stride have it.
     """
 
     body: nn.Module
+    patches: ClassVar[bool] = False
 
     def __init__(self, channels: tuple[int, int, int, int], checkpointing: bool = False) -> None:
         super().__init__()

@@ -34,6 +34,32 @@ def pad_to_frames(maps: Tensor, clips: ClipBatch) -> Tensor:
     return F.pad(maps, (0, width - maps.shape[-1], 0, height - maps.shape[-2]))
 
 
+def cells_of(maps: Tensor, stride: int, size: tuple[int, int], patches: bool) -> Tensor:
+    """Mean of maps of pixels `(n, c, H, W)` around each cell of a feature map: `(n, c, *size)`.
+
+    `patches` as of `Backbone`. What lies beyond the frame is 0.
+    """
+    if patches:
+        return F.adaptive_avg_pool2d(maps, size)
+    before = stride // 2
+    return F.avg_pool2d(F.pad(maps, (before, stride, before, stride)), stride)[..., : size[0], : size[1]]
+
+
+def pixels_of(maps: Tensor, stride: int, size: tuple[int, int], patches: bool) -> Tensor:
+    """Maps of the cells of a feature map `(n, c, h, w)`, bilinearly, as maps of pixels `(n, c, *size)`.
+
+    `patches` as of `Backbone`: cells at every `stride`-th pixel that are taken for patches would come out half a cell
+    too far to the right and down.
+    """
+    h, w = maps.shape[-2:]
+    if patches:
+        large = F.interpolate(maps, (h * stride, w * stride), mode="bilinear", align_corners=False)
+    else:
+        beyond = F.pad(maps, (0, 1, 0, 1), mode="replicate")
+        large = F.interpolate(beyond, (h * stride + 1, w * stride + 1), mode="bilinear", align_corners=True)
+    return large[..., : size[0], : size[1]]
+
+
 def padded_masks(clips: ClipBatch) -> Tensor:
     """Masks of support clips on the pixels of their padded frames: `(N, S, H, W)` float 0/1, 0 on the padding."""
     return torch.stack([pad_to_frames(masks, clips)[:, 0] for masks in masks_at_frames(clips)])

@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.nn.masks import masks_at_frames, pad_to_frames
+from fewshot.nn.masks import cells_of, masks_at_frames, pad_to_frames
 
 
-def mask_weights(clips: ClipBatch, size: tuple[int, int]) -> Tensor:
+def mask_weights(clips: ClipBatch, size: tuple[int, int], patches: bool = True) -> Tensor:
     """Foreground and background fraction of every feature cell: `(N, 2, S, h, w)` in 0..1, both 0 on the padding.
 
     Masks come at their own resolution, the features from padded frames: each mask is brought to the unpadded frame
-    size (nearest), padded, and averaged over the area of a cell.
+    size (nearest), padded, and averaged over the area of a cell. `patches` as of `Backbone`.
     """
-    weights = []
+    weights, stride = [], -(-clips.frames.shape[-2] // size[0])
     for masks in masks_at_frames(clips):
         sides = pad_to_frames(torch.cat([masks, 1 - masks], 1), clips)
-        weights.append(F.adaptive_avg_pool2d(sides, size).transpose(0, 1))
+        weights.append(cells_of(sides, stride, size, patches).transpose(0, 1))
     return torch.stack(weights)
 
 

@@ -54,6 +54,7 @@ class Swin(Backbone):
     """
 
     body: SwinBody
+    patches = True
 
     def __init__(self, size: str | SwinSize = "tiny", drop_path: float = 0.3, checkpointing: bool = False) -> None:
         if isinstance(size, str):

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from episodes.batch import ClipBatch, References
 from fewshot.losses.masks import clip_mask_loss
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.masks import pixels_of
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.prototype import mask_weights, prototype_logits, prototypes
 from fewshot.systems.base import ReferenceState, System, require_supports
@@ -39,21 +40,21 @@ class Prototype(System):
 
     Args:
         backbone: maps `(N, 3, H, W)` to four feature maps at strides 4, 8, 16 and 32.
-        levels: which of them are compared (0 is stride 4); the mask has the resolution of the finest.
+        levels: which of them are compared (0 is stride 4).
         scale: factor on the difference of the cosines, which lies in -2..2.
     """
 
     name = "prototype"
     accepts = needs = frozenset({"support"})
 
-    def __init__(self, backbone: nn.Module, levels: Sequence[int] = (1, 2), scale: float = 10.0) -> None:
+    def __init__(self, backbone: Backbone, levels: Sequence[int] = (1, 2), scale: float = 10.0) -> None:
         super().__init__()
         if not levels or any(level not in range(4) for level in levels):
             raise ValueError(f"levels must be one or more of 0, 1, 2, 3, got {tuple(levels)}")
         self.backbone, self.levels, self.scale = backbone, tuple(sorted(levels)), scale
 
     def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
-        """The chosen levels of the backbone, each `(N * T, C, h, w)`."""
+        """The chosen levels of the backbone, each `(N / copies * T, C, h, w)`."""
         if clips.features:
             return clips.features
         maps = self.backbone(clips.frames.flatten(0, 1))
@@ -61,28 +62,28 @@ class Prototype(System):
 
     def levels_of(self, clips: ClipBatch) -> list[Tensor]:
         """The chosen levels of `N` clips, each `(N, T, C, h, w)`."""
-        return [x.unflatten(0, (len(clips), -1)) for x in self.frame_features(clips)]
+        maps = clips.for_each_clip(self.frame_features(clips))
+        return [x.unflatten(0, (len(clips), -1)) for x in maps]
 
     def encode_supports(self, supports: ClipBatch, shots: int) -> PrototypeState:
         """Pool each of the `(B * K)` support clips, then average over the `K` shots of an episode (PANet, eq. 1)."""
         pairs = []
         for level in self.levels_of(supports):
-            pair = prototypes(level, mask_weights(supports, (level.shape[-2], level.shape[-1])))
+            size = level.shape[-2], level.shape[-1]
+            pair = prototypes(level, mask_weights(supports, size, self.backbone.patches))
             pairs.append(rearrange(pair, "(b k) s c -> b k s c", k=shots).mean(1))
         return PrototypeState(tuple(pairs))
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
-        """Cosine logits `(N, T, 1, h, w)`, averaged over the levels at the finest one's resolution."""
+        """Cosine logits `(N, T, 1, H, W)` of every pixel, averaged over the levels."""
         state.check(len(queries))
         supports: PrototypeState = require_supports(state.supports, self.name)
-        levels = self.levels_of(queries)
-        size = levels[0].shape[-2:]
+        size = queries.frames.shape[-2], queries.frames.shape[-1]
         logits = [
-            F.interpolate(prototype_logits(level, pair, self.scale), size, mode="bilinear", align_corners=False)
-            for level, pair in zip(levels, supports.pairs, strict=True)
+            pixels_of(prototype_logits(features, pair, self.scale), 4 * 2**level, size, self.backbone.patches)
+            for level, features, pair in zip(self.levels, self.levels_of(queries), supports.pairs, strict=True)
         ]
-        masks = torch.stack(logits).mean(0)[:, :, None]
-        return Prediction(masks=masks, stride=4 * 2 ** self.levels[0])
+        return Prediction(masks=torch.stack(logits).mean(0)[:, :, None], stride=1)
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         """Binary cross entropy of every pixel of every frame against the target masks."""

@@ -35,6 +35,8 @@ from tests.shared import require_shared
 class Colours(nn.Module):
     """A backbone whose features are the colours themselves, so that a prototype is a colour."""
 
+    patches = True
+
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))

@@ -21,6 +21,7 @@ class Colours(nn.Module):
     """A backbone whose features are the image itself, averaged over its strides."""
 
     channels = (3, 3, 3, 3)
+    patches = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +68,29 @@ def test_finds_the_colour_of_the_support_and_nothing_of_another() -> None:
     assert found[0, :, 18:46, 18:46].all(), "the red thing but for its corners, which the resizing rounds"
     assert not (found[0] & ~queries.masks[0]).any()
     assert not found[1, :, 20:44, 20:44].any(), "a green thing is no red thing"
+
+
+class Points(Colours):
+    """Cells look at every fourth, eighth, .. pixel, from the first one on, as convolutions with a stride do."""
+
+    patches = False
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.gain * x[..., ::stride, ::stride] for stride in (4, 8, 16, 32)]
+
+
+@pytest.mark.parametrize("backbone", [Colours, Points])
+@pytest.mark.parametrize("levels", [(0,), (1,), (0, 1, 2)])
+def test_things_are_found_where_they_are(backbone: type[Colours], levels: tuple[int, ...]) -> None:
+    system, clips = Prototype(backbone(), levels=levels).eval(), painted([RED])
+    prediction = predicted(system, clips, clips, 1)
+    logits = system.logits(prediction, clips, 0)[0]
+    middle = (logits.sigmoid() - 0.5).clamp(min=0)
+    places = torch.arange(64.0)
+    for weights in (middle.sum(0), middle.sum(1)):  # columns, rows
+        # points from 16 to 47: a point on the first pixel of the thing is seen, the one behind it is not
+        wanted = 31.5 if backbone is Colours else 32 - 2 ** (1 + levels[0])
+        assert abs(float((weights * places).sum() / weights.sum()) - wanted) < 1.5
 
 
 def test_shots_are_averaged() -> None:
