@@ -211,6 +211,13 @@ class TestConfig:
         minimum=0,
         maximum=MOST_PROCESSES,
     )
+    processes: Optional[int] = key(
+        None,
+        "processes that share the episodes of a test on a CPU; null: for the tiny backbone as many as there are cores, "
+        "at most 4, else 1. No effect on the numbers",
+        minimum=1,
+        maximum=MOST_PROCESSES,
+    )
 
 
 @dataclass

@@ -22,6 +22,7 @@ from fewshot.evaluation.benchmark import Benchmark
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
+from fewshot.evaluation.shared import SharedTest, shared_test
 from fewshot.inference.chunks import segment_queries
 from fewshot.media.pictures import contact_sheet, save_episode_picture
 from fewshot.run import processes
@@ -65,10 +66,11 @@ def test_fold(
 ) -> None:
     """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
     outcome.shots, test = seeds[0][0].shots, benchmark.config.test
-    with score_pool(test.workers) as pool:
+    episodes = sum(len(specs) for specs in seeds) * len(benchmark.probes())
+    with score_pool(test.workers) as pool, shared_test(system, benchmark, episodes) as shared:
         for specs in seeds:
             for probe in benchmark.probes():
-                _test_list(system, benchmark, specs, probe, folder, outcome, pool)
+                _test_list(system, benchmark, specs, probe, folder, outcome, pool, shared)
                 if processes.is_main():  # a test that is stopped keeps what it has
                     write_scores(folder / SHEET, outcome.scores)
         if test.pictures and processes.is_main():
@@ -103,6 +105,7 @@ def _test_list(
     folder: Path,
     outcome: Outcome,
     pool: Executor | None,
+    shared: SharedTest | None,
 ) -> None:
     """Add the scores of one list of episodes under one probe; a probe that has nothing to exchange is left out."""
     test = benchmark.config.test
@@ -113,18 +116,22 @@ def _test_list(
             outcome.notes.append(f"group {specs[0].group}, seed {specs[0].seed}: probe left out, {reason}")
             return
     started = time.perf_counter()
-    scores = evaluate(
-        system,
-        benchmark,
-        specs,
-        probe=probe,
-        pool=pool,
-        on_query=partial(save_masks, folder / MASKS) if test.save_masks and not probe else None,
-        progress=processes.is_main(),
-        rank=processes.rank(),
-        world=processes.world_size(),
-    )
-    scores = [score for part in processes.gather(scores) for score in part]
+    on_query = partial(save_masks, folder / MASKS) if test.save_masks and not probe else None
+    if shared is not None:
+        scores = shared.scores(specs, probe, on_query)
+    else:
+        scores = evaluate(
+            system,
+            benchmark,
+            specs,
+            probe=probe,
+            pool=pool,
+            on_query=on_query,
+            progress=processes.is_main(),
+            rank=processes.rank(),
+            world=processes.world_size(),
+        )
+        scores = [score for part in processes.gather(scores) for score in part]
     outcome.scores += scores
     plain = [replace(score, probe="") for score in scores]
     value = 100 * benchmark.report(plain).value(benchmark.headline)

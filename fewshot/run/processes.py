@@ -39,6 +39,11 @@ def world_size() -> int:
     return dist.get_world_size() if _joined() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def cores() -> int:
+    """Number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_main() -> bool:
     """True in the process that writes files, logs and talks to W&B."""
     return rank() == 0
