@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,8 +27,9 @@ class ClipBatch:
         valid: `(N, T)` bool, True where the object is visible; or None.
         objects: all objects of `N` clips in which no single one is meant; empty: this is not the task.
         original_sizes: `N` pairs `(height, width)` of the frames on disk, None where unknown; empty: all unknown.
-        features: visual features of the frames, maps `(N * T, C, h, w)` of the system that computed them
+        features: visual features of the frames, maps `(N / copies * T, C, h, w)` of the system that computed them
             (`System.with_features`); empty: not computed yet.
+        copies: so many clips in a row show the same frames, whose features are held once.
     """
 
     frames: Tensor
@@ -41,9 +43,17 @@ class ClipBatch:
     objects: tuple[Objects, ...] = ()
     original_sizes: tuple[tuple[int, int] | None, ...] = ()
     features: tuple[Tensor, ...] = ()
+    copies: int = 1
 
     def __len__(self) -> int:
         return self.frames.shape[0]
+
+    def for_each_clip(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps `(N / copies * T, ...)` of the frames as maps `(N * T, ...)` of the clips."""
+        if self.copies == 1:
+            return tuple(maps)
+        t = self.frames.shape[1]
+        return tuple(x.unflatten(0, (-1, t)).repeat_interleave(self.copies, 0).flatten(0, 1) for x in maps)
 
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch with every tensor on `device`."""

@@ -13,31 +13,35 @@ def clip_mask_loss(logits: Tensor, queries: ClipBatch, num_frames: float | None 
     """Binary cross entropy, mean over the known pixels of a frame, summed over all frames and divided by `num_frames`.
 
     Args:
-        logits: `(N, T, h, w)` for the padded frames of `queries`; resized bilinearly to the network size, cropped to
-            each clip's unpadded size and compared with its masks (which must have that size, as in training).
+        logits: `(N, T, h, w)` for the padded frames of `queries`, or one row for several clips in a row that share it;
+            resized bilinearly to the network size and compared with the masks of each clip, which must have the
+            unpadded size of its frames, as in training.
         num_frames: the normaliser of the step; None counts the visible target frames of this batch.
+
+    Raises:
+        ValueError: a clip has no masks, or masks of another size than its frames.
     """
     if num_frames is None:
         num_frames = visible_frames(queries)
-    full = F.interpolate(logits, tuple(queries.frames.shape[-2:]), mode="bilinear", align_corners=False)
-    total = logits.new_zeros(())
-    for n, mask in enumerate(queries.masks):
-        if mask is None:
-            raise ValueError(f"query clip {n} has no target masks to learn from")
-        height, width = mask.shape[-2:]
-        per_pixel = F.binary_cross_entropy_with_logits(
-            full[n, :, :height, :width].float(), mask.float(), reduction="none"
-        )
-        ignore = queries.ignore[n] if queries.ignore else None
-        total = total + _mean(per_pixel, ignore).sum()
-    return total / num_frames
+    size = tuple(queries.frames.shape[-2:])
+    full = F.interpolate(logits, size, mode="bilinear", align_corners=False).float()
+    masks = target_masks(queries)
+    truth = torch.stack([_padded(mask, size) for mask in masks]).float()
+    known = torch.stack([_padded(_known(mask, queries, n), size) for n, mask in enumerate(masks)]).float()
+    full = full.repeat_interleave(len(masks) // len(full), 0)
+    per_pixel = F.binary_cross_entropy_with_logits(full, truth, reduction="none")
+    return ((per_pixel * known).sum((2, 3)) / known.sum((2, 3)).clamp(min=1)).sum() / num_frames
 
 
-def _mean(per_pixel: Tensor, ignore: Tensor | None) -> Tensor:
-    """Mean of `(T, H, W)` over the pixels of each frame that are not ignored: `(T,)`."""
-    if ignore is None:
-        return per_pixel.mean((1, 2))
-    return (per_pixel * ~ignore).sum((1, 2)) / (~ignore).sum((1, 2)).clamp(min=1)
+def _known(mask: Tensor, queries: ClipBatch, n: int) -> Tensor:
+    """Pixels of clip `n` whose truth is known, `(T, h, w)` bool."""
+    ignore = queries.ignore[n] if queries.ignore else None
+    return torch.ones_like(mask, dtype=torch.bool) if ignore is None else ~ignore
+
+
+def _padded(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A mask `(T, h, w)` with False at the bottom and right, up to `size`."""
+    return F.pad(mask, (0, size[1] - mask.shape[-1], 0, size[0] - mask.shape[-2]))
 
 
 def target_masks(queries: ClipBatch) -> list[Tensor]:

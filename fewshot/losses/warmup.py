@@ -28,10 +28,11 @@ def prototype_warmup(
     compares them.
 
     Args:
-        support: `(B * K, S, c, h, w)` embedded support clips, not masked; query: `(N, T, c, h', w')`.
+        support: `(B * K, S, c, h, w)` embedded support clips, not masked; query: `(N, T, c, h', w')`, or once for clips
+            of one episode that show the same frames.
     """
     pairs = prototypes(support, mask_weights(supports, (support.shape[-2], support.shape[-1])))
     pairs = rearrange(pairs, "(b k) s c -> b k s c", k=shots).mean(1)
-    logits = prototype_logits(query, pairs.repeat_interleave(len(queries) // len(pairs), 0))
+    logits = prototype_logits(query, pairs.repeat_interleave(len(query) // len(pairs), 0))
     loss = clip_mask_loss(logits, queries, num_frames)
     return Losses(total=loss, terms={"loss_mask": loss})

@@ -89,11 +89,17 @@ class UniFusion(nn.Module):
         self.modulation.bias[2 * dim :] = OPEN_GATE
 
     def forward(self, tokens: Tensor, language: FusionReference | None, mask: FusionReference | None) -> Tensor:
-        """Image tokens `(B, L, C)` that know the reference; both kinds are read by the original tokens, in parallel."""
+        """Image tokens `(B, L, C)` that know the reference; both kinds are read by the original tokens, in parallel.
+
+        Images that are asked several times are given once: where there are `E` references in a row for each image, the
+        result has `B * E` rows, and what an image reads from a reference of its own it reads once.
+        """
         query = self._heads(self.query(self.norm_tokens(tokens)))
-        for reference in (language, mask):
-            if reference is not None:
-                tokens = tokens + self.delta(query, reference)
+        references = [reference for reference in (language, mask) if reference is not None]
+        rows = max([len(tokens), *(len(reference.keys) for reference in references)])
+        tokens = _repeated(tokens, rows)
+        for reference in references:
+            tokens = tokens + _repeated(self.delta(_repeated(query, len(reference.keys)), reference), rows)
         return tokens
 
     def delta(self, query: Tensor, reference: FusionReference) -> Tensor:
@@ -117,3 +123,8 @@ class UniFusion(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b l (h d) -> b h l d", h=self.heads)
+
+
+def _repeated(x: Tensor, rows: int) -> Tensor:
+    """Each of the rows of `x` several times in a row, so that there are `rows`."""
+    return x if len(x) == rows else x.repeat_interleave(rows // len(x), 0)

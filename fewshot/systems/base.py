@@ -92,8 +92,9 @@ class System(nn.Module):
         return ReferenceState(len(references), supports, self.encode_text(references.expressions))
 
     def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
-        """Visual features of the frames, before any reference: maps `(N * T, C, h, w)`; those that `clips` brings.
+        """Visual features of the frames, before any reference; those that `clips` brings, if it does.
 
+        Maps `(N / copies * T, C, h, w)`: frames that several clips share are there once (`ClipBatch.for_each_clip`).
         Empty for a system that does not tell its visual features from the rest.
         """
         return clips.features
@@ -109,11 +110,8 @@ class System(nn.Module):
         """
         if len(clips) % copies:
             raise ValueError(f"{len(clips)} clips are no rows of {copies} copies of the same frames")
-        frames, t = clips.frames[::copies], clips.frames.shape[1]
-        maps = self.frame_features(replace(clips, frames=frames, features=()))
-        if copies > 1:
-            maps = tuple(x.unflatten(0, (-1, t)).repeat_interleave(copies, 0).flatten(0, 1) for x in maps)
-        return replace(clips, features=maps)
+        maps = self.frame_features(replace(clips, frames=clips.frames[::copies], features=(), copies=1))
+        return replace(clips, features=maps, copies=copies)
 
     @abstractmethod
     def encode_supports(self, supports: ClipBatch, shots: int) -> Any:

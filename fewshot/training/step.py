@@ -43,8 +43,9 @@ class TrainingStep(nn.Module):
             own: whether the system's own losses count.
             prototype_weight: weight of the prototype warm-up's loss; 0 leaves it out.
         """
-        if own and prototype_weight > 0:
-            batch = self._seen(batch)
+        copies = batch.references.queries_per_episode if batch.queries_share_frames else 1
+        if copies > 1 or (own and prototype_weight > 0):
+            batch = self._seen(batch, copies)
         parts: list[Tensor] = []
         terms: dict[str, Tensor] = {}
         if own:
@@ -58,9 +59,8 @@ class TrainingStep(nn.Module):
             terms.update({f"prototype_{name}": term for name, term in losses.terms.items()})
         return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
 
-    def _seen(self, batch: EpisodeBatch) -> EpisodeBatch:
-        """The batch with its visual features, which both kinds of losses begin with."""
-        copies = batch.references.queries_per_episode if batch.queries_share_frames else 1
+    def _seen(self, batch: EpisodeBatch, copies: int) -> EpisodeBatch:
+        """The batch with its visual features, which all losses begin with; `copies` queries in a row share theirs."""
         with self._autocast(batch):
             supports = None if batch.supports is None else self.system.with_features(batch.supports)
             return replace(batch, supports=supports, queries=self.system.with_features(batch.queries, copies))

@@ -159,7 +159,8 @@ class CMA(System):
         """Segment `N` query clips against the `N` references of `state`."""
         state.check(len(queries))
         words, supports = state.words, require_supports(state.supports, self.name)
-        fine, *levels = self.frame_features(queries)  # stride 4: (N*T, C_0, h, w); strides 8 to 64: (N*T, C, h, w)
+        # stride 4: (N*T, C_0, h, w); strides 8 to 64: (N*T, C, h, w)
+        fine, *levels = queries.for_each_clip(self.frame_features(queries))
         fused = self.fused_levels(levels, words)  # (N, T, C, h, w)
         related = self.apply_affinity(fused, supports)
         paddings = [resize_padding(queries.padding, _size(x)) for x in (fine, *fused)]  # (N, h, w)
@@ -186,7 +187,10 @@ class CMA(System):
     # ------------------------------------------------------------------------------------------------ the steps
 
     def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
-        """The backbone's map at stride 4 `(N*T, C_0, h, w)`, and four levels `(N*T, C, h, w)` that know no words."""
+        """The backbone's map at stride 4 `(n, C_0, h, w)`, and four levels `(n, C, h, w)` that know no words.
+
+        `n` is the number of frames, N * T, or less where clips share them.
+        """
         if clips.features:
             return clips.features
         fine, *coarse = self.backbone(clips.frames.flatten(0, 1))
@@ -257,7 +261,7 @@ class CMA(System):
         supports = require_supports(supports, self.name)
         clips = ((queries, False), (supports, True))
         query, support = (
-            self.fused_levels(self.frame_features(x)[1:], self.encode_text(x.expressions), support=side)[0]
+            self.fused_levels(x.for_each_clip(self.frame_features(x)[1:]), self.encode_text(x.expressions), side)[0]
             for x, side in clips
         )
         query, support = self.affinity.embed(query, support)

@@ -55,7 +55,10 @@ def encode_words(
 def fuse_level(
     fusion: UniFusion, level: Tensor, words: Words | None, masks: FusionReference | None, clips: int
 ) -> Tensor:
-    """A level that knows the references of its clips. The frames of a clip share them: they are one sequence."""
+    """A level `(n, C, h, w)` that knows the references of its clips. The frames of a clip are one sequence.
+
+    Where a reference holds several rows for each of the `clips`, the level that comes back has as many more frames.
+    """
     language = words and FusionReference(words.features, words.features, words.padding, words.sentence)
     tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
     tokens = fusion(tokens, language, masks)

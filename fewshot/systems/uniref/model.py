@@ -218,9 +218,10 @@ class UniRef(System):
         state.check(len(queries))
         t = queries.frames.shape[1]
         fine, *levels = self.frame_features(queries)  # stride 4: (n, C_0, h, w); strides 8 to 64: (n, C, h, w)
+        (fine,) = queries.for_each_clip((fine,))
         paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
         positions = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
-        fused = self.fuse(levels, state.words, state.supports, len(queries))
+        fused = self.fuse(levels, state.words, state.supports, queries)
         decoded = self.transformer(fused, frames_of(paddings, t), frames_of(positions, t), None)
         features = self.pixel_decoder(fine, decoded.memory[:3])
         return self.detection(decoded, features, queries)
@@ -270,13 +271,22 @@ class UniRef(System):
         return encode_words(expressions, self.text, self.text_projection, "UniRef")
 
     def fuse(
-        self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, clips: int
+        self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, queries: ClipBatch
     ) -> list[Tensor]:
-        """Levels `(n, C, h, w)` that know the reference; the same ones where there is none. Words serve every level."""
+        """Levels `(n, C, h, w)` that know the reference; the same ones where there is none. Words serve every level.
+
+        Args:
+            levels: of the frames, once where clips share them (`ClipBatch.copies`).
+        """
         if self.fusion is None or (words is None and state is None):
-            return list(levels)
-        masks: Sequence[FusionReference | None] = [None] * len(levels) if state is None else state.levels
-        return [fuse_level(self.fusion, level, words, mask, clips) for level, mask in zip(levels, masks, strict=True)]
+            return list(queries.for_each_clip(levels))
+        clips = len(queries) // queries.copies
+        masks: Sequence[FusionReference | None] = [None] * len(levels)
+        if state is not None:
+            masks = state.for_clips(queries.copies)
+        fused = [fuse_level(self.fusion, level, words, mask, clips) for level, mask in zip(levels, masks, strict=True)]
+        shared = len(fused[0]) < len(queries) * queries.frames.shape[1]  # nothing in them was a clip's own
+        return list(queries.for_each_clip(fused)) if shared else fused
 
     def detection(self, decoded: Decoded, features: Tensor, queries: ClipBatch) -> Detection:
         """Scores and boxes of every decoder layer, and the mask of the best query of the last one."""

@@ -163,7 +163,7 @@ class UniRefSAM(System):
         if words is not None:
             sentence = words.sentence
         elif supports is not None:
-            sentence = supports.levels[0].embed
+            sentence = supports.for_clips(copies=1)[0].embed
         else:
             raise ValueError("UniRefSAM segments what is referred to: give the clips expressions, supports, or both")
         t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
@@ -218,7 +218,8 @@ class UniRefSAM(System):
 
     def fuse(self, features: Tensor, words: Words | None, state: UniRefState | None, clips: int) -> Tensor:
         """Features `(n, C, g, g)` that know the reference of their clip."""
-        return fuse_level(self.fusion, features, words, None if state is None else state.levels[0], clips)
+        masks = None if state is None else state.for_clips(copies=1)[0]
+        return fuse_level(self.fusion, features, words, masks, clips)
 
     def enlarged(self, low: Tensor) -> Tensor:
         """Mask logits `(n, 4 g, 4 g)` on the pixels of the plane: `(n, side, side)`."""

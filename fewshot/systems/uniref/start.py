@@ -73,13 +73,14 @@ def reference_warmup(
 
     Args:
         fusion: whose attention retrieves.
-        support: levels `(B * K * S, C, h, w)` of the support frames; query: levels `(N * T, C, h, w)`.
+        support: levels `(B * K * S, C, h, w)` of the support frames; query: levels `(N / copies * T, C, h, w)` of the
+            query frames, once where clips share them (`ClipBatch.copies`): what they read is the same.
     """
-    prototype, retrieval = [], []
+    prototype, retrieval, distinct = [], [], len(queries) // queries.copies
     for keys, tokens in zip(support, query, strict=True):
-        clips = keys.unflatten(0, (len(supports), -1)), tokens.unflatten(0, (len(queries), -1))
+        clips = keys.unflatten(0, (len(supports), -1)), tokens.unflatten(0, (distinct, -1))
         prototype.append(prototype_warmup(*clips, supports, queries, shots, num_frames).total)
-        read = retrieved_masks(fusion, keys, tokens, supports, len(queries), shots)
+        read = retrieved_masks(fusion, keys, tokens, supports, distinct, shots)
         retrieval.append(clip_mask_loss(torch.logit(read.float(), eps=SURE), queries, num_frames))
     terms = {"loss_prototype": torch.stack(prototype).mean(), "loss_retrieval": torch.stack(retrieval).mean()}
     return Losses(total=torch.stack(tuple(terms.values())).mean(), terms=terms)

@@ -5,7 +5,7 @@ Legend: B episodes, S tokens of all support frames of a level, C width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -19,28 +19,33 @@ class UniRefState:
     """Encoded mask references of `B` episodes or clips.
 
     Attributes:
-        levels: at strides 8, 16, 32 and 64.
+        levels: at strides 8, 16, 32 and 64, each reference once.
         images: number of support frames behind each reference.
+        repeats: so many query clips in a row are asked by each reference.
     """
 
     levels: tuple[FusionReference, ...]
     images: int = 1
+    repeats: int = 1
 
     def __len__(self) -> int:
-        return self.levels[0].keys.shape[0]
+        return self.levels[0].keys.shape[0] * self.repeats
 
     def repeat(self, expressions: int) -> UniRefState:
         """Each episode's state for its `expressions` query clips: `B` states become `B * expressions`."""
-        levels = tuple(
-            FusionReference(
-                r.keys.repeat_interleave(expressions, 0),
-                r.values.repeat_interleave(expressions, 0),
-                r.padding.repeat_interleave(expressions, 0),
-                r.embed.repeat_interleave(expressions, 0),
-            )
+        return replace(self, repeats=self.repeats * expressions)
+
+    def for_clips(self, copies: int) -> tuple[FusionReference, ...]:
+        """The levels for query clips of which `copies` in a row show the same frames.
+
+        Where these clips share their reference too, each is there once, since they read the same from it.
+        """
+        if self.repeats in (1, copies):
+            return self.levels
+        return tuple(
+            FusionReference(*(x.repeat_interleave(self.repeats, 0) for x in (r.keys, r.values, r.padding, r.embed)))
             for r in self.levels
         )
-        return UniRefState(levels, self.images)
 
     def join(self, other: UniRefState) -> UniRefState:
         """The references of both, as if their frames had been encoded together: more tokens, the mean embedding.
@@ -48,7 +53,7 @@ class UniRefState:
         Raises:
             ValueError: the two hold different numbers of references.
         """
-        if len(self) != len(other):
+        if (len(self), self.repeats) != (len(other), other.repeats):
             raise ValueError(f"states of {len(self)} and of {len(other)} references cannot be joined")
         images = self.images + other.images
         levels = tuple(
@@ -60,7 +65,7 @@ class UniRefState:
             )
             for a, b in zip(self.levels, other.levels, strict=True)
         )
-        return UniRefState(levels, images)
+        return UniRefState(levels, images, self.repeats)
 
 
 def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, episodes: int) -> FusionReference:

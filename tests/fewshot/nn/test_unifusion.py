@@ -111,3 +111,16 @@ def test_bf16_changes_little() -> None:
     rounded = fusion(tokens, None, mask)
     error = (exact - rounded).abs().max() / (exact - tokens).abs().max()
     assert rounded.dtype == torch.float32 and 1e-6 < error < 2e-2
+
+
+def test_an_image_that_is_asked_several_times_is_given_once() -> None:
+    torch.manual_seed(0)
+    fusion, tokens = open_gate(UniFusion(32, 2, 16)), torch.randn(2, 5, 32)
+    words, shared, own = reference(3, rows=6), reference(7, seed=1), reference(7, rows=6, seed=2)
+    copies = tokens.repeat_interleave(3, 0)
+    each = FusionReference(
+        *(x.repeat_interleave(3, 0) for x in (shared.keys, shared.values, shared.padding, shared.embed))
+    )
+    torch.testing.assert_close(fusion(tokens, words, shared), fusion(copies, words, each))
+    torch.testing.assert_close(fusion(tokens, words, own), fusion(copies, words, own))
+    assert fusion(tokens, None, shared).shape == tokens.shape

@@ -162,7 +162,7 @@ def test_every_kind_of_reference_counts() -> None:
 def test_without_a_reference_the_fusion_is_skipped() -> None:
     model = tiny_uniref()
     levels = [torch.randn(2, 64, 4, 4)]
-    assert model.fuse(levels, None, None, 1)[0] is levels[0]
+    assert model.fuse(levels, None, None, clips(1))[0] is levels[0]
 
 
 def test_a_released_start_is_the_identity() -> None:
