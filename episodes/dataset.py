@@ -91,8 +91,9 @@ class EpisodeDataset:
         return Episode(spec, supports, self._queries(spec))
 
     def _support(self, clip: ClipSpec, number: int, spec: EpisodeSpec) -> Clip:
-        read = self._turn(self.source.read(clip), spec)
-        support = self.transform(read, self._generator(spec, "support", number))
+        read = self.source.read(clip)
+        turned = replace(read, frames=self._turn(read.frames, spec))
+        support = self.transform(turned, self._generator(spec, "support", number))
         still = isinstance(self.source, ImageSource)  # in some frame of a video the object may well be hidden
         if still and support.masks is not None and not support.masks.any():
             raise ValueError(
@@ -105,21 +106,18 @@ class EpisodeDataset:
         read: dict[tuple[str, tuple[str, ...]], torch.Tensor] = {}
         clips = []
         for query in spec.queries:
-            clip = self._turn(self._read(query, read), spec)
+            key = (query.video, query.frames)
+            if key not in read:  # queries that differ in their expression share their frames
+                read[key] = self._turn(self.source.read_frames(*key), spec)
+            clip = self.source.with_object(query, read[key])
             clips.append(self.transform(clip, self._generator(spec, "query", 0)))
         return tuple(clips)
 
-    def _read(self, clip: ClipSpec, read: dict[tuple[str, tuple[str, ...]], torch.Tensor]) -> Clip:
-        key = (clip.video, clip.frames)
-        if key not in read:
-            read[key] = self.source.read_frames(*key)
-        return self.source.with_object(clip, read[key])
-
-    def _turn(self, clip: Clip, spec: EpisodeSpec) -> Clip:
+    def _turn(self, frames: torch.Tensor, spec: EpisodeSpec) -> torch.Tensor:
         if self.hue == 0:
-            return clip
+            return frames
         draw = torch.rand((), generator=self._generator(spec, "hue", 0)).item()
-        return replace(clip, frames=adjust_hue(clip.frames, self.hue * (2 * draw - 1)))
+        return adjust_hue(frames, self.hue * (2 * draw - 1))
 
     def _generator(self, spec: EpisodeSpec, role: str, number: int) -> torch.Generator:
         if role == "support" and self.one_draw:
