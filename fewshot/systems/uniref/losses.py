@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import generalized_box_iou, generalized_box_iou_loss
+from torchvision.ops import generalized_box_iou_loss
 
-from fewshot.losses.boxes import to_corners
+from fewshot.losses.boxes import generalised_iou, to_corners
 from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import (
     dice_loss,
@@ -122,13 +122,17 @@ def match_layer(logits: Tensor, boxes: Tensor, targets: Sequence[ImageTargets]) 
 @torch.no_grad()
 def match_proposals(logits: Tensor, boxes: Tensor, targets: Sequence[ImageTargets]) -> Pairs:
     """Pairs of the proposals, `(n, S, K)` and `(n, S, 4)`: the cheapest one-to-one assignment."""
-    found = []
-    for x, b, t in zip(logits.float(), boxes.float(), targets, strict=True):
-        cost = PROPOSAL_COSTS["score"] * score_cost(x)[:, t.labels] + PROPOSAL_COSTS["box"] * torch.cdist(b, t.boxes, 1)
-        cost = cost - PROPOSAL_COSTS["giou"] * generalized_box_iou(to_corners(b), to_corners(t.boxes))
-        chosen, objects = (torch.tensor(x, dtype=torch.long, device=cost.device) for x in assign(cost))
-        found.append((chosen, objects))
-    return _joined(found, logits.device)
+    counts = [len(t.labels) for t in targets]
+    image = torch.arange(len(targets), device=logits.device).repeat_interleave(
+        torch.tensor(counts, device=logits.device)
+    )
+    labels, wanted = torch.cat([t.labels for t in targets]), torch.cat([t.boxes for t in targets])[:, None]
+    guesses = boxes.float()[image]  # of every object, the proposals of its image: (objects, S, 4)
+    cost = PROPOSAL_COSTS["score"] * score_cost(logits.float())[image, :, labels]
+    cost = cost + PROPOSAL_COSTS["box"] * (guesses - wanted).abs().sum(-1)
+    cost = cost - PROPOSAL_COSTS["giou"] * generalised_iou(guesses, wanted, smooth=0.0)
+    found = [torch.tensor(assign(each.T), device=logits.device, dtype=torch.long) for each in cost.cpu().split(counts)]
+    return _joined([(queries, objects) for queries, objects in found], logits.device)
 
 
 def _joined(found: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> Pairs:
