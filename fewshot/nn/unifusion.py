@@ -88,19 +88,35 @@ class UniFusion(nn.Module):
         self.out.weight.copy_(through.T)
         self.modulation.bias[2 * dim :] = OPEN_GATE
 
-    def forward(self, tokens: Tensor, language: FusionReference | None, mask: FusionReference | None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        language: FusionReference | None,
+        mask: FusionReference | None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Image tokens `(B, L, C)` that know the reference; both kinds are read by the original tokens, in parallel.
 
         Images that are asked several times are given once: where there are `E` references in a row for each image, the
         result has `B * E` rows, and what an image reads from a reference of its own it reads once.
+
+        Args:
+            positions: `(B, L, C)` codes of the places, with which they ask the words; None: places ask by their looks
+                alone, as published.
         """
-        query = self._heads(self.query(self.norm_tokens(tokens)))
-        references = [reference for reference in (language, mask) if reference is not None]
-        rows = max([len(tokens), *(len(reference.keys) for reference in references)])
+        query = self.asking(tokens)
+        about_words = query if positions is None else self.asking(tokens, positions)
+        asked = [(q, r) for q, r in ((about_words, language), (query, mask)) if r is not None]
+        rows = max([len(tokens), *(len(reference.keys) for _, reference in asked)])
         tokens = _repeated(tokens, rows)
-        for reference in references:
+        for query, reference in asked:
             tokens = tokens + _repeated(self.delta(_repeated(query, len(reference.keys)), reference), rows)
         return tokens
+
+    def asking(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What tokens `(B, L, C)` ask a reference, with their positions `(B, L, C)` or without: `(B, heads, L, d)`."""
+        normed = self.norm_tokens(tokens)
+        return self._heads(self.query(normed if positions is None else normed + positions))
 
     def delta(self, query: Tensor, reference: FusionReference) -> Tensor:
         """Attend from queries `(B, heads, L, d)` to a reference: `(B, L, C)`."""
@@ -117,9 +133,21 @@ class UniFusion(nn.Module):
         Args:
             tokens: `(B, L, C)`; keys: `(B, S, C)`; values: `(B, S, c)`, not projected; padding: `(B, S)` bool.
         """
-        query, key = self._heads(self.query(self.norm_tokens(tokens))), self._heads(self.key(self.norm_keys(keys)))
+        query, key = self.asking(tokens), self._heads(self.key(self.norm_keys(keys)))
         value = values[:, None].expand(-1, self.heads, -1, -1).to(query.dtype)
         return attention(query, key, value.contiguous(), padding).mean(1)
+
+    def agreement(self, tokens: Tensor, positions: Tensor, keys: Tensor, padding: Tensor) -> Tensor:
+        """Logits of the attention of places to words, mean of the words and of the heads: `(N, L)`.
+
+        Args:
+            tokens: `(B, L, C)`; positions: `(B, L, C)`; keys: `(N, S, C)` words, `N / B` texts in a row for each image;
+            padding: `(N, S)` bool.
+        """
+        there = (~padding)[:, None, :, None].to(keys.dtype)
+        key = (self._heads(self.key(self.norm_keys(keys))) * there).sum(2) / there.sum(2).clamp(min=1)
+        query = _repeated(self.asking(tokens, positions), len(keys))
+        return torch.einsum("nhld,nhd->nhl", query, key).mean(1) / query.shape[-1] ** 0.5
 
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b l (h d) -> b h l d", h=self.heads)

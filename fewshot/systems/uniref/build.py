@@ -46,6 +46,7 @@ def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
         fusion_init="similarity" if config.affinity_init == "similarity" else "zero",
         mask_stride=config.mask_stride,
         word_stride=config.word_stride,
+        word_positions=config.word_positions,
         mask_aux=config.mask_aux,
         box_weight=config.box_weight,
         box_supervision=config.box_supervision,

@@ -50,6 +50,9 @@ class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, 
     word_stride: int = key(
         4, "pixels per mask cell in the losses of masks that words refer to, 4 as released, or 1", minimum=1, maximum=4
     )
+    word_positions: bool = key(
+        False, "places ask the words with their position, which 'left' and 'upper' need (not in the released models)"
+    )
     box_weight: float = key(1.0, "factor on the weights of the box losses", minimum=0, maximum=1000)
     mask_aux: bool = key(False, "the two auxiliary mask losses of the video stage")
     box_supervision: bool = key(False, "learn masks from boxes")

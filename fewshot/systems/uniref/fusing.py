@@ -53,14 +53,28 @@ def encode_words(
 
 
 def fuse_level(
-    fusion: UniFusion, level: Tensor, words: Words | None, masks: FusionReference | None, clips: int
+    fusion: UniFusion,
+    level: Tensor,
+    words: Words | None,
+    masks: FusionReference | None,
+    clips: int,
+    positions: Tensor | None = None,
 ) -> Tensor:
     """A level `(n, C, h, w)` that knows the references of its clips. The frames of a clip are one sequence.
 
     Where a reference holds several rows for each of the `clips`, the level that comes back has as many more frames.
+
+    Args:
+        positions: codes `(N, C, h, w)` of the places of each clip, with which they ask the words; None: without.
     """
     language = words and FusionReference(words.features, words.features, words.padding, words.sentence)
     tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
-    tokens = fusion(tokens, language, masks)
+    places = None if positions is None else tokens_of_places(positions, len(level) // clips)
+    tokens = fusion(tokens, language, masks, places)
     h, w = level.shape[-2:]
     return rearrange(tokens, "n (t h w) c -> (n t) c h w", h=h, w=w)
+
+
+def tokens_of_places(positions: Tensor, frames: int) -> Tensor:
+    """Codes of places `(N, C, h, w)` as tokens `(N, T * h * w, C)` of clips of `frames` frames."""
+    return rearrange(positions, "n c h w -> n (h w) c").repeat(1, frames, 1)

@@ -85,6 +85,8 @@ class UniRef(System):
         bf16_attention: attend in bfloat16 in the fusion, as the released weights were trained.
         fusion_init: `zero`: the fusion starts as the identity; `similarity`: it starts as attention by feature
             similarity, and the masks as what it retrieves, for training from scratch (`fewshot.systems.uniref.start`).
+        word_positions: places ask the words with their position, so that what is `left` can be read where it is said,
+            and the warm-up teaches it; not in the released models.
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
         word_stride: network pixels per mask cell in the losses of masks that words refer to: 4, as released, or 1.
         mask_aux: add the auxiliary mask losses of the video stage.
@@ -116,6 +118,7 @@ class UniRef(System):
         text_projection_dropout: float = TEXT_DROPOUT,
         bf16_attention: bool = False,
         fusion_init: str = "zero",
+        word_positions: bool = False,
         mask_stride: int = 4,
         word_stride: int = 4,
         mask_aux: bool = False,
@@ -138,7 +141,7 @@ class UniRef(System):
                 raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         dim, classes, layers = sizes.hidden_dim, sizes.num_classes, sizes.decoder_layers
         self.num_classes, self.text_dropout = classes, text_dropout
-        self.mask_stride, self.word_stride = mask_stride, word_stride
+        self.mask_stride, self.word_stride, self.word_positions = mask_stride, word_stride, word_positions
         self.backbone_lr, self.text_lr_absolute = backbone_lr, text_lr_absolute
         self.backbone, self.text, self.value_encoder = backbone, text, value_encoder
         self.text_projection = text and TextProjection(text.dim, dim, text_projection_dropout, pool="mean")
@@ -221,7 +224,7 @@ class UniRef(System):
         (fine,) = queries.for_each_clip((fine,))
         paddings = level_paddings(queries.padding, [_size(x) for x in levels])  # (N, h, w)
         positions = [sine_2d(p, levels[0].shape[1]) for p in paddings]  # (N, C, h, w)
-        fused = self.fuse(levels, state.words, state.supports, queries)
+        fused = self.fuse(levels, state.words, state.supports, queries, positions if self.word_positions else ())
         decoded = self.transformer(fused, frames_of(paddings, t), frames_of(positions, t), None)
         features = self.pixel_decoder(fine, decoded.memory[:3])
         return self.detection(decoded, features, queries)
@@ -271,20 +274,29 @@ class UniRef(System):
         return encode_words(expressions, self.text, self.text_projection, "UniRef")
 
     def fuse(
-        self, levels: Sequence[Tensor], words: Words | None, state: UniRefState | None, queries: ClipBatch
+        self,
+        levels: Sequence[Tensor],
+        words: Words | None,
+        state: UniRefState | None,
+        queries: ClipBatch,
+        positions: Sequence[Tensor] = (),
     ) -> list[Tensor]:
         """Levels `(n, C, h, w)` that know the reference; the same ones where there is none. Words serve every level.
 
         Args:
             levels: of the frames, once where clips share them (`ClipBatch.copies`).
+            positions: codes `(N, C, h, w)` of each level, for places that ask the words with them.
         """
         if self.fusion is None or (words is None and state is None):
             return list(queries.for_each_clip(levels))
         clips = len(queries) // queries.copies
-        masks: Sequence[FusionReference | None] = [None] * len(levels)
-        if state is not None:
-            masks = state.for_clips(queries.copies)
-        fused = [fuse_level(self.fusion, level, words, mask, clips) for level, mask in zip(levels, masks, strict=True)]
+        none: list[None] = [None] * len(levels)
+        masks: Sequence[FusionReference | None] = none if state is None else state.for_clips(queries.copies)
+        places: Sequence[Tensor | None] = [codes[:: queries.copies] for codes in positions] or none
+        fused = [
+            fuse_level(self.fusion, level, words, mask, clips, codes)
+            for level, mask, codes in zip(levels, masks, places, strict=True)
+        ]
         shared = len(fused[0]) < len(queries) * queries.frames.shape[1]  # nothing in them was a clip's own
         return list(queries.for_each_clip(fused)) if shared else fused
 
@@ -351,14 +363,15 @@ class UniRef(System):
     def warmup_losses(
         self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
     ) -> Losses:
-        """Losses of two simple read-outs of the supports at strides 8 and 16, see `reference_warmup`."""
+        """Losses of simple read-outs of the references at strides 8 and 16, see `reference_warmup`."""
         if supports is None or self.fusion is None:
             raise ValueError(
                 "the warm-up needs supports, and these episodes have none: train with train.prototype_fraction=0 and "
                 "train.prototype_weight=0"
             )
         support, query = (self.frame_features(clips)[1 : 1 + WARMUP_LEVELS] for clips in (supports, queries))
-        return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames)
+        words = self.encode_text(queries.expressions) if self.word_positions else None
+        return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames, words)
 
 
 def frames_of(clips: Sequence[Tensor], frames: int) -> list[Tensor]:

@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from episodes.batch import ClipBatch
 from fewshot.losses.masks import clip_mask_loss
 from fewshot.losses.warmup import prototype_warmup
+from fewshot.nn.fusion import Words
 from fewshot.nn.masks import padded_masks
 from fewshot.nn.mlp import MLP
 from fewshot.nn.outputs import Losses
 from fewshot.nn.padding import resize_padding
+from fewshot.nn.positions import sine_2d
 from fewshot.nn.small_fpn import SmallFPN
 from fewshot.nn.unifusion import UniFusion
+from fewshot.systems.uniref.fusing import tokens_of_places
 
 QUIET = 0.1  # fraction of a random start that is left beside the pattern
 SLOPE = 0.5  # of the first masks: logit per unit of retrieved mask and channel
@@ -66,23 +69,34 @@ def reference_warmup(
     queries: ClipBatch,
     shots: int,
     num_frames: float | None,
+    words: Words | None = None,
 ) -> Losses:
     """Losses of segmenting the queries by the supports' prototypes and by the masks that the fusion retrieves.
 
     Both make the projected features good where the fusion compares query and support, the second also its projections.
+    With words, a third one: of what the supports leave open, they must say which place is meant, as the fusion asks
+    them. Which of two alike is on the left is otherwise learnt late, and with some seeds not at all.
 
     Args:
         fusion: whose attention retrieves.
         support: levels `(B * K * S, C, h, w)` of the support frames; query: levels `(N / copies * T, C, h, w)` of the
             query frames, once where clips share them (`ClipBatch.copies`): what they read is the same.
+        words: of the `N` expressions; None: without.
     """
-    prototype, retrieval, distinct = [], [], len(queries) // queries.copies
+    prototype, retrieval, saying, distinct = [], [], [], len(queries) // queries.copies
     for keys, tokens in zip(support, query, strict=True):
         clips = keys.unflatten(0, (len(supports), -1)), tokens.unflatten(0, (distinct, -1))
         prototype.append(prototype_warmup(*clips, supports, queries, shots, num_frames).total)
         read = retrieved_masks(fusion, keys, tokens, supports, distinct, shots)
-        retrieval.append(clip_mask_loss(torch.logit(read.float(), eps=SURE), queries, num_frames))
+        shown = torch.logit(read.float(), eps=SURE)
+        retrieval.append(clip_mask_loss(shown, queries, num_frames))
+        if words is not None:
+            said = places_meant(fusion, tokens, words, queries)
+            left_open = shown.detach().repeat_interleave(queries.copies, 0)
+            saying.append(clip_mask_loss(left_open + said, queries, num_frames))
     terms = {"loss_prototype": torch.stack(prototype).mean(), "loss_retrieval": torch.stack(retrieval).mean()}
+    if saying:
+        terms["loss_words"] = torch.stack(saying).mean()
     return Losses(total=torch.stack(tuple(terms.values())).mean(), terms=terms)
 
 
@@ -101,3 +115,18 @@ def retrieved_masks(
     keys, fraction, padding = (x.repeat_interleave(clips // episodes, 0) for x in held)
     read = fusion.retrieve(rearrange(tokens, "(n t) c h w -> n (t h w) c", n=clips), keys, fraction, padding[..., 0])
     return rearrange(read, "n (t h w) 1 -> n t h w", h=tokens.shape[-2], w=tokens.shape[-1])
+
+
+def places_meant(fusion: UniFusion, tokens: Tensor, words: Words, queries: ClipBatch) -> Tensor:
+    """Logits of how well each place of `N` query clips agrees with its words: `(N, T, h, w)`.
+
+    Args:
+        tokens: `(N / copies * T, C, h, w)` query frames.
+    """
+    h, w = tokens.shape[-2:]
+    clips, t = len(queries) // queries.copies, queries.frames.shape[1]
+    padding = resize_padding(queries.padding[:: queries.copies], (h, w))
+    places = tokens_of_places(sine_2d(padding, tokens.shape[1]), t)
+    asked = rearrange(tokens, "(n t) c h w -> n (t h w) c", n=clips)
+    agreement = fusion.agreement(asked, places, words.features, words.padding)
+    return rearrange(agreement, "n (t h w) -> n t h w", t=t, h=h).float()

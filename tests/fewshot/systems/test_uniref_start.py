@@ -8,10 +8,11 @@ import torch
 
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import TinyBackbone
+from fewshot.nn.text import small_text_encoder
 from fewshot.nn.unifusion import UniFusion
 from fewshot.nn.value_encoder import TinyValueEncoder
 from fewshot.systems.uniref.model import Sizes, UniRef
-from fewshot.systems.uniref.start import retrieved_masks
+from fewshot.systems.uniref.start import places_meant, retrieved_masks
 from tests.fewshot.tiny import clips, predicted
 
 SIZES = Sizes(
@@ -81,3 +82,29 @@ def test_the_warm_up_teaches_projection_and_fusion_and_several_queries_share_the
     losses.total.backward()
     for weight in (model.level_projection.levels[0][0].weight, model.fusion.query.weight, model.fusion.key.weight):
         assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+def test_the_warm_up_teaches_words_which_of_two_alike_is_meant() -> None:
+    """Everything looks the same, so that only the place and the words are left: after some steps they decide."""
+    torch.manual_seed(0)
+    parts = TinyBackbone(16), small_text_encoder(32, dropout=0.0), TinyValueEncoder(64), SIZES
+    model = UniRef(*parts, freeze_backbone="none", fusion_init="similarity", word_positions=True)
+    supports, (left, right) = clips(1, frames=1), (torch.zeros(1, 64, 64, dtype=torch.bool) for _ in range(2))
+    left[:, 24:40, 4:28], right[:, 24:40, 36:60] = True, True
+    frames = (left | right)[:, None].float().expand(2, 1, 3, 64, 64)
+    queries = replace(
+        clips(2, frames=1), frames=frames, masks=(left, right), expressions=("the dax on the left", "the right dax")
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(40):
+        losses = model.warmup_losses(supports, queries, shots=1)
+        assert set(losses.terms) == {"loss_prototype", "loss_retrieval", "loss_words"}
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        tokens = model.frame_features(queries)[1]
+        words = model.encode_text(("a dax on the left", "the right blick"))
+        said = places_meant(model.fusion, tokens, words, queries)[:, 0]
+    a, b = said[:, 3:5, 1:3].mean((1, 2)), said[:, 3:5, 5:7].mean((1, 2))  # cells of 8 pixels on the two things
+    assert a[0] > b[0] + 1 and b[1] > a[1] + 1
