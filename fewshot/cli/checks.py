@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
@@ -25,6 +26,7 @@ def check(config: RunConfig, complete: bool = True) -> None:
     """
     check_values(config)
     check_device(config.device)
+    check_name(config.name)
     config.system.check()
     if isinstance(config, TaskTestConfig):
         check_task(config)
@@ -53,6 +55,12 @@ def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
         )
+
+
+def check_name(name: str | None) -> None:
+    """The folder of a run lies in that of the runs."""
+    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
+        raise ValueError(f"name={name} leads out of the folder of the runs: give the place as out=<folder>")
 
 
 def check_device(device: str) -> None:

@@ -39,7 +39,10 @@ KINDS: dict[type[RunConfig], str] = {
 }
 
 # Overrides that change where and how fast a run goes but not what it is.
-INCIDENTAL = ("out", "name", "resume", "device", "threads", "logging", "data.workers", "data.cache", "test.workers")
+INCIDENTAL = (
+    *("out", "name", "resume", "device", "threads", "logging"),
+    *("data.workers", "data.cache", "test.workers", "test.processes"),
+)
 
 
 def run_name(config: RunConfig, command: Command) -> str:

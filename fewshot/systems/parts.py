@@ -79,7 +79,12 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
 
 
 def build_text_encoder(config: TextConfig) -> TextEncoder | None:
-    """The text encoder with its tokenizer; None for `none`."""
+    """The text encoder with its tokenizer; None for `none`.
+
+    Raises:
+        FileNotFoundError: a folder without the files that are needed, or none.
+        CheckpointError: weights that are no numbers.
+    """
     if config.text == "none":
         return None
     if config.text == "small":
@@ -94,7 +99,9 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
             "start from its weights): put them in a folder and name it with system.text_weights=FOLDER, or use "
             "system.text=small, which needs no files"
         )
-    return readers[config.text](config.text_weights)
+    text = readers[config.text](config.text_weights)
+    check_finite(text.state_dict(), config.text_weights)
+    return text
 
 
 def text_encoder_without_files(config: TextConfig) -> TextEncoder | None:

@@ -82,6 +82,8 @@ def test_multirun_runs_every_value(call):
         ("benchmark.draws=dice", "benchmark.draws=dice: valid are indexed, stream"),
         ("benchmark.draws=stream", "benchmark.draws=stream is for benchmarks of images: leave it out"),
         ("system.heads=7", "must divide"),
+        ("name=a/../../b", "name=a/../../b leads out of the folder of the runs: give the place as out=<folder>"),
+        ("name=/b", "name=/b leads out of the folder of the runs"),
     ],
 )
 def test_refused_with_a_message_and_without_a_trace(call, argument, said):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import RobertaTokenizer
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
 from fewshot.nn.text import (
     TextEncoder,
@@ -26,6 +26,9 @@ from fewshot.nn.text import (
     without_punctuation,
 )
 from fewshot.nn.text import small_text_encoder as small
+from fewshot.systems.config import TextConfig
+from fewshot.systems.parts import build_text_encoder
+from fewshot.weights.checkpoint import CheckpointError
 
 
 def test_words_are_hashed_the_same_everywhere() -> None:
@@ -117,6 +120,15 @@ def test_a_folder_with_a_tokenizer(tmp_path: Path) -> None:
         encoder = roberta_from_folder(roberta_tokenizer_files(tmp_path))
     ids = encoder.tokenizer(["ab", "a"], padding="longest", return_tensors="pt")["input_ids"]
     assert ids.tolist() == [[0, 4, 5, 2], [0, 4, 2, 1]]
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    sizes = dict(vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16)
+    encoder = RobertaModel(RobertaConfig(**sizes, max_position_embeddings=16))
+    torch.nn.init.constant_(encoder.pooler.dense.bias, torch.nan)
+    encoder.save_pretrained(roberta_tokenizer_files(tmp_path))
+    with pytest.raises(CheckpointError, match=f"{tmp_path} is of no use: tensor encoder.pooler.dense.bias holds NaN"):
+        build_text_encoder(TextConfig(text="roberta", text_weights=str(tmp_path)))
 
 
 @pytest.mark.parametrize("files", [("tokenizer.json",), ("vocab.json", "merges.txt")])

@@ -66,6 +66,7 @@ def test_other_overrides_change_the_name_and_incidental_ones_do_not():
     plain = name()
     assert name("device=cpu", "threads=1", "out=x", "resume=true", "logging=disabled", "logging.mode=offline") == plain
     assert name("group=1", "shots=1", "seed=0", "system=cma_tiny", "protocol=cma", "data.workers=2") == plain
+    assert name("test.workers=1", "test.processes=2") == plain
     assert name("optim.lr=1").startswith(plain + "-")
     assert name("optim.lr=1") != name("optim.lr=2")
     assert name("optim.lr=1", "train.steps=2") == name("train.steps=2", "optim.lr=1", "resume=true")
