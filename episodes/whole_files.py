@@ -29,10 +29,10 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     try:
         yield partial
         if sync:
-            _sync(partial)
+            flush_to_disk(partial)
         os.replace(partial, path)
         if sync:
-            _sync(path.parent)
+            flush_to_disk(path.parent)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
@@ -64,7 +64,8 @@ def clear_stale(path: Path, age: float = STALE) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Make a file survive a power cut; of a folder, the names of what it holds."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,6 +21,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
+from episodes.whole_files import flush_to_disk
+
 FORMAT = 1
 FOLDER = "checkpoints"
 BEST = "best.pt"
@@ -52,16 +54,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     except OSError as error:  # a full disk is reported without a name
         part.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the renaming survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_to_disk(path.parent)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
