@@ -2,7 +2,7 @@
 
 Gavrilyuk et al., "Actor and Action Video Segmentation from a Sentence", CVPR 2018, as MTTR and ReferFormer compute it:
 one class, thresholds .50:.05:.95, 101 recall points, at most 100 candidates per image. The arithmetic is pycocotools'.
-No report of this package uses it (its tests of expressions keep one answer): it is for scored candidates of your own.
+`benchmarks.metrics.sentences` puts the other numbers of these data sets beside it.
 """
 
 from __future__ import annotations

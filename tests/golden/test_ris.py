@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from benchmarks.metrics.coco_map import sentence_map
 from benchmarks.metrics.iou import box_iou, pair_counts
 from benchmarks.metrics.ris import RisAccumulator, RisScore, best_candidate, sample_ious
+from benchmarks.metrics.sentences import Candidate, SentenceAccumulator
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
@@ -121,6 +122,22 @@ def test_average_precision(case: Path) -> None:
         "overall_iou",
         "mean_iou",
     }
+
+
+@cases
+def test_all_numbers_of_sentences_at_once(case: Path) -> None:
+    require_shared("golden", "ris")
+    offered: dict[int, list[Candidate]] = {}
+    for row in part(case, "pred"):
+        offered.setdefault(row["image_id"], []).append(Candidate(row["score"], row["segmentation"]))
+    accumulator = SentenceAccumulator()
+    for truth in reversed(part(case, "gt")["annotations"]):
+        accumulator.update(truth["image_id"], truth["segmentation"], offered[truth["image_id"]])
+    found, expected = accumulator.compute(), read_json(case)["referformer_a2d"]
+    names = {ours: name for name, ours in MAP_NAMES.items()} | {"oIoU": "overall_iou", "mIoU": "mean_iou"}
+    for name, value in found.items():
+        assert_same(value, expected[names.get(name, name)], name)
+    assert list(found)[0] == "mAP" and len(found) == 10
 
 
 @cases
