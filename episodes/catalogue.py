@@ -23,6 +23,7 @@ KINDS = {
     "vos": "semi-supervised video object segmentation",
     "rvos": "referring video object segmentation",
     "ris": "referring image segmentation",
+    "rfs": "referring segmentation of one frame of a video, with the frames around it",
 }
 WITH_FOLDS = ("videos", "images")
 
@@ -129,6 +130,7 @@ _FSS = "episodes.sources.fss1000:FSS1000Source.open"
 _VOS = "episodes.sources.vos_layouts:"
 _RVOS = "episodes.sources.ref_video:"
 _RIS = "episodes.sources.refcoco:"
+_RFS = "episodes.sources."
 
 OWN = (
     DataSet(
@@ -176,6 +178,8 @@ OWN = (
     DataSet("vos_folder", "vos", _VOS + "open_folder", splits=("all",)),
     DataSet("ref_davis17", "rvos", _RVOS + "open_davis17", splits=("valid", "train")),
     DataSet("ref_youtube_vos", "rvos", _RVOS + "open_youtube_vos", splits=("valid", "train", "test")),
+    DataSet("a2d", "rfs", _RFS + "a2d:open_a2d", splits=("test", "train")),
+    DataSet("jhmdb", "rfs", _RFS + "jhmdb:open_jhmdb", splits=("test",)),
     DataSet("refcoco", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),
     DataSet("refcoco_plus", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),
     DataSet("refcocog", "ris", _RIS + "open_refcoco", splits=("val", "test", "train")),

@@ -70,4 +70,25 @@ class RISItem:
     object_id: int = 1
 
 
-Item = VOSItem | RVOSItem | RISItem
+@dataclass(frozen=True)
+class RFSItem:
+    """Referring segmentation of one frame of a video: one expression of one object, with the frames around at hand.
+
+    Attributes:
+        video: its name.
+        frame: name of the frame that is asked for.
+        expression_id: number of the expression within the video.
+        text: the words.
+        object_id: the object's id in `read_masks(video, (frame,), object_id)`.
+        sample_id: what the benchmark's own evaluation calls this frame and object.
+    """
+
+    video: str
+    frame: str
+    expression_id: str
+    text: str
+    object_id: int
+    sample_id: str
+
+
+Item = VOSItem | RVOSItem | RISItem | RFSItem

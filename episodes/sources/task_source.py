@@ -19,7 +19,7 @@ class TaskSource(Source):
 
     Attributes:
         split: the part of the data set that it reads.
-        task: "vos", "rvos" or "ris"; its items are `VOSItem`, `RVOSItem` or `RISItem`.
+        task: "vos", "rvos", "ris" or "rfs"; its items are `VOSItem`, `RVOSItem`, `RISItem` or `RFSItem`.
     """
 
     split: str

@@ -1,0 +1,40 @@
+"""Video files, decoded with PyAV, which is the extra `video`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+
+def pyav(path: Path) -> ModuleType:
+    """The module `av`. Raises ValueError with the remedy where it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            f"{path} is a video file, and reading one needs PyAV: pip install 'fewshot-segmentation[video]' (or "
+            f"pip install av), or give a folder with the frames as images"
+        ) from error
+    return av
+
+
+def decode(path: Path) -> Iterator[np.ndarray]:
+    """The frames `(H, W, 3)` uint8 RGB of the first video stream, in time order, turned as the file says.
+
+    Raises:
+        ValueError: PyAV is not installed, or the file is broken; says after which frame.
+    """
+    av, done = pyav(path), 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} holds no video stream: is it a sound file?")
+            for frame in container.decode(container.streams.video[0]):
+                yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)).copy()
+                done += 1
+    except av.FFmpegError as error:
+        where = f"after frame {done}" if done else "at its start"
+        raise ValueError(f"{path} cannot be read as a video {where} ({error}): it is broken or cut short") from error
