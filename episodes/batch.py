@@ -30,6 +30,8 @@ class ClipBatch:
         features: visual features of the frames, maps `(N / copies * T, C, h, w)` of the system that computed them
             (`System.with_features`); empty: not computed yet.
         copies: so many clips in a row show the same frames, whose features are held once.
+        asked: index of the one frame of each clip whose masks are asked for, the others being shown for it; a system
+            may answer for it alone (its prediction then has T = 1). Empty: every frame is asked for.
     """
 
     frames: Tensor
@@ -44,6 +46,7 @@ class ClipBatch:
     original_sizes: tuple[tuple[int, int] | None, ...] = ()
     features: tuple[Tensor, ...] = ()
     copies: int = 1
+    asked: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]

@@ -60,7 +60,8 @@ class JHMDBSource(SentenceSource):
         super().__init__(name, root, split, list_path, rows)
         self.files = files
         self.base, self.skip = _place(list_path.parent, [entry.frames for entry in files.values()])
-        self._cache, self._masks = ArrayCache(cache_frames), ("", np.zeros(0))
+        self._cache = ArrayCache(cache_frames)
+        self._masks: tuple[str, np.ndarray] = ("", np.zeros((0, 0, 0), bool))  # of the video that was read last
 
     def image_path(self, video: str, number: int) -> Path:
         """File of a frame."""

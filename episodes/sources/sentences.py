@@ -34,6 +34,11 @@ class Window:
     asked: int
     names: tuple[str, ...]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(height, width)`."""
+        return self.frames.shape[-2], self.frames.shape[-1]
+
 
 def window_numbers(number: int, count: int) -> list[int]:
     """Numbers of the `count` frames around frame `number`, not cut at the ends of the video; it is at `count // 2`."""

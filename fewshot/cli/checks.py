@@ -82,7 +82,8 @@ def check_task(config: TaskTestConfig) -> None:
         raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
-    valid = {"ris": ("ris",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}[known.kind]
+    of_kind = {"ris": ("ris",), "rfs": ("sentences",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}
+    valid = of_kind[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
 

@@ -186,7 +186,7 @@ class TaskTestConfig(RunConfig):
 
     def input_rule(self) -> InputRule:
         """How frames become network input; without a short side the long side alone counts."""
-        return InputRule("fit", self.task.short or self.task.long, self.task.long)
+        return InputRule(self.task.rule, self.task.short or self.task.long, self.task.long)
 
     def title(self, options: Mapping[str, str]) -> list[str]:
         """`<task>-<split>-<name of the weights, or the untrained system>`."""

@@ -28,7 +28,7 @@ from fewshot.config.limits import (
 )
 
 BENCHMARKS = names(*WITH_FOLDS)
-TASK_BENCHMARKS = names("vos", "rvos", "ris")
+TASK_BENCHMARKS = names("vos", "rvos", "ris", "rfs")
 
 
 @dataclass
@@ -271,7 +271,8 @@ class PartConfig:
     )
 
 
-SCORES = ("none", "ris", "davis", "davis_unsupervised")
+SCORES = ("none", "ris", "davis", "davis_unsupervised", "sentences")
+LONGEST_WINDOW = 1000  # frames
 
 
 @dataclass
@@ -290,14 +291,28 @@ class TaskConfig:
     long: int = key(
         1333, "largest long side of the network input, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
     )
+    rule: str = key(
+        "fit", "how sides are rounded: fit as Detectron2 does, short as DETR does", choices=("fit", "short")
+    )
+    window: int = key(
+        5,
+        "expressions about one frame: so many frames are shown, that one in their middle",
+        minimum=1,
+        maximum=LONGEST_WINDOW,
+    )
+    masks_by_nearest: bool = key(
+        False,
+        "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "
+        "released code of ReferFormer; false: logits are resized, then cut",
+    )
     threshold: Optional[float] = key(
         None, "videos: an object is seen where its score is above this; null: always", minimum=0, maximum=1
     )
     use_memory: bool = key(True, "expressions in videos: remember the first and the last frame that showed the object")
     score: str = key(
         "none",
-        "numbers computed here: none (a server does), those of referring image segmentation, or those of DAVIS with "
-        "given or with free object ids",
+        "numbers computed here: none (a server does), those of referring image segmentation, those of DAVIS with "
+        "given or with free object ids, or those of A2D- and JHMDB-Sentences",
         choices=SCORES,
     )
     resize_given_masks: bool = key(

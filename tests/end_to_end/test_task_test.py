@@ -26,6 +26,7 @@ from fewshot.config.sections import TaskConfig
 from fewshot.evaluation.tasks import predictors
 from fewshot.run.signals import Interrupted
 from tests.end_to_end.trained import write_trained
+from tests.episodes.sentence_trees import SIZE, write_a2d, write_jhmdb
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis, write_refcoco
@@ -151,6 +152,29 @@ def test_expressions_in_images(call, tmp_path: Path) -> None:
     assert "1 of 2 are finished already" in out and results_of(folder)["rows"] == 3
 
 
+@pytest.mark.parametrize("task", ["a2d", "jhmdb"])
+def test_sentences_about_frames_are_scored_with_all_candidates(call, tmp_path: Path, task: str) -> None:
+    if task == "a2d":
+        pytest.importorskip("h5py")
+    root = {"a2d": write_a2d, "jhmdb": write_jhmdb}[task](tmp_path / "data")
+    code, out, err = call(f"task={task}", f"data.root={root}", *TINY)
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    stored = results_of(folder)
+    assert list(stored["measures"])[:3] == ["mAP", "oIoU", "mIoU"] and stored["rows"] == 4 and stored["samples"] == 2
+    frames = {"a2d": {"vid-a/00006/0.png", "vid_b/00004/0.png"}, "jhmdb": {"catch_1/00007/0.png", "wave_2/00002/0.png"}}
+    assert frames[task] < set(masks_of(folder)) and len(masks_of(folder)) == 4
+    offered = json.loads((folder / "predictions.json").read_text())
+    assert len(offered) == 4 and offered[0]["segmentation"]["size"] == list(SIZE)
+    (row, *_) = csv.DictReader((folder / "results.csv").open())
+    assert row["sample_id"] == offered[0]["image_id"] and "runs" not in row
+    for said in ("5 frames around", "mAP over IoU .50:.05:.95", "logits resized", "short side 32", "all 2 videos"):
+        assert said in out, said
+    assert "threshold" not in out and "memory" not in out and len(list((folder / "pictures").iterdir())) == 2
+    code, out, err = call(f"task={task}", f"data.root={root}", "resume=true", *TINY)
+    assert code == 0 and results_of(folder)["measures"] == stored["measures"], err
+
+
 def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_path: Path, monkeypatch) -> None:
     root = write_davis(tmp_path / "DAVIS")
     common = ("task=davis17", f"data.root={root}", "task.threshold=null", "pictures=0", *TINY)
@@ -185,6 +209,9 @@ def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_pat
         (("task=refcoco", "system=prototype"), "task ris gives the system an expression, which prototype"),
         (("task=ref_davis17", "system=cma_tiny"), "cma needs masks, which task rvos does not give"),
         (("task=davis17", "task.split=testA"), "task.split=testA: benchmark davis17 has val, train, test-dev"),
+        (("task=jhmdb", "task.score=ris"), "task.score=ris: for benchmark jhmdb valid are sentences"),
+        (("task=jhmdb", "system=prototype"), "task rfs gives the system an expression, which prototype"),
+        (("task=jhmdb", "task.window=0"), "task.window=0: the smallest valid value is 1"),
         (("task=davis17", "task.score=ris"), "task.score=ris: for benchmark davis17 valid are none, davis"),
         (("task=davis17", "task.threshold=1"), "scores lie between 0 and 1"),
         (("task=davis17", "task.long=20"), "task.short=32 is more than task.long=20"),
@@ -196,7 +223,7 @@ def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_pat
 )
 def test_what_cannot_work_is_refused(call, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     root = tmp_path / "data"
-    write = {"davis17": write_davis, "refcoco": write_refcoco}.get(arguments[0].partition("=")[2])
+    write = {"davis17": write_davis, "refcoco": write_refcoco, "jhmdb": write_jhmdb}.get(arguments[0].partition("=")[2])
     write(root) if write else write_ref_davis(root, {"v": PAIR})
     given = {argument.partition("=")[0]: argument for argument in (f"data.root={root}", *TINY, *arguments)}
     code, _, err = call(*given.values())
@@ -227,7 +254,10 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     register_schemas()
     config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
     assert config.benchmark == path.stem and config.split in data_set(path.stem).splits
-    assert (config.short, config.long) == ((800, 1333) if path.stem.startswith("refcoco") else (480, 1333))
+    sentences = data_set(path.stem).kind == "rfs"
+    sizes = (360, 640) if sentences else (800, 1333) if path.stem.startswith("refcoco") else (480, 1333)
+    assert (config.short, config.long) == sizes and config.rule == ("short" if sentences else "fit")
+    assert config.window == 5 and not config.masks_by_nearest
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
     assert config.threshold == thresholds.get(path.stem)

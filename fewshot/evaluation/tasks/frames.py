@@ -42,7 +42,11 @@ class FrameReader:
     def read(self, video: str, frame: str) -> Frame:
         """One frame. Raises FileNotFoundError or ValueError, naming the file."""
         clip = Clip(self.source.read_frames(video, (frame,)), video=video, frame_names=(frame,))
-        return Frame(frame, collate_clips([self.transform(clip)], self.pad_multiple), clip.size)
+        return Frame(frame, self.batch(clip), clip.size)
+
+    def batch(self, clip: Clip) -> ClipBatch:
+        """A clip of frames as read, as network input; not on the device yet."""
+        return collate_clips([self.transform(clip)], self.pad_multiple)
 
     def ahead(self, video: str, frames: Sequence[str]) -> Iterator[Frame]:
         """Frames in order, on the device; the next one is read while the caller works on this one.

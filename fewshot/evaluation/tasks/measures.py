@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.davis import Folders, evaluate, mean_of_runs
 from benchmarks.metrics.davis import DavisAccumulator
 from benchmarks.metrics.ris import RisAccumulator
+from benchmarks.metrics.sentences import Candidate, SentenceAccumulator
 from benchmarks.tables import percent, text_table
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,17 @@ def ris_measures(rows: Sequence[Row]) -> Measures:
     score = RisAccumulator("uniref", ((row["intersection"], row["union"]) for row in rows)).compute()
     precision = {f"P@{threshold:g}": value for threshold, value in score.precision.items()}
     return Measures({"oIoU": score.overall_iou, "mIoU": score.mean_iou, **precision})
+
+
+def sentence_measures(rows: Sequence[Row]) -> Measures:
+    """mAP of all candidates, and oIoU, mIoU and P@K of the best one, of rows with `runs` (see `SentencePredictor`)."""
+    accumulator = SentenceAccumulator()
+    for row in rows:
+        runs = row["runs"]
+        truth, *masks = ({"size": runs["size"], "counts": counts} for counts in (runs["truth"], *runs["candidates"]))
+        candidates = [Candidate(score, mask) for score, mask in zip(runs["scores"], masks, strict=True)]
+        accumulator.update((row["sample_id"], row["expression_id"]), truth, candidates)
+    return Measures(accumulator.compute())
 
 
 @dataclass(frozen=True)

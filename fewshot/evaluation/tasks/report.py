@@ -10,21 +10,23 @@ from typing import Any
 
 from benchmarks import tables
 from benchmarks.masks.submission import result_folder
+from benchmarks.metrics.sentences import CATEGORY
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
-from episodes.task_items import RISItem
+from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures, ris_measures
+from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures, ris_measures, sentence_measures
 from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.samples import Sample
 from fewshot.run.logging.files import replace_file, sheet
 
 logger = logging.getLogger(__name__)
-RESULTS, SHEET, PICTURES = "results.json", "results.csv", "pictures"
+RESULTS, SHEET, PICTURES, PREDICTIONS = "results.json", "results.csv", "pictures", "predictions.json"
 SCORES = {
     "none": "not here: a server or a toolkit of the benchmark does",
     "ris": "oIoU, mIoU and P@K at the original size; a missing prediction is an empty mask (UniRef++'s evaluation)",
+    "sentences": "mAP over IoU .50:.05:.95 of all candidates; oIoU, mIoU and P@K of the best one (MTTR's evaluation)",
     "davis": "J and F of DAVIS, semi-supervised: ids as given, first and last frame left out",
     "davis_unsupervised": "J and F of DAVIS, unsupervised: ids matched, all frames; the mean over the annotators",
 }
@@ -49,7 +51,11 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
     }
     if (truth := truth_of(config, source, samples)) is not None:
         lines["truth"] = "/".join(truth.parts[-2:])
-    if source.task != "ris":
+    if source.task == "rfs":
+        lines["window"] = f"{task.window} frames around the one that is asked for, the ends of a video repeated"
+        by = "cut at network size, then the nearest pixel" if task.masks_by_nearest else "logits resized, then cut at 0"
+        lines["masks"] = f"{by}; at the original size"
+    if source.task in ("vos", "rvos"):
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
         lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
     if task.resize_given_masks and source.task == "vos":
@@ -85,6 +91,8 @@ def measure(
     score, truth = config.task.score, truth_of(config, source, samples)
     if score == "ris":
         return ris_measures(rows)
+    if score == "sentences":
+        return sentence_measures(rows)
     if truth is None or not isinstance(source, VideoFiles):
         return Measures()
     folders = {sample.annotator: _written(source, sample, masks) for sample in samples}
@@ -106,7 +114,7 @@ def measure(
 def _written(source: TaskSource, sample: Sample, masks: Path) -> Path:
     """Folder with the video folders of a sample's results."""
     item = sample.items[0]
-    assert not isinstance(item, RISItem)  # images have no video folders
+    assert isinstance(item, (VOSItem, RVOSItem))  # others have no folder of a video
     return result_folder(source.name, masks, item).parent
 
 
@@ -118,7 +126,10 @@ def write_outcome(
     measures: Measures,
     folder: Path,
 ) -> None:
-    """Write `results.json` (the numbers) and `results.csv` (one row per object or expression)."""
+    """Write `results.json` (the numbers) and `results.csv` (one row per object or expression).
+
+    Of sentences about frames also `predictions.json`, all candidates as a COCO result file.
+    """
     rows = [row for sample in samples for row in entries[sample.name]["rows"]]
     content = {
         "benchmark": source.name,
@@ -136,8 +147,20 @@ def write_outcome(
         "seconds": round(sum(entries[sample.name]["seconds"] for sample in samples), 3),
     }
     replace_file(folder / RESULTS, json.dumps(content, indent=2) + "\n")
-    replace_file(folder / SHEET, sheet(list(rows[0]), rows))
+    plain = [{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]
+    replace_file(folder / SHEET, sheet(list(plain[0]), plain))
+    if source.task == "rfs":
+        replace_file(folder / PREDICTIONS, json.dumps([row for found in rows for row in coco_results(found)]) + "\n")
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
+
+
+def coco_results(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The candidates of a sentence as the rows of a COCO result file, which the official evaluation reads."""
+    runs, own = row["runs"], {"image_id": row["sample_id"], "category_id": CATEGORY}
+    return [
+        {**own, "segmentation": {"size": runs["size"], "counts": counts}, "score": score}
+        for score, counts in zip(runs["scores"], runs["candidates"], strict=True)
+    ]
 
 
 def draw(

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.masks.submission import check_submission, zip_folder
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
-from episodes.task_items import RISItem
+from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.program import Command
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.build import check_system, make_predictor
@@ -139,8 +139,8 @@ def finish(
         logger.warning("%s", note)
     here.log.summary({f"test/{name}": 100 * value for name, value in measures.values.items()})
     draw(config, source, samples, predictor, here.folder)
-    if source.task != "ris":
-        items = [item for sample in samples for item in sample.items if not isinstance(item, RISItem)]
+    items = [item for sample in samples for item in sample.items if isinstance(item, (VOSItem, RVOSItem))]
+    if items:
         for problem in check_submission(source.name, here.folder / MASKS, items):
             logger.warning("%s", problem)
     if config.zip:

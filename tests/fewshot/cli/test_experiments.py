@@ -75,7 +75,7 @@ def test_every_benchmark_has_its_file_and_a_length_of_training():
     assert set(names(*WITH_FOLDS)) <= set(options("benchmark"))
     for name in names(*WITH_FOLDS):
         assert OmegaConf.load(FOLDER / "benchmark" / f"{name}.yaml").name == name
-    assert options("task") == sorted(name for name in names("vos", "rvos", "ris") if "mixed" not in name)
+    assert options("task") == sorted(name for name in names("vos", "rvos", "ris", "rfs") if "mixed" not in name)
 
 
 @pytest.mark.parametrize("task", options("task"))
