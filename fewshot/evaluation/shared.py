@@ -80,10 +80,10 @@ def number_of_processes(system: System, benchmark: Benchmark, episodes: int) -> 
     """Processes that share a test of `episodes` episodes: as configured, else as many as are worth it."""
     if processes.world_size() > 1 or next(system.parameters()).device.type != "cpu":
         return 1
-    asked = benchmark.config.test.processes
-    if asked is not None:
-        return min(asked, episodes)
-    if benchmark.config.system.threads != 1:  # torch's own threads keep the cores busy
+    config = benchmark.config
+    if config.test.processes is not None:
+        return min(config.test.processes, episodes)
+    if config.system.threads != 1 or config.threads not in (None, 1):  # torch's own threads keep the cores busy
         return 1
     return max(1, min(processes.cores(), MOST, episodes // WORTH))
 

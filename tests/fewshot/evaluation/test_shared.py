@@ -74,14 +74,15 @@ def test_a_system_that_cannot_be_sent_is_refused_with_the_way_out(tmp_path: Path
 def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "cores", lambda: 16)
 
-    def number(count: int | None, system: SystemConfig, episodes: int) -> int:
+    def number(count: int | None, system: SystemConfig, episodes: int, threads: int | None = None) -> int:
         config = settings(processes=count)
-        config.system = system
+        config.system, config.threads = system, threads
         return number_of_processes(Oracle(), open_benchmark(config, MemorySource()), episodes)
 
     small, large = OneThread(name="oracle"), SystemConfig(name="oracle")
     assert number(None, small, 100 * WORTH) == MOST and number(None, large, 100 * WORTH) == 1
     assert number(None, small, 2 * WORTH) == 2 and number(None, small, WORTH // 2) == 1
+    assert number(None, small, 100 * WORTH, threads=2) == 1
     assert number(3, large, 5) == 3 and number(8, small, 5) == 5 and number(1, small, 100 * WORTH) == 1
     monkeypatch.setattr(processes, "world_size", lambda: 2)
     assert number(3, large, 5) == 1  # the processes of torchrun share the test already
