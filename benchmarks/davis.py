@@ -12,14 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.masks.png import Labels, read_sequence
-from benchmarks.metrics.davis import DavisAccumulator, SequenceScore, score_semi_supervised, score_unsupervised
+from benchmarks.metrics.davis import (
+    DavisAccumulator,
+    SequenceScore,
+    score_identity,
+    score_semi_supervised,
+    score_unsupervised,
+)
 from benchmarks.tables import text_table
 from episodes.plain_files import read_text
 from episodes.whole_files import replacing
 
 ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
 PER_OBJECT = ["Sequence", "J-Mean", "F-Mean"]
-TASKS = ("semi-supervised", "unsupervised")
+SCORES = {
+    "semi-supervised": score_semi_supervised,
+    "unsupervised": score_unsupervised,
+    "identity": score_identity,
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Folders:
 
     Attributes:
         results, annotations: folders with one folder of PNGs per sequence.
-        task: `semi-supervised` or `unsupervised`.
+        task: `semi-supervised`, `unsupervised`, or `identity` (unsupervised with the ids kept, see `score_identity`).
         binary: every pixel above 0 is object 1.
 
     Raises:
@@ -41,8 +51,8 @@ class Folders:
     binary: bool = False
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"unknown task {self.task!r}: valid are {', '.join((*TASKS, 'referring'))}")
+        if self.task not in SCORES:
+            raise ValueError(f"unknown task {self.task!r}: valid are {', '.join((*SCORES, 'referring'))}")
         for folder in (self.results, self.annotations):
             if not folder.is_dir():
                 raise ValueError(f"{folder} is not a folder")
@@ -89,8 +99,7 @@ def read_sequence_list(path: Path | str) -> list[str]:
 
 def score_sequence(folders: Folders, sequence: str) -> SequenceScore:
     """Read and score one sequence."""
-    score = score_semi_supervised if folders.task == "semi-supervised" else score_unsupervised
-    return score(sequence, *folders.read(sequence))
+    return SCORES[folders.task](sequence, *folders.read(sequence))
 
 
 def evaluate(folders: Folders, sequences: Sequence[str] | None = None, processes: int = 1) -> DavisAccumulator:
@@ -113,13 +122,18 @@ def evaluate(folders: Folders, sequences: Sequence[str] | None = None, processes
 
 
 def evaluate_referring(
-    results: Path, annotations: Path, sequences: Sequence[str] | None = None, processes: int = 1
+    results: Path,
+    annotations: Path,
+    sequences: Sequence[str] | None = None,
+    processes: int = 1,
+    task: str = "unsupervised",
 ) -> dict[str, DavisAccumulator]:
-    """Score the four runs of Ref-DAVIS17, one for each annotator's expressions, with the unsupervised protocol.
+    """Score the four runs of Ref-DAVIS17, one for each annotator's expressions.
 
     Args:
         results: holds the folders anno_0 to anno_3, each with a folder of PNGs per sequence.
         annotations: the truth, a folder of PNGs per sequence.
+        task: `unsupervised`, as papers report it, or `identity`: as `Folders` has them.
 
     Raises:
         ValueError: a run is missing, and what `evaluate` raises.
@@ -129,7 +143,7 @@ def evaluate_referring(
             f"{results} has no {', '.join(absent)}: Ref-DAVIS17 is the mean over the expressions of four annotators, "
             f"write a folder of results for each"
         )
-    runs = {name: Folders(results / name, annotations, "unsupervised") for name in ANNOTATORS}
+    runs = {name: Folders(results / name, annotations, task) for name in ANNOTATORS}
     return {name: evaluate(folders, sequences, processes) for name, folders in runs.items()}
 
 

@@ -186,7 +186,7 @@ def _layout(benchmark: str) -> ResultLayout:
 def _values(layout: ResultLayout, group: Sequence[VOSItem | RVOSItem]) -> frozenset[int]:
     """The values that the PNGs of one folder may hold.
 
-    Several expressions share a folder in Ref-DAVIS17, numbered by object or from 1 on: the toolkit matches them anyway.
+    Several expressions share a folder in Ref-DAVIS17. Other programs number them from 1 on instead of by object.
     """
     if not layout.palette:
         return frozenset({0, 255})

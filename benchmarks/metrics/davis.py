@@ -1,5 +1,7 @@
 """The two protocols of the DAVIS evaluation: semi-supervised (ids matched by number) and unsupervised (Hungarian).
 
+A third reading, for expressions, keeps the ids in the unsupervised protocol: see `score_identity`.
+
 Perazzi et al., CVPR 2016 (J, F, recall, decay); Pont-Tuset et al., "The 2017 DAVIS Challenge on Video Object
 Segmentation", 2017 (several objects); Caelles et al., "The 2019 DAVIS Challenge", 2019 (unsupervised).
 """
@@ -93,6 +95,26 @@ def score_unsupervised(name: str, truth: Labels, result: Labels, bound_th: float
     rows, columns = linear_sum_assignment(scores.mean((2, 3)), maximize=True)
     pairs = enumerate(zip(rows, columns, strict=True), start=1)
     return SequenceScore(name, {k: _object_score(scores[row, column]) for k, (row, column) in pairs})
+
+
+def score_identity(name: str, truth: Labels, result: Labels, bound_th: float = DAVIS_TOLERANCE) -> SequenceScore:
+    """Score label maps `(T, H, W)` in all frames, each object against its own number, void pixels ignored.
+
+    It differs from `score_unsupervised` in the assignment alone: that of Ref-DAVIS17 in papers does not punish a result
+    that finds two objects and exchanges them. Numbers of the result that are no object cost nothing.
+
+    Raises:
+        ValueError: shapes differ, or no object in the first true frame.
+    """
+    truth, result = _checked(name, truth, result)
+    count = _number_of_objects(name, truth)
+    scores = np.empty((count, len(truth), 2))
+    for frame, (t, r) in enumerate(zip(truth, result, strict=True)):
+        void = t == VOID
+        void = void if void.any() else None
+        for k in range(count):
+            scores[k, frame] = j_and_f(r == k + 1, t == k + 1, void, bound_th)
+    return SequenceScore(name, {k: _object_score(own) for k, own in enumerate(scores, start=1)})
 
 
 class DavisAccumulator:

@@ -76,13 +76,18 @@ class RefVideoSource(VideoFiles, TaskSource):
         return truth or super().truth_folder(video)
 
     def problems(self) -> list[str]:
-        """Broken entries and missing files, one sentence each. Reads folder listings, no images."""
+        """Broken entries and missing files, one sentence each. Reads folder listings.
+
+        Where results are scored (Ref-DAVIS17), it also reads masks: the first of each video, and others only for an
+        object that is not in it.
+        """
         entries = self.layout.videos.values()
         # What is broken comes first: a run shows only the first few problems.
         return [
             *(error for entry in entries for error in entry.errors),
             *self._missing(self.layout.images, "frame", ".jpg"),
             *self._missing(self.layout.masks, "mask", ".png"),
+            *(line for name, entry in self.layout.videos.items() for line in self._never_shown(name, entry)),
             *self.layout.remarks,
             *(remark for entry in entries for remark in entry.remarks),
         ]
@@ -108,6 +113,22 @@ class RefVideoSource(VideoFiles, TaskSource):
             line
             for name, video in wanted.items()
             for line in missing_files(folder / name, what, [f"{frame}{suffix}" for frame in video.frames])
+        ]
+
+    def _never_shown(self, name: str, entry: RefVideo) -> list[str]:
+        """Objects of a scored video that an expression means and no mask shows."""
+        meant = {item.object_id for item in entry.items if item.annotator is not None and item.object_id is not None}
+        for frame in entry.frames:
+            if not meant:
+                break
+            if self.mask_path(name, frame).is_file():
+                meant -= self.object_ids(name, frame)
+        folder = self.layout.masks / name
+        return [
+            f"video {name!r}: object {k} has expressions, but no mask in {folder} shows it: with ids kept it counts in "
+            f"no number; correct the object id or the masks"
+            for k in sorted(meant)
+            if folder.is_dir()
         ]
 
     def _sound(self, video: str) -> RefVideo:

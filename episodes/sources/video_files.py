@@ -43,7 +43,11 @@ class VideoFiles(Source):
         """File of a frame's mask."""
 
     def truth_folder(self, video: str) -> Path:
-        """Folder that holds, in a folder per video, the masks that results are scored against: those of `mask_path`."""
+        """Folder that holds, in a folder per video, the masks that results are scored against."""
+        return self.mask_folder(video)
+
+    def mask_folder(self, video: str) -> Path:
+        """Folder that holds, in a folder per video, the masks of `mask_path`, whose ids are those of the items."""
         return self.mask_path(video, self.frames(video)[0]).parent.parent
 
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:

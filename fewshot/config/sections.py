@@ -300,6 +300,13 @@ class TaskConfig:
         minimum=1,
         maximum=LONGEST_WINDOW,
     )
+    frames_at_once: int = key(
+        36,
+        "expressions in videos: frames of a clip, for a system that keeps no memory of a video; each clip has a best "
+        "candidate of its own",
+        minimum=1,
+        maximum=LONGEST_WINDOW,
+    )
     masks_by_nearest: bool = key(
         False,
         "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "

@@ -48,12 +48,16 @@ class FrameMasks:
     masks: Tensor
     scores: tuple[float, ...]
 
-    def labels(self) -> Tensor:
-        """Ids `(Ho, Wo)` uint8, 0 where no object is; of overlapping masks the highest id."""
-        labels = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
-        for number, mask in zip(self.ids, self.masks, strict=True):
-            labels[mask] = number
-        return labels
+    def labels(self, ids: Sequence[int] | None = None) -> Tensor:
+        """Ids `(Ho, Wo)` uint8, 0 where no object is; where masks overlap the most probable, of equals the first.
+
+        `ids` are other numbers for the objects, in their order.
+        """
+        numbers = torch.tensor((0, *(self.ids if ids is None else ids)), dtype=torch.uint8, device=self.masks.device)
+        values = self.probabilities.masked_fill(~self.masks, -torch.inf)
+        # below every value of a mask, above that of no mask
+        background = values.new_full((1, *values.shape[1:]), -torch.finfo(values.dtype).max)
+        return numbers[torch.cat([background, values]).argmax(0)]
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_results_are_needed_for_scored_frames_only(tmp_path: Path, masks: Masks)
 
 
 def test_impossible_folders(tmp_path: Path, masks: Masks) -> None:
-    with pytest.raises(ValueError, match="'semi': valid are semi-supervised, unsupervised, referring"):
+    with pytest.raises(ValueError, match="'semi': valid are semi-supervised, unsupervised, identity, referring"):
         Folders(tmp_path / "result", tmp_path / "truth", "semi")
     with pytest.raises(ValueError, match="/nowhere is not a folder"):
         Folders(tmp_path / "result", Path("/nowhere"))

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import j_and_f
-from benchmarks.metrics.davis import VOID, DavisAccumulator, score_semi_supervised, score_unsupervised
+from benchmarks.metrics.davis import (
+    VOID,
+    DavisAccumulator,
+    score_identity,
+    score_semi_supervised,
+    score_unsupervised,
+)
 from benchmarks.metrics.vos_benchmark import VosBenchmarkAccumulator, score_vos_benchmark
 
 
@@ -126,3 +132,23 @@ def test_vos_benchmark_gives_the_same_for_any_split() -> None:
         left.merge(right)
     with pytest.raises(ValueError, match="cannot be merged"):
         left.merge(VosBenchmarkAccumulator(skip_first_last=False))
+
+
+def test_exchanged_objects_cost_nothing_where_they_are_assigned_and_everything_where_ids_are_kept() -> None:
+    truth = squares([1, 2])
+    exchanged = np.where(truth == 0, 0, 3 - truth).astype(np.uint8)
+    assert DavisAccumulator([score_unsupervised("a", truth, exchanged)]).compute()["J&F-Mean"] == 1
+    kept = score_identity("a", truth, exchanged)
+    assert [score.j.tolist() for score in kept.objects.values()] == [[0.0] * len(truth)] * 2
+    assert DavisAccumulator([score_identity("a", truth, truth)]).compute()["J&F-Mean"] == 1
+
+
+def test_with_ids_kept_all_frames_count_void_is_left_out_and_other_numbers_cost_nothing() -> None:
+    truth = squares([1, 2])
+    result = np.where(truth == 2, 9, truth).astype(np.uint8)
+    score = score_identity("a", truth, result)
+    assert score.objects[1].j.tolist() == [1.0] * len(truth) and score.objects[2].j.tolist() == [0.0] * len(truth)
+    hidden = truth.copy()
+    hidden[:, :, : truth.shape[2] // 2] = np.where(truth == 1, VOID, truth)[:, :, : truth.shape[2] // 2]
+    free, kept = score_unsupervised("a", hidden, truth), score_identity("a", hidden, truth)
+    assert all(kept.objects[k].same(free.objects[k]) for k in (1, 2))

@@ -100,9 +100,18 @@ def test_expressions_of_four_annotators_are_scored_and_averaged(call, tmp_path: 
     assert code == 0, err
     folder = folder_of(tmp_path)
     stored = results_of(folder)
-    runs = davis.evaluate_referring(folder / "masks", root / "valid" / "Annotations")
-    assert stored["measures"] == davis.mean_of_runs(runs.values())
+    free, kept = (
+        davis.mean_of_runs(
+            davis.evaluate_referring(folder / "masks", root / "valid" / "Annotations", task=task).values()
+        )
+        for task in ("unsupervised", "identity")
+    )
+    identity = {"J&F-identity": kept["J&F-Mean"], "J-identity": kept["J-Mean"], "F-identity": kept["F-Mean"]}
+    assert stored["measures"] == free | identity and kept["J-Mean"] <= free["J-Mean"]
     assert set(stored["parts"]) == {f"anno_{a}" for a in range(4)} and stored["rows"] == 12
+    assert stored["parts"]["anno_0"].keys() == stored["measures"].keys()
+    for said in ("J&F-Mean     : objects assigned freely", "J&F-identity : each expression against its own object"):
+        assert said in out, said
     assert "the mean over the annotators" in out and not (folder / "pictures").exists()
 
 
@@ -123,7 +132,13 @@ def test_the_original_ref_davis_is_scored_against_the_unsupervised_masks(call, t
     assert code == 0, err
     stored = results_of(folder_of(tmp_path))
     runs = davis.evaluate_referring(folder_of(tmp_path) / "masks", root / "Annotations_unsupervised/480p")
-    assert stored["measures"] == davis.mean_of_runs(runs.values())
+    official = davis.mean_of_runs(runs.values())
+    assert {name: stored["measures"][name] for name in official} == official
+    kept = davis.evaluate_referring(
+        folder_of(tmp_path) / "masks", root / "Annotations/480p", ["a", "b"], task="identity"
+    )
+    assert stored["measures"]["J&F-identity"] == davis.mean_of_runs(kept.values())["J&F-Mean"]
+    assert "ids kept; truth Annotations/480p" in out
     assert {name.split("/")[1] for name in stored["objects"]} == {"a_1", "b_1"}
     assert "truth        : Annotations_unsupervised/480p" in out
 

@@ -13,13 +13,13 @@ from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.sentences import SentencePredictor
+from fewshot.evaluation.tasks.windows import WindowPredictor
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
 from fewshot.systems.registry import spec_of, systems
 from fewshot.systems.spec import SystemSpec
 
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression", "rfs": "expression"}
-FOLLOWED = ("vos", "rvos")  # tasks in which a tracker steps through the video
 
 
 def check_system(system: System, spec: SystemSpec, task: str) -> None:
@@ -33,7 +33,7 @@ def check_system(system: System, spec: SystemSpec, task: str) -> None:
         raise ValueError(f"task {task} gives the system {_a(given)}, which {system.name} as it is built does not take")
     if lacking := sorted(system.needs - {given}):
         raise ValueError(f"{system.name} needs {_a(lacking[0])}, which task {task} does not give")
-    if task in FOLLOWED and spec.video is None:
+    if task == "vos" and spec.video is None:
         others = [name for name, other in systems().items() if other.video is not None]
         raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
@@ -48,6 +48,8 @@ def make_predictor(
     if source.task == "rfs":
         assert isinstance(source, SentenceSource)
         return SentencePredictor(source, frames, system, folder, task.window, task.masks_by_nearest)
+    if source.task == "rvos" and spec_of(config.system).video is None:
+        return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold)
     numbers: dict[str, Any] = {"threshold": task.threshold}
     video = spec_of(config.system).video
     assert video is not None  # `check_system` has refused others

@@ -16,6 +16,8 @@ from benchmarks.tables import percent, text_table
 
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
+# J and F with the numbers of the objects kept -> their columns in the table of DAVIS
+IDENTITY = {"J&F-identity": "J&F-Mean", "J-identity": "J-Mean", "F-identity": "F-Mean"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def davis_measures(
     unsupervised: bool,
     binary: bool = False,
     processes: int = 1,
+    identity: Path | None = None,
 ) -> Measures:
     """J and F of written masks, as the DAVIS toolkit computes them. The values are means over the folders (annotators).
 
@@ -88,10 +91,30 @@ def davis_measures(
             objects are known by their number.
         binary: every pixel above 0 is object 1.
         processes: videos scored at a time.
+        identity: truth whose numbers are those of the results; J and F with these numbers kept stand beside the others
+            (`IDENTITY`), see `benchmarks.metrics.davis.score_identity`.
 
     Raises ValueError: a PNG is missing or broken.
     """
-    task, needed = ("unsupervised", 1) if unsupervised else ("semi-supervised", 3)
+    task = "unsupervised" if unsupervised else "semi-supervised"
+    found, notes = _scored(folders, annotations, task, binary, processes)
+    kept, more = ({}, []) if identity is None else _scored(folders, identity, "identity", binary, processes)
+    told = tuple(dict.fromkeys([*notes, *more]))
+    if not found:
+        return Measures(notes=told)
+    runs = {name: {**accumulator.compute(), **_identity(kept.get(name))} for name, accumulator in found.items()}
+    values = mean_of_runs(found.values())
+    if kept.keys() == found.keys():
+        means = mean_of_runs(kept.values())
+        values |= {name: means[column] for name, column in IDENTITY.items()}
+    return Measures(values, runs if len(runs) > 1 else {}, _objects(found), told)
+
+
+def _scored(
+    folders: Mapping[str, ScoredFolder], annotations: Path, task: str, binary: bool, processes: int
+) -> tuple[dict[str, DavisAccumulator], list[str]]:
+    """Scores by folder, and a note on each video whose truth has too few frames."""
+    needed = 3 if task == "semi-supervised" else 1
     found, notes = {}, []
     for name, results in folders.items():
         annotated = {video: len(list((annotations / video).glob("*.png"))) for video in results.videos}
@@ -103,15 +126,12 @@ def davis_measures(
         ]
         if scored:
             found[name] = evaluate(Folders(results.folder, annotations, task, binary), scored, processes)
-    if not found:
-        return Measures(notes=tuple(dict.fromkeys(notes)))
-    values = {name: accumulator.compute() for name, accumulator in found.items()}
-    return Measures(
-        mean_of_runs(found.values()),
-        values if len(values) > 1 else {},
-        _objects(found),
-        tuple(dict.fromkeys(notes)),
-    )
+    return found, notes
+
+
+def _identity(kept: DavisAccumulator | None) -> dict[str, float]:
+    columns = {} if kept is None else kept.compute()
+    return {name: columns[column] for name, column in IDENTITY.items() if column in columns}
 
 
 def _objects(found: Mapping[str, DavisAccumulator]) -> dict[str, tuple[float, float]]:

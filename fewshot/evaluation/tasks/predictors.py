@@ -85,7 +85,7 @@ class VOSPredictor(Predictor):
 
 
 class RVOSPredictor(Predictor):
-    """Expressions in videos: palette images where they compete for pixels (1 is the first one), else a mask of each."""
+    """Expressions in videos: palette images of the object ids where they compete for pixels, else a mask of each."""
 
     def __init__(self, frames: FrameReader, tracker: RVOSTracker, benchmark: str, folder: Path) -> None:
         self.frames, self.tracker, self.benchmark, self.folder = frames, tracker, benchmark, folder
@@ -100,22 +100,17 @@ class RVOSPredictor(Predictor):
             tally.add(found)
             for item, mask in self._images(items, found):
                 write_results(self.benchmark, self.folder, item, [frame.name], mask[None].cpu().numpy())
-        return [{**_said(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
+        return [{**said_by(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
 
     def _images(self, items: Sequence[RVOSItem], found: FrameMasks) -> list[tuple[RVOSItem, Tensor]]:
         """Images to write: one of all expressions of a video, or one of each."""
         if self.tracker.exclusive:
-            return [(items[0], found.labels())]
+            return [(items[0], found.labels(object_ids(items)))]
         return list(zip(items, found.masks, strict=True))
 
     def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
         """One row for each expression, or one for all where they are in the same files."""
-        items = _all(sample, RVOSItem)
-        said = [item.text for item in items]
-        if self.tracker.exclusive:
-            items, said = items[:1], ["; ".join(f"{k}: {text}" for k, text in enumerate(said, start=1))]
-        folders = [result_folder(self.benchmark, self.folder, item) for item in items]
-        return [(text, _written(folder, items[0].frames)) for text, folder in zip(said, folders, strict=True)]
+        return shared_files(_all(sample, RVOSItem), self.benchmark, self.folder, self.tracker.exclusive)
 
 
 class RISPredictor(Predictor):
@@ -179,7 +174,27 @@ def _written(folder: Path, frames: Sequence[str]) -> dict[str, Path]:
     return {frame: path for frame, path in paths.items() if path.is_file()}
 
 
-def _said(sample: Sample, item: RVOSItem) -> Row:
+def object_ids(items: Sequence[RVOSItem]) -> tuple[int, ...]:
+    """The ids of the objects of expressions that share an image: its values."""
+    ids = [item.object_id for item in items if item.object_id is not None]
+    assert len(set(ids)) == len(items), f"expressions of {items[0].video} share an image, and their objects an id"
+    return tuple(ids)
+
+
+def shared_files(
+    items: Sequence[RVOSItem], benchmark: str, folder: Path, exclusive: bool
+) -> list[tuple[str, dict[str, Path]]]:
+    """Mask files of a video: a row for each expression, or, where they share images, one for all (`exclusive`)."""
+    said = [item.text for item in items]
+    if exclusive:
+        named = zip(object_ids(items), said, strict=True)
+        items, said = items[:1], ["; ".join(f"{k}: {text}" for k, text in named)]
+    folders = [result_folder(benchmark, folder, item) for item in items]
+    return [(text, _written(own, items[0].frames)) for text, own in zip(said, folders, strict=True)]
+
+
+def said_by(sample: Sample, item: RVOSItem) -> Row:
+    """The part of a row that says which expression it is."""
     who = {} if sample.annotator is None else {"annotator": sample.annotator}
     return {"video": sample.video, **who, "expression_id": item.expression_id, "expression": item.text}
 

@@ -20,6 +20,7 @@ from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.samples import Sample
 from fewshot.run.logging.files import replace_file, sheet
+from fewshot.systems.registry import spec_of
 
 logger = logging.getLogger(__name__)
 RESULTS, SHEET, PICTURES, PREDICTIONS = "results.json", "results.csv", "pictures", "predictions.json"
@@ -28,7 +29,7 @@ SCORES = {
     "ris": "oIoU, mIoU and P@K at the original size; a missing prediction is an empty mask (UniRef++'s evaluation)",
     "sentences": "mAP over IoU .50:.05:.95 of all candidates; oIoU, mIoU and P@K of the best one (MTTR's evaluation)",
     "davis": "J and F of DAVIS, semi-supervised: ids as given, first and last frame left out",
-    "davis_unsupervised": "J and F of DAVIS, unsupervised: ids matched, all frames; the mean over the annotators",
+    "davis_unsupervised": "J and F of DAVIS in two readings, all frames; the mean over the annotators",
 }
 
 
@@ -51,13 +52,19 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
     }
     if (truth := truth_of(config, source, samples)) is not None:
         lines["truth"] = "/".join(truth.parts[-2:])
+    if (kept := identity_of(config, source, samples)) is not None:
+        lines["J&F-Mean"] = "objects assigned freely, as papers report it (the unsupervised protocol)"
+        lines["J&F-identity"] = f"each expression against its own object, ids kept; truth {'/'.join(kept.parts[-2:])}"
     if source.task == "rfs":
         lines["window"] = f"{task.window} frames around the one that is asked for, the ends of a video repeated"
         by = "cut at network size, then the nearest pixel" if task.masks_by_nearest else "logits resized, then cut at 0"
         lines["masks"] = f"{by}; at the original size"
     if source.task in ("vos", "rvos"):
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
-        lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
+        if spec_of(config.system).video is None:
+            lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate of each"
+        else:
+            lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
     if task.resize_given_masks and source.task == "vos":
         lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"
     if task.compare_logits:
@@ -74,6 +81,13 @@ def truth_of(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sampl
     if not config.task.score.startswith("davis") or not isinstance(source, VideoFiles):
         return None
     return source.truth_folder(samples[0].video)
+
+
+def identity_of(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> Path | None:
+    """Folder of the masks whose ids the expressions name, where J and F are computed with these ids kept too."""
+    if config.task.score != "davis_unsupervised" or not isinstance(source, VideoFiles):
+        return None
+    return source.mask_folder(samples[0].video)
 
 
 def measure(
@@ -108,6 +122,7 @@ def measure(
         unsupervised=score == "davis_unsupervised",
         binary=source.merge_objects,
         processes=config.processes,
+        identity=identity_of(config, source, samples),
     )
 
 

@@ -92,6 +92,15 @@ def test_ref_davis_objects_follow_from_the_number(ref_davis) -> None:
     assert [i.object_id for i in source.items()] == [1] * 4 + [2] * 4
 
 
+def test_an_object_with_expressions_that_no_mask_shows_is_named(tmp_path) -> None:
+    hidden = {(frame, 2) for frame in range(4)}
+    write_videos(tmp_path / "valid", {"v": TinyVideo({1: "dog", 2: "cat"}, [], hidden=hidden), "w": LATE})
+    both = said(*((f"object {k // 4 + 1} by {k % 4}", k // 4 + 1) for k in range(8)))
+    refer(tmp_path, "valid", {"v": both, "w": both})
+    (problem,) = open_task_source("ref_davis17", tmp_path).problems()
+    assert problem.startswith("video 'v': object 2 has expressions, but no mask in") and "ids kept" in problem
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

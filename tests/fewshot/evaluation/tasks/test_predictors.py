@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fewshot.evaluation.tasks.measures import ScoredFolder, davis_measures, ris_
 from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.samples import samples_of
+from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.evaluation.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
 
@@ -82,6 +84,27 @@ def test_expressions_of_an_annotator_share_an_image_and_true_masks_score_one(tmp
     assert measures.values["J&F-Mean"] == 1 and set(measures.parts) == set(parts)
     (shown,) = predictor.files(samples[0])
     assert shown[0] == "1: the dog by 0; 2: the cat by 0" and list(shown[1]) == FRAMES
+
+
+def test_masks_hold_the_ids_of_objects_where_an_annotator_leaves_one_out(tmp_path: Path) -> None:
+    three = TinyVideo({1: "dog", 2: "cat", 3: "cow"}, [], size=(16, 16))
+    root = write_ref_davis(tmp_path / "data", {"v": three})
+    path = root / "meta_expressions" / "valid" / "meta_expressions.json"
+    content = json.loads(path.read_text())
+    del content["videos"]["v"]["expressions"]["4"]  # annotator 0 says nothing of object 2
+    path.write_text(json.dumps(content))
+    source = open_task_source("ref_davis17", root)
+    tracker, out = Knowing(source), tmp_path / "out"
+    tracker.video, tracker.ids = "v", (1, 3)
+    reader = FrameReader(source, FitTransform(24, 99), 32, "cpu")
+    predictor = RVOSPredictor(reader, tracker, "ref_davis17", out)
+    sample = samples_of(source.items())[0]
+    predictor.predict(sample)
+    assert set(np.unique(read_labels(out / "anno_0" / "v" / f"{FRAMES[0]}.png"))) == {0, 1, 3}
+    assert predictor.files(sample)[0][0] == "1: the dog by 0; 3: the cow by 0"
+    folders, truth = {"anno_0": ScoredFolder(out / "anno_0", ("v",))}, root / "valid" / "Annotations"
+    found = davis_measures(folders, truth, unsupervised=True, identity=truth).values
+    assert found["J-identity"] == pytest.approx(2 / 3) == found["J-Mean"]
 
 
 def test_each_expression_has_a_folder_where_a_server_wants_it(tmp_path: Path) -> None:

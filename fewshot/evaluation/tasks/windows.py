@@ -1,0 +1,105 @@
+"""Predictor of expressions in videos for systems that keep no memory: each window of frames is a clip of its own.
+
+As ReferFormer (Wu et al., CVPR 2022) and SgMg (Miao et al., ICCV 2023) are tested. Objects that share an image compete
+for its pixels as there: probabilities below 0.5 count nothing, and the most probable object has the pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.masks.submission import RESULT_LAYOUTS, write_results
+from episodes.batch import ClipBatch, References
+from episodes.clip import Clip
+from episodes.sources.base import normalise
+from episodes.task_items import RVOSItem
+from fewshot.evaluation.tasks.frames import FrameReader
+from fewshot.evaluation.tasks.predictors import Predictor, Row, Tally, object_ids, said_by, shared_files
+from fewshot.evaluation.tasks.samples import Sample
+from fewshot.inference.trackers import FrameMasks
+from fewshot.systems.base import ReferenceState, System
+
+
+class WindowPredictor(Predictor):
+    """Expressions in videos, window after window: palette images of the object ids, or a mask of each expression.
+
+    Args:
+        window: frames of a window; the last one of a video may be shorter.
+        threshold: an object is seen in a window where its score is above this; None: always.
+    """
+
+    def __init__(
+        self,
+        frames: FrameReader,
+        system: System,
+        benchmark: str,
+        folder: Path,
+        window: int,
+        threshold: float | None = None,
+    ) -> None:
+        self.frames, self.system, self.benchmark, self.folder = frames, system, benchmark, folder
+        self.window, self.threshold = window, threshold
+        self.exclusive = RESULT_LAYOUTS[benchmark].palette
+
+    def predict(self, sample: Sample) -> list[Row]:
+        """Write the masks of every frame; one row per expression, with its frames and its mean score."""
+        items, tally = _items(sample), Tally()
+        states = [self._state(item) for item in items]
+        names = items[0].frames
+        for start in range(0, len(names), self.window):
+            some = names[start : start + self.window]
+            probabilities, scores = self._find(sample.video, some, states)
+            masks = probabilities >= 0.5 if self.exclusive else probabilities > 0.5  # as the released codes cut
+            for t, name in enumerate(some):
+                found = FrameMasks(tuple(range(1, len(items) + 1)), probabilities[:, t], masks[:, t], scores)
+                tally.add(found)
+                self._write(items, name, found)
+        return [{**said_by(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
+
+    def _state(self, item: RVOSItem) -> ReferenceState:
+        return self.system.encode_reference(References(expressions=(normalise(item.text),)))
+
+    def _find(
+        self, video: str, names: Sequence[str], states: Sequence[ReferenceState]
+    ) -> tuple[Tensor, tuple[float, ...]]:
+        """Probabilities `(n, T, Ho, Wo)` of the expressions in a window, and their scores; its features are shared."""
+        clip = Clip(self.frames.source.read_frames(video, names), video=video, frame_names=tuple(names))
+        batch = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
+        found, scores = zip(*(self._find_one(batch, state, clip.size) for state in states), strict=True)
+        return torch.stack(found), scores
+
+    def _find_one(self, batch: ClipBatch, state: ReferenceState, size: tuple[int, int]) -> tuple[Tensor, float]:
+        """Probabilities `(T, *size)` of the best candidate, zeros below the threshold, and its score.
+
+        Its logits are resized bilinearly to the original size first.
+        """
+        prediction = self.system(batch, state)
+        score = 1.0
+        if prediction.scores is not None:
+            best = prediction.scores[0].float().sigmoid().gather(1, prediction.best()[0][:, None])
+            score = float(best.mean())
+        logits = self.system.logits(prediction, batch, 0)[:, None]
+        maps = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0].sigmoid()
+        return (maps if self.threshold is None or score > self.threshold else torch.zeros_like(maps)), score
+
+    def _write(self, items: Sequence[RVOSItem], frame: str, found: FrameMasks) -> None:
+        if self.exclusive:
+            labels = found.labels(object_ids(items))
+            write_results(self.benchmark, self.folder, items[0], [frame], labels[None].cpu().numpy())
+            return
+        for item, mask in zip(items, found.masks, strict=True):
+            write_results(self.benchmark, self.folder, item, [frame], mask[None].cpu().numpy())
+
+    def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
+        """One row for each expression, or one for all where they are in the same files."""
+        return shared_files(_items(sample), self.benchmark, self.folder, self.exclusive)
+
+
+def _items(sample: Sample) -> list[RVOSItem]:
+    assert all(isinstance(item, RVOSItem) for item in sample.items), f"sample {sample.name} has items of another task"
+    return [item for item in sample.items if isinstance(item, RVOSItem)]

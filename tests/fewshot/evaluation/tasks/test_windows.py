@@ -1,0 +1,93 @@
+"""Expressions in videos without a memory: clips one after the other, and one map of labels without overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.masks.png import read_labels
+from benchmarks.masks.submission import check_submission
+from episodes.batch import ClipBatch
+from episodes.sources.tasks import open_task_source
+from episodes.transforms.clips import FitTransform
+from fewshot.evaluation.tasks.frames import FrameReader
+from fewshot.evaluation.tasks.samples import samples_of
+from fewshot.evaluation.tasks.windows import WindowPredictor
+from fewshot.inference.trackers import FrameMasks
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import ReferenceState, System
+from tests.episodes.videos import FRAMES
+from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis
+
+
+class Halves(System):
+    """The dog: columns 0..9, sure. The cat: columns 6..15, surer, but below one half in column 15; score 0.5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+        self.read: list[tuple[str | None, ...]] = []
+
+    def encode_supports(self, supports: ClipBatch, shots: int) -> None:
+        raise NotImplementedError
+
+    def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        self.read.append(tuple(expressions))
+        return tuple(expressions)
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
+        self.lengths.append(t)
+        cat = "cat" in str(state.words)
+        logits = torch.full((1, t, 2, height, width), -5.0)
+        logits[:, :, 1, :, slice(6, 15) if cat else slice(0, 10)] = 4.0 if cat else 2.0
+        return Prediction(logits, torch.tensor([-1.0, 0.0]).expand(1, t, 2), stride=1)
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        raise NotImplementedError
+
+
+def written(tmp_path: Path, benchmark: str, system: Halves, threshold: float | None = None) -> tuple[Path, list]:
+    source = open_task_source(benchmark, write_ref_davis(tmp_path / "data", {"v": PAIR}))
+    reader = FrameReader(source, FitTransform(12, 99), 1, "cpu")
+    predictor = WindowPredictor(reader, system, benchmark, tmp_path / "out", 3, threshold)
+    samples = samples_of(source.items())
+    rows = [row for sample in samples for row in predictor.predict(sample)]
+    items = [item for sample in samples for item in sample.items]
+    assert check_submission(benchmark, tmp_path / "out", items, read=True) == []
+    assert all(len(masks) == 4 for sample in samples for _, masks in predictor.files(sample))
+    return tmp_path / "out", rows
+
+
+def test_expressions_that_share_an_image_have_no_pixel_in_common(tmp_path: Path) -> None:
+    system = Halves()
+    out, rows = written(tmp_path, "ref_davis17", system)
+    labels = read_labels(out / "anno_3" / "v" / f"{FRAMES[3]}.png")
+    assert (labels == np.array([1] * 6 + [2] * 9 + [0])).all(), "columns 6 to 9 are the cat's, which is more probable"
+    assert system.lengths == [3, 3, 1, 1] * 4, "4 frames in clips of 3, for 2 expressions of 4 annotators"
+    assert len(system.read) == 8, "words are read once for a video"
+    assert rows[0] == {
+        **{"video": "v", "annotator": 0, "expression_id": "0", "expression": "the dog by 0"},
+        **{"frames": 4, "found": 4, "score": pytest.approx(0.5)},
+    }
+
+
+def test_expressions_with_a_folder_each_may_overlap_and_need_a_score_above_the_threshold(tmp_path: Path) -> None:
+    out, _ = written(tmp_path / "all", "ref_youtube_vos", Halves())
+    mask = read_labels(out / "Annotations" / "v" / "4" / f"{FRAMES[0]}.png")
+    assert (mask == 255 * np.array([0] * 6 + [1] * 9 + [0])).all()
+    out, rows = written(tmp_path / "sure", "ref_youtube_vos", Halves(), threshold=0.5)
+    assert not read_labels(out / "Annotations" / "v" / "4" / f"{FRAMES[0]}.png").any() and rows[0]["found"] == 0
+
+
+def test_where_masks_overlap_the_label_is_that_of_the_most_probable() -> None:
+    probabilities = torch.tensor([[0.9, 0.6, 0.6, 0.0, 0.4], [0.7, 0.8, 0.6, 0.0, 0.3]])[:, None]
+    masks = torch.tensor([[True, True, True, False, True], [True, True, True, False, False]])[:, None]
+    found = FrameMasks((3, 7), probabilities, masks, (1.0, 1.0))
+    assert found.labels().tolist() == [[3, 7, 3, 0, 3]] and found.labels((2, 1)).tolist() == [[2, 1, 2, 0, 2]]
+    nothing = FrameMasks((), torch.zeros(0, 2, 2), torch.zeros(0, 2, 2, dtype=torch.bool), ())
+    assert nothing.labels().tolist() == [[0, 0], [0, 0]]
