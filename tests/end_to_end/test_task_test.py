@@ -26,7 +26,7 @@ from fewshot.config.sections import TaskConfig
 from fewshot.evaluation.tasks import predictors
 from fewshot.run.signals import Interrupted
 from tests.end_to_end.trained import write_trained
-from tests.episodes.sentence_trees import SIZE, write_a2d, write_jhmdb
+from tests.episodes.sentence_trees import SIZE, jhmdb_rows, pixels, write_a2d, write_film, write_jhmdb
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis, write_refcoco
@@ -188,6 +188,25 @@ def test_sentences_about_frames_are_scored_with_all_candidates(call, tmp_path: P
     assert "threshold" not in out and "memory" not in out and len(list((folder / "pictures").iterdir())) == 2
     code, out, err = call(f"task={task}", f"data.root={root}", "resume=true", *TINY)
     assert code == 0 and results_of(folder)["measures"] == stored["measures"], err
+
+
+def test_a_sentence_that_is_too_long_is_cut_and_said_in_the_log(call, tmp_path: Path) -> None:
+    rows = jhmdb_rows()[3:]
+    rows[0][4] = " ".join(["very"] * 62 + ["long"])
+    root = write_jhmdb(tmp_path / "jhmdb_sentences", rows)
+    code, out, err = call("task=jhmdb", f"data.root={root}", "pictures=0", "task.window=1", *TINY)
+    assert code == 0, err
+    said = "wave_2: an expression is longer than the 64 tokens that are read, these words are cut: 'long'"
+    assert said in out and said in (folder_of(tmp_path) / "log.txt").read_text()
+
+
+def test_a_video_that_cannot_be_decoded_ends_the_run_with_a_line_that_names_it(call, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    root = write_a2d(tmp_path / "a2d")
+    write_film(root / "Release/CLIPS320/vid_b.mp4", [pixels(1), pixels(2)])
+    code, _, err = call("task=a2d", f"data.root={root}", "pictures=0", *TINY)
+    assert code == 1 and "Traceback" not in err
+    assert "a2d: video 'vid_b' ends before frame 4, which" in err.strip().splitlines()[-1]
 
 
 def test_a_run_that_is_stopped_goes_on_and_ends_as_one_that_is_not(call, tmp_path: Path, monkeypatch) -> None:

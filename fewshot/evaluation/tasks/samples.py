@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from episodes.task_items import Item, RISItem, RVOSItem
 from fewshot.evaluation.tasks.record import Record, Row
 from fewshot.run.console import counted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,22 @@ def predict_all(
 
     `progress`: a bar on a terminal, lines now and then elsewhere.
     """
+    told: set[str] = set()
     for sample in counted(samples, "testing", "sample", progress):
         started = time.perf_counter()
-        rows = predict(sample)
+        with _warnings_in_log(sample, told):
+            rows = predict(sample)
         record.add(sample.name, rows, time.perf_counter() - started)
+
+
+@contextmanager
+def _warnings_in_log(sample: Sample, told: set[str]) -> Iterator[None]:
+    """Inside, warnings go to the log with the name of the sample, each text once: an expression that is cut, say."""
+    with warnings.catch_warnings(record=True) as found:
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(warning.message) for warning in found):
+                if text not in told:
+                    told.add(text)
+                    logger.warning("%s: %s", sample.name, text)

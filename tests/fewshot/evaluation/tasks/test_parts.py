@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def test_what_is_finished_is_not_done_again_and_half_a_line_does_not_count(tmp_p
     assert set(finished) == {"a", "b", "d"} and finished["a"]["rows"] == [{"video": "a", "found": 1}]
     predict_all([sample for sample in samples if sample.name not in finished], predict, record, progress=False)
     assert asked == ["a", "b", "c", "c"] and set(Record(tmp_path).finished()) == set("abcd")
+
+
+def test_warnings_are_in_the_log_once_with_the_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def predict(sample: Sample) -> list[dict[str, Any]]:
+        warnings.warn("an expression is longer than the 9 tokens that are read", stacklevel=1)
+        warnings.warn(f"of {sample.name} alone", stacklevel=1)
+        return []
+
+    predict_all([Sample(name, name, ()) for name in "ab"], predict, Record(tmp_path), progress=False)
+    said = ["a: an expression is longer than the 9 tokens that are read", "a: of a alone", "b: of b alone"]
+    assert [record.getMessage() for record in caplog.records] == said
 
 
 def test_given_masks_have_no_score() -> None:
