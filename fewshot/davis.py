@@ -27,6 +27,11 @@ class DavisConfig:
         "results, each scored as unsupervised",
         choices=("semi-supervised", "unsupervised", "referring"),
     )
+    keep_ids: bool = key(
+        False,
+        "unsupervised and referring: each object against its own number; false: assigned as fits best, as papers do. "
+        "Of Ref-DAVIS17 the numbers are those of DAVIS/Annotations",
+    )
     sequences: Optional[str] = key(
         None, "text file with one sequence per line; null: every folder of the annotations", place=True
     )
@@ -63,17 +68,21 @@ def run(config: DavisConfig, command: Command) -> None:
     results, annotations = (Path(folder).expanduser() for folder in (config.results, config.annotations))
     out = results if config.out is None else Path(config.out).expanduser()
     referring = config.task == "referring"
+    if config.keep_ids and config.task == "semi-supervised":
+        raise ValueError("keep_ids=true is for unsupervised and referring: semi-supervised always keeps the ids")
+    free = "identity" if config.keep_ids else "unsupervised"
     for folder in [out / name for name in ANNOTATORS] if referring else [out]:
         refuse_foreign_csv(folder, config.split)
     sequences = None if config.sequences is None else read_sequence_list(config.sequences)
     if referring:
         if config.binary:
             raise ValueError("binary=true is for DAVIS 2016; the results of task=referring hold object ids")
-        runs = evaluate_referring(results, annotations, sequences, config.processes)
+        runs = evaluate_referring(results, annotations, sequences, config.processes, free)
         print(referring_table(runs, config.wrapped_ids))
         tables = {out / name: run for name, run in runs.items()}
     else:
-        folders = Folders(results, annotations, config.task, config.binary)
+        task = free if config.task == "unsupervised" else config.task
+        folders = Folders(results, annotations, task, config.binary)
         tables = {out: evaluate(folders, sequences, config.processes)}
         print(table(tables[out], config.wrapped_ids))
     for folder, scores in tables.items():

@@ -118,11 +118,14 @@ class RefVideoSource(VideoFiles, TaskSource):
     def _never_shown(self, name: str, entry: RefVideo) -> list[str]:
         """Objects of a scored video that an expression means and no mask shows."""
         meant = {item.object_id for item in entry.items if item.annotator is not None and item.object_id is not None}
-        for frame in entry.frames:
+        there = [frame for frame in entry.frames if meant and self.mask_path(name, frame).is_file()]
+        for frame in there:
+            try:
+                meant -= self.object_ids(name, frame)
+            except ValueError as error:  # a damaged mask
+                return [str(error)]
             if not meant:
                 break
-            if self.mask_path(name, frame).is_file():
-                meant -= self.object_ids(name, frame)
         folder = self.layout.masks / name
         return [
             f"video {name!r}: object {k} has expressions, but no mask in {folder} shows it: with ids kept it counts in "

@@ -153,6 +153,17 @@ def test_expressions_are_written_for_a_server_and_not_scored(call, tmp_path: Pat
     assert "nothing is scored here" in out
 
 
+def test_a_system_without_a_memory_of_the_video_is_tested_clip_by_clip(call, tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "data", {"v": PAIR})
+    own = ("system.name=tests.fewshot.evaluation.tasks.test_windows:Halves", *TINY[1:])
+    code, out, err = call("task=ref_davis17", f"data.root={root}", "task.frames_at_once=3", "pictures=1", *own)
+    assert code == 0, err
+    assert "memory       : none; clips of 3 frames, the best candidate of each" in out
+    assert {"J&F-Mean", "J&F-identity"} < results_of(folder_of(tmp_path))["measures"].keys()
+    labels = read_labels(folder_of(tmp_path) / "masks/anno_1/v" / f"{FRAMES[3]}.png")
+    assert set(labels.flat) == {0, 1, 2} and len(masks_of(folder_of(tmp_path))) == 16
+
+
 def test_expressions_in_images(call, tmp_path: Path) -> None:
     root = write_refcoco(tmp_path / "data")
     code, out, err = call("task=refcoco", f"data.root={root}", "limit=1", *TINY)

@@ -110,6 +110,11 @@ def test_referring(tmp_path: Path, call) -> None:
     code, out, _ = call("task=referring")
     assert code == 0 and out.startswith("Annotator") and "anno_3" in out
     assert all((tmp_path / f"result/anno_{k}/global_results-val.csv").is_file() for k in range(4))
+    for word, mean in (("keep_ids=false", "1.000"), ("keep_ids=true", "0.000")):  # the objects are exchanged
+        code, out, _ = call("task=referring", word)
+        assert code == 0 and out.splitlines()[3].split()[:3:2] == ["anno_0", mean]
+    code, _, err = call("keep_ids=true")
+    assert code == 1 and "semi-supervised always keeps the ids" in err
     code, _, err = call("task=referring", "binary=true")
     assert code == 1 and "binary=true is for DAVIS 2016" in err
 

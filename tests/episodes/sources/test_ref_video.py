@@ -99,6 +99,8 @@ def test_an_object_with_expressions_that_no_mask_shows_is_named(tmp_path) -> Non
     refer(tmp_path, "valid", {"v": both, "w": both})
     (problem,) = open_task_source("ref_davis17", tmp_path).problems()
     assert problem.startswith("video 'v': object 2 has expressions, but no mask in") and "ids kept" in problem
+    (tmp_path / "valid/Annotations/w/00000.png").write_bytes(b"no mask")
+    assert "w/00000.png cannot be read" in open_task_source("ref_davis17", tmp_path).problems()[1]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,11 @@ from tests.fewshot.evaluation.tasks.trees import PAIR, write_ref_davis
 
 
 class Halves(System):
-    """The dog: columns 0..9, sure. The cat: columns 6..15, surer, but below one half in column 15; score 0.5."""
+    """The dog: columns 0..9, sure. The cat: columns 6..14, surer. The score of both is 0.5."""
+
+    name = "halves"
+    accepts = needs = frozenset({"expression"})
+    needs_training = False
 
     def __init__(self) -> None:
         super().__init__()
