@@ -58,6 +58,33 @@ class ClipBatch:
         t = self.frames.shape[1]
         return tuple(x.unflatten(0, (-1, t)).repeat_interleave(self.copies, 0).flatten(0, 1) for x in maps)
 
+    def one_frame(self, frames: Sequence[int]) -> ClipBatch:
+        """Of each clip one frame alone, by its index, with the features that all its frames gave.
+
+        Raises:
+            ValueError: another number of indices than of clips, or features that several clips share.
+        """
+        if len(frames) != len(self) or self.copies != 1:
+            raise ValueError(f"{len(frames)} frames for {len(self)} clips of {self.copies} copies: give one per clip")
+        clips, t = range(len(self)), self.frames.shape[1]
+
+        def chosen(masks: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+            return tuple(m if m is None else m[k : k + 1] for m, k in zip(masks, frames, strict=bool(masks)))
+
+        def row(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[list(clips), list(frames)][:, None]
+
+        return replace(
+            self,
+            frames=self.frames[list(clips), list(frames)][:, None],
+            masks=chosen(self.masks),
+            ignore=chosen(self.ignore),
+            boxes=row(self.boxes),
+            valid=row(self.valid),
+            features=tuple(x.unflatten(0, (-1, t))[list(clips), list(frames)] for x in self.features),
+            asked=(),
+        )
+
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch with every tensor on `device`."""
 

@@ -5,7 +5,7 @@ Legend: N clips, T frames, Q candidates, (h, w) mask resolution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,13 +38,14 @@ class SetCriterion:
         """Losses of a prediction; `num_frames` as in `System.losses`. Terms of earlier layers end in `_0`, `_1`, ..."""
         count = visible_frames(queries) if num_frames is None else float(num_frames)
         targets = make_targets(queries, (prediction.masks.shape[-2], prediction.masks.shape[-1]), prediction.stride)
-        terms = self.layer(prediction, targets, count)
-        total = self.weighted(terms)
-        for k, layer in enumerate(prediction.layers):
-            auxiliary = self.layer(layer, targets, count)
-            total = total + self.weighted(auxiliary)
-            terms.update({f"{name}_{k}": value for name, value in auxiliary.items()})
-        return Losses(total=total, terms=terms)
+        return self.summed([self.layer(x, targets, count) for x in (prediction, *prediction.layers)])
+
+    def summed(self, layers: Sequence[Mapping[str, Tensor]]) -> Losses:
+        """Losses of the terms of all layers: the final one first, then the earlier ones, the first of them first."""
+        first, *others = (self.weighted(terms) for terms in layers)
+        names = ("", *(f"_{k}" for k in range(len(others))))
+        terms = {f"{k}{name}": x for name, layer in zip(names, layers, strict=True) for k, x in layer.items()}
+        return Losses(total=sum(others, first), terms=terms)
 
     def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms of one layer."""
@@ -58,22 +59,36 @@ class SetCriterion:
         empty box; mask losses are one term per clip. All are divided by the number of visible frames: released
         models were trained so.
         """
-        scores, boxes, masks = prediction.scores, prediction.boxes, prediction.masks
-        if scores is None or boxes is None:
-            raise ValueError("the set criterion needs scores and boxes in the prediction")
         chosen = match(prediction, targets, self.costs)
         clips = torch.arange(len(chosen), device=chosen.device)
+        return {
+            **self.candidate_terms(prediction, chosen, targets, num_frames),
+            **mask_terms(prediction.masks[clips, :, chosen], targets.masks, num_frames),
+        }
+
+    def candidate_terms(
+        self, prediction: Prediction, chosen: Tensor, targets: Targets, num_frames: float
+    ) -> dict[str, Tensor]:
+        """The terms of scores and boxes, for the candidates `chosen` `(N,)`."""
+        scores, boxes = prediction.scores, prediction.boxes
+        if scores is None or boxes is None:
+            raise ValueError("the set criterion needs scores and boxes in the prediction")
+        clips = torch.arange(len(chosen), device=chosen.device)
         referred = F.one_hot(chosen, scores.shape[-1])[:, None] * targets.valid[..., None]
-        box, mask = boxes[clips, :, chosen].float(), masks[clips, :, chosen].float()
-        mask, truth = mask.flatten(1), targets.masks.flatten(1)
+        box = boxes[clips, :, chosen].float()
         sums = {
             "loss_ce": focal_loss(scores.float(), referred.float()).sum(),
             "loss_bbox": F.l1_loss(box, targets.boxes, reduction="sum"),
             "loss_giou": (1 - generalised_iou(box, targets.boxes)).sum(),
-            "loss_mask": focal_loss(mask, truth).mean(1).sum(),
-            "loss_dice": dice_loss(mask, truth).sum(),
         }
         return {name: value / num_frames for name, value in sums.items()}
+
+
+def mask_terms(masks: Tensor, truth: Tensor, num_frames: float, suffix: str = "") -> dict[str, Tensor]:
+    """Focal and dice terms of one mask per clip, `(N, T, h, w)` logits and 0/1; their names end in `suffix`."""
+    masks, truth = masks.float().flatten(1), truth.flatten(1)
+    sums = {"loss_mask": focal_loss(masks, truth).mean(1).sum(), "loss_dice": dice_loss(masks, truth).sum()}
+    return {f"{name}{suffix}": value / num_frames for name, value in sums.items()}
 
 
 def make_targets(queries: ClipBatch, size: tuple[int, int], stride: int) -> Targets:

@@ -33,28 +33,40 @@ class Targets:
 
 @dataclass(frozen=True)
 class MatchCosts:
-    """Weights of the matching costs."""
+    """Weights of the matching costs, and `visible_scores`: scores count in the frames that show the object alone."""
 
     score: float = 2.0
     box: float = 5.0
     giou: float = 2.0
     mask: float = 2.0
     dice: float = 5.0
+    visible_scores: bool = False
 
 
 @torch.no_grad()
 def trajectory_costs(prediction: Prediction, targets: Targets, costs: MatchCosts) -> Tensor:
-    """Cost of each candidate as the target of its clip: `(N, Q, 1)`; all frames count, also invalid ones."""
+    """Cost of each candidate as the target of its clip: `(N, Q, 1)`.
+
+    All frames count, also those without the object; but see `MatchCosts.visible_scores`.
+    """
     if prediction.scores is None or prediction.boxes is None:
         raise ValueError("matching needs scores and boxes in the prediction")
     scores, boxes = prediction.scores.float(), prediction.boxes.float()
     wanted = targets.boxes[:, :, None]
     masks = prediction.masks.float().transpose(1, 2).flatten(2)
     truth = targets.masks.flatten(1)[:, None]
-    cost = costs.score * score_cost(scores).mean(1)
+    cost = costs.score * _score_costs(scores, targets.valid if costs.visible_scores else None)
     cost = cost + costs.box * (boxes - wanted).abs().sum(-1).mean(1)
     cost = cost - costs.giou * generalised_iou(boxes, wanted).mean(1)
     return cost[..., None] + costs.mask * focal_cost(masks, truth) - costs.dice * dice_overlap(masks, truth)
+
+
+def _score_costs(scores: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean cost of scores `(N, T, Q)` over the frames, or over those that are `counted` `(N, T)`: `(N, Q)`."""
+    if counted is None:
+        return score_cost(scores).mean(1)
+    weights = counted.to(scores.dtype)[..., None]
+    return (score_cost(scores) * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def assign(cost: Tensor) -> tuple[list[int], list[int]]:

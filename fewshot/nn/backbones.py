@@ -57,6 +57,10 @@ class Backbone(nn.Module):
             taps.append(x)
         return taps
 
+    def encode_clips(self, clips: Tensor) -> list[Tensor]:
+        """Clips `(N, T, 3, H, W)` to the four taps `(N * T, C_i, h_i, w_i)`, frame by frame in a backbone of images."""
+        return self(clips.flatten(0, 1))
+
 
 class ResNet(Backbone):
     """ResNet-50 or -101 of torchvision with batch normalisation frozen (running statistics and affine parts)."""

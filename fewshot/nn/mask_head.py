@@ -1,4 +1,4 @@
-"""Dynamic mask head: every query brings the weights of its own three 1x1 convolutions.
+"""Dynamic mask head: every query brings the weights of its own 1x1 convolutions.
 
 Tian et al., Conditional Convolutions for Instance Segmentation, ECCV 2020, section 3; relative coordinates as in
 ReferFormer. Legend: n frames, Q queries, C feature channels, D dynamic channels, (h, w) mask resolution.
@@ -12,26 +12,37 @@ from torch import Tensor, nn
 
 
 class DynamicMaskHead(nn.Module):
-    """conv-relu-conv-relu-conv on mask features and coordinates relative to the query's reference point.
+    """Convolutions, ReLU between them, on mask features and coordinates relative to the query's reference point.
 
     Args:
         dim: channels of the mask features.
-        channels: width of the dynamic layers.
+        channels: width of the dynamic layers but the last.
         stride: network pixels per cell of the mask features.
         out_stride: network pixels per cell of the masks, a divisor of `stride`.
         coordinates_first: whether the coordinates are the first or the last two inputs.
+        layers: dynamic layers, at least 2.
+        outputs: channels of the last one; more than one are a patch of mask pixels for each cell.
     """
 
     def __init__(
-        self, dim: int, channels: int = 8, stride: int = 4, out_stride: int = 4, coordinates_first: bool = False
+        self,
+        dim: int,
+        channels: int = 8,
+        stride: int = 4,
+        out_stride: int = 4,
+        coordinates_first: bool = False,
+        layers: int = 3,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.coordinates_first = coordinates_first
         if stride % out_stride:
             raise ValueError(f"out_stride {out_stride} must divide stride {stride}")
-        self.channels, self.stride, self.factor = channels, stride, stride // out_stride
-        # all weights, then all biases, of the layers (dim + 2) -> channels -> channels -> 1
-        self.splits = ((dim + 2) * channels, channels * channels, channels, channels, channels, 1)
+        self.stride, self.factor, self.outputs = stride, stride // out_stride, outputs
+        widths = (dim + 2, *(channels,) * (layers - 1), outputs)
+        self.shapes = tuple(zip(widths[1:], widths[:-1], strict=True))  # of the weights
+        # all weights, then all biases
+        self.splits = (*(a * b for a, b in self.shapes), *widths[1:])
 
     @property
     def num_parameters(self) -> int:
@@ -39,7 +50,9 @@ class DynamicMaskHead(nn.Module):
         return sum(self.splits)
 
     def forward(self, features: Tensor, parameters: Tensor, points: Tensor, sizes: Tensor) -> Tensor:
-        """Mask logits `(n, Q, h, w)`, float32 also under autocast: coordinates are in pixels, too large for bf16.
+        """Mask logits `(n, Q, h, w)`, or patches of them `(n, Q, outputs, h, w)`.
+
+        In float32 also under autocast: coordinates are in pixels, too large for bf16.
 
         Args:
             features: `(n, C, h, w)`.
@@ -48,20 +61,25 @@ class DynamicMaskHead(nn.Module):
             sizes: `(n, 2)` unpadded height and width in pixels.
         """
         with torch.autocast(features.device.type, enabled=False):
-            return aligned_bilinear(self._convolve(features.float(), parameters.float(), points, sizes), self.factor)
+            patches = self._convolve(features.float(), parameters.float(), points, sizes)
+            if self.outputs > 1:
+                return patches
+            return aligned_bilinear(patches[:, :, 0], self.factor)
 
     def _convolve(self, features: Tensor, parameters: Tensor, points: Tensor, sizes: Tensor) -> Tensor:
         n, _, h, w = features.shape
-        q, d = parameters.shape[1], self.channels
-        w1, w2, w3, b1, b2, b3 = parameters.split(self.splits, -1)
-        w1 = w1.view(n, q, d, -1)
-        at_places, at_features = (w1[..., :2], w1[..., 2:]) if self.coordinates_first else (w1[..., -2:], w1[..., :-2])
+        q, count = parameters.shape[1], len(self.shapes)
+        numbers = parameters.split(self.splits, -1)
+        weights = [x.unflatten(-1, shape) for x, shape in zip(numbers[:count], self.shapes, strict=True)]
+        biases = numbers[count:]
+        first = weights[0]
+        at_places, at_features = (first[..., :2], first[..., 2:]) if self.coordinates_first else _last_two(first)
         # the feature channels are shared by the queries: one product instead of Q copies of the features
-        x = (at_features.flatten(1, 2) @ features.flatten(2)).view(n, q, d, h * w)
-        x = x + at_places @ self.relative(points, sizes, (h, w)) + b1[..., None]
-        x = w2.view(n, q, d, d) @ F.relu(x) + b2[..., None]
-        x = w3.view(n, q, 1, d) @ F.relu(x) + b3[..., None]
-        return x.view(n, q, h, w)
+        x = (at_features.flatten(1, 2) @ features.flatten(2)).view(n, q, -1, h * w)
+        x = x + at_places @ self.relative(points, sizes, (h, w)) + biases[0][..., None]
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            x = weight @ F.relu(x) + bias[..., None]
+        return x.view(n, q, -1, h, w)
 
     def relative(self, points: Tensor, sizes: Tensor, grid: tuple[int, int]) -> Tensor:
         """Offsets from each cell to each reference point: `(n, Q, 2, h * w)`, x then y.
@@ -70,6 +88,10 @@ class DynamicMaskHead(nn.Module):
         """
         pixels = points * sizes.flip(-1)[:, None].to(points.dtype)
         return pixels[..., None] - cell_centres(grid, self.stride, points.device).T
+
+
+def _last_two(weight: Tensor) -> tuple[Tensor, Tensor]:
+    return weight[..., -2:], weight[..., :-2]
 
 
 def cell_centres(grid: tuple[int, int], stride: int, device: torch.device | None = None) -> Tensor:

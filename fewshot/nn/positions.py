@@ -12,15 +12,22 @@ import torch
 from torch import Tensor
 
 
-def sine_2d(padding: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+def sine_2d(padding: Tensor, channels: int, temperature: float = 10000.0, *, clean: bool = False) -> Tensor:
     """Code of each pixel's position within the valid region: `(n, h, w) bool -> (n, channels, h, w)`.
 
     Pixel centres, as fractions of the valid extent times 2 pi; the first half of the channels codes y, the second x.
+
+    Rows and columns that are all padding have no extent: their code is that of about -3e6 radians, which is rounding
+    noise, and the order of the operations decides about it. Released weights were trained so. `clean` takes 1 for the
+    extent there.
     """
     valid = (~padding).float()
     y, x = valid.cumsum(1), valid.cumsum(2)
-    y = (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi)
-    x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+    height, width = y[:, -1:, :], x[:, :, -1:]
+    if clean:
+        height, width = height.clamp(min=1), width.clamp(min=1)
+    y = (y - 0.5) / (height + 1e-6) * (2 * math.pi)
+    x = (x - 0.5) / (width + 1e-6) * (2 * math.pi)
     codes = torch.cat([_sines(y, channels // 2, temperature), _sines(x, channels // 2, temperature)], -1)
     return codes.permute(0, 3, 1, 2)
 

@@ -156,33 +156,45 @@ class TextEncoder(nn.Module):
         return words[bisect(range(1, len(words) + 1), False, key=too_long) :]
 
 
-POOLS = ("state", "mean")
+class TextHead(nn.Module):
+    """A linear layer and a norm, from the width of a text encoder to that of the model."""
 
-
-class TextProjection(nn.Module):
-    """Word states to the model's width by a linear layer and a norm, and the sentence in one vector.
-
-    Args:
-        pool: `state`: the sentence is the pooled state, projected as the words are (ReferFormer); `mean`: the mean of
-            the projected words, start and end included (UniRef).
-    """
-
-    def __init__(self, inputs: int, dim: int, dropout: float, pool: str = "state") -> None:
+    def __init__(self, inputs: int, dim: int, dropout: float) -> None:
         super().__init__()
-        if pool not in POOLS:
-            raise ValueError(f"unknown pool {pool!r}: choose one of {', '.join(POOLS)}")
         self.linear, self.norm, self.dropout = nn.Linear(inputs, dim), nn.LayerNorm(dim, eps=1e-12), nn.Dropout(dropout)
-        self.pool = pool
-
-    def forward(self, states: Tensor, pooled: Tensor, padding: Tensor) -> Words:
-        """`(N, L, D), (N, D), (N, L)` to `Words` of width C."""
-        features = self.project(states)
-        sentence = self.project(pooled) if self.pool == "state" else mean_of_words(features, padding)
-        return Words(features, padding, sine_1d(padding, features.shape[-1]), sentence)
 
     def project(self, states: Tensor) -> Tensor:
         """`(..., D) -> (..., C)`."""
         return self.dropout(self.norm(self.linear(states)))
+
+
+POOLS = ("state", "mean", "apart")
+
+
+class TextProjection(TextHead):
+    """Word states to the model's width by a linear layer and a norm, and the sentence in one vector.
+
+    Args:
+        pool: `state`: the sentence is the pooled state, projected as the words are (ReferFormer); `apart`: the pooled
+            state, projected by a head of its own (SgMg); `mean`: the mean of the projected words, start and end
+            included (UniRef).
+    """
+
+    def __init__(self, inputs: int, dim: int, dropout: float, pool: str = "state") -> None:
+        super().__init__(inputs, dim, dropout)
+        if pool not in POOLS:
+            raise ValueError(f"unknown pool {pool!r}: choose one of {', '.join(POOLS)}")
+        self.pool = pool
+        self.sentence = TextHead(inputs, dim, dropout) if pool == "apart" else None
+
+    def forward(self, states: Tensor, pooled: Tensor, padding: Tensor) -> Words:
+        """`(N, L, D), (N, D), (N, L)` to `Words` of width C."""
+        features = self.project(states)
+        if self.pool == "mean":
+            sentence = mean_of_words(features, padding)
+        else:
+            sentence = (self.sentence or self).project(pooled)
+        return Words(features, padding, sine_1d(padding, features.shape[-1]), sentence)
 
 
 def mean_of_words(features: Tensor, padding: Tensor) -> Tensor:

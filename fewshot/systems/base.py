@@ -53,6 +53,7 @@ class System(nn.Module):
         accepts: what a reference may hold.
         needs: what a reference must hold.
         pad_multiple: height and width of the network input are padded to a multiple of this at test time.
+        data_pad_multiples: other multiples for single data sets, by name, as in their released tests.
         independent_of_padding: whether padding at the bottom and right leaves the masks as they are (the contract
             test holds a system to it).
         num_classes: classes that its scores tell apart; 1: the one that is referred to.
@@ -65,6 +66,7 @@ class System(nn.Module):
     accepts: frozenset[str] = frozenset({"support", "expression"})
     needs: frozenset[str] = frozenset({"support"})
     pad_multiple: int = 1
+    data_pad_multiples: Mapping[str, int] = {}
     independent_of_padding: bool = False
     num_classes: int = 1
     text_is_frozen: bool = False
@@ -77,6 +79,10 @@ class System(nn.Module):
     def from_settings(cls, settings: SystemConfig) -> System:
         """A system from its settings: every key but the name is an argument of the constructor."""
         return cls(**{entry.name: getattr(settings, entry.name) for entry in fields(settings) if entry.name != "name"})
+
+    def pad_multiple_of(self, data: str) -> int:
+        """Multiple to which height and width of the network input are padded in a test on the data set `data`."""
+        return self.data_pad_multiples.get(data, self.pad_multiple)
 
     def encode_reference(self, references: References) -> ReferenceState:
         """Encode the references of `N` queries once, words included; the state serves any number of their frames.

@@ -11,7 +11,13 @@ from typing import Any, Optional
 from fewshot.config.keys import key
 
 MISSING = "???"  # OmegaConf's mark of a mandatory value; models are built without it
-BACKBONES = ("resnet50", "resnet101", "swin_tiny", "swin_small", "swin_base", "swin_large", "mobilenet_v2", "tiny")
+BACKBONES = (
+    *("resnet50", "resnet101"),
+    *("swin_tiny", "swin_small", "swin_base", "swin_large"),
+    *("video_swin_tiny", "video_swin_small", "video_swin_base"),
+    *("mobilenet_v2", "tiny"),
+)
+INITS = ("default", "similarity")  # of what relates query and supports
 TEXTS = ("roberta", "bert", "small", "none")
 
 
@@ -111,6 +117,63 @@ class TransformerConfig:
         if self.hidden_dim % 4:
             raise ValueError(f"system.hidden_dim={self.hidden_dim} must be a multiple of 4")
 
+
+@dataclass
+class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
+    """What ReferFormer and SgMg have in common."""
+
+    text: str = key("roberta", "text encoder", choices=("roberta", "bert", "small"))
+    freeze_backbone: bool = key(
+        False, "keep the image encoder as it starts; false: all of it learns but the stem and first stage of a ResNet"
+    )
+    sentence: str = key(
+        "pooled",
+        "what the queries start as: the text encoder's pooled state, or the mean of the words (a file of roberta-base "
+        "has no weights of the pooler, which then starts at random)",
+        choices=("pooled", "mean"),
+    )
+    train_pooler: bool = key(False, "the pooler of a frozen text encoder learns all the same")
+    affinity: str = key(
+        "none", "how masked supports count: not at all, or by CMA's cross-modal affinity", choices=("none", "cma")
+    )
+    support_frames: str = key("middle", "frames of each support that the affinity sees", choices=("middle", "all"))
+    affinity_init: str = key(
+        "default", "start of the affinity: as released with CMA, or as feature similarity", choices=INITS
+    )
+    fusion_init: str = key(
+        "default",
+        "start of the fusion with the words: as released, or so that visual features pass, for training from scratch",
+        choices=("default", "pass"),
+    )
+    clean_positions: bool = key(
+        False, "position codes that are no rounding noise on the padding (not for released weights)"
+    )
+
+    pad_multiple: Optional[int] = key(
+        None,
+        "frames are padded to a multiple of this when it is tested, 1: not at all; null: as in the released tests, 32 "
+        "on A2D, JHMDB and RefCOCO, and elsewhere 16 (SgMg, whose masks depend on it everywhere) or 1 (ReferFormer)",
+        minimum=1,
+        maximum=1024,
+    )
+
+    def check(self) -> None:
+        """Refuse widths that cannot be split among the heads."""
+        self.check_width()
+
+
+# What `recipe=official` turns on in ReferFormer and SgMg: the released training.
+OFFICIAL_TRUNK = {
+    "system.text_dropout": True,
+    "benchmark.flip_inside_words": True,
+    "benchmark.wrap_colours": True,
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 5e-4,
+    "optim.warmup_fraction": 0.0,
+    "optim.clip_norm": 0.1,
+    "train.prototype_fraction": 0.0,
+    "train.prototype_weight": 0.0,
+}
 
 # Parts that a CPU trains in seconds, without files: what the small instances of the systems share.
 SMALL_BACKBONE = {"backbone": "tiny", "backbone_width": 8, "freeze_backbone": False}

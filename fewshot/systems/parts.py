@@ -20,12 +20,15 @@ from fewshot.nn.text import (
     roberta_from_folder,
     small_text_encoder,
 )
+from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
+from fewshot.nn.video_swin import VideoSwin, sum_over_time
 from fewshot.systems.config import BackboneConfig, TextConfig
 from fewshot.weights.files import official_tensors, read_pickle
 from fewshot.weights.imagenet import IMAGENET, imagenet_file
 from fewshot.weights.load import check_finite
 
 SWIN_SIZES = ("tiny", "small", "base", "large")
+PATCHES = "patch_embed.proj.weight"
 TEXT_FILES = {
     "roberta": ("roberta-base", "tokenizer.json, or vocab.json and merges.txt"),
     "bert": ("bert-base-uncased", "tokenizer.json, or vocab.txt"),
@@ -39,6 +42,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         "resnet50": lambda: ResNet(50, checkpointing),
         "resnet101": lambda: ResNet(101, checkpointing),
         **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in SWIN_SIZES},
+        **{f"video_swin_{size}": partial(VideoSwin, size, checkpointing=checkpointing) for size in VIDEO_SIZES},
         "mobilenet_v2": lambda: MobileNetV2(checkpointing),
         "tiny": lambda: TinyBackbone(config.backbone_width, checkpointing),
     }
@@ -54,7 +58,8 @@ def build_backbone(config: BackboneConfig) -> Backbone:
 def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Weights of torchvision's classifier of the same name into a backbone; its classifier is left out.
 
-    Half-precision files are read as float32. Every tensor of the backbone must be in the file.
+    Half-precision files are read as float32. Every tensor of the backbone must be in the file. Patches of Video-Swin
+    that were trained on pairs of frames are summed over time.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,8 +70,10 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"no backbone weights at {path}")
     content = official_tensors(read_pickle(path), path)
-    found = {name.removeprefix("features."): tensor.float() for name, tensor in content.items()}
     wanted = backbone.body.state_dict()
+    found = {k if k in wanted else k.removeprefix("features."): x.float() for k, x in content.items()}
+    if isinstance(backbone, VideoSwin) and PATCHES in found and found[PATCHES].ndim == wanted[PATCHES].ndim:
+        found[PATCHES] = sum_over_time(found[PATCHES])
     missing = sorted(name for name in wanted if name not in found or found[name].shape != wanted[name].shape)
     if missing:
         raise ValueError(

@@ -72,7 +72,10 @@ def load_official(system: Named, tensors: Mapping[str, Tensor], source: str, pla
     """Fill `system` from a state dict with official names; `source` names it in messages. Raises as `load_weights`."""
     if plan_of is None:
         raise CheckpointError(f"{source} is no checkpoint of system {system.name!r}, which has no official files")
-    plan = plan_of(tensors, system)
+    try:
+        plan = plan_of(tensors, system)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
     try:
         own, ignored, aliases = convert(tensors, plan.table)
     except ValueError as error:

@@ -90,3 +90,16 @@ def test_what_does_not_fit_is_refused() -> None:
         collate([episode()], pad_multiple=0)
     with pytest.raises(ValueError, match="raw torch.uint8 frames: transform it"):
         collate_clips([Clip(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))])
+
+
+def test_of_each_clip_one_frame_is_taken_with_its_features() -> None:
+    batch = collate_clips([clip(frames=3), clip(frames=3)])
+    batch = replace(batch, frames=torch.rand_like(batch.frames), features=(torch.arange(6.0)[:, None],))
+    chosen = batch.one_frame([2, 0])
+    assert torch.equal(chosen.frames, torch.stack([batch.frames[0, 2:], batch.frames[1, :1]]))
+    assert chosen.features[0].flatten().tolist() == [2.0, 3.0]
+    assert [m is not None and m.shape[0] for m in chosen.masks] == [1, 1]
+    assert chosen.boxes is not None and chosen.boxes.shape == (2, 1, 4)
+    for frames, copies in (([0], 1), ([0, 0], 2)):
+        with pytest.raises(ValueError, match="give one per clip"):
+            replace(batch, copies=copies).one_frame(frames)

@@ -10,7 +10,8 @@ from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import TinyBackbone
 from fewshot.nn.text import small_text_encoder
 from fewshot.systems.base import System
-from fewshot.systems.cma.model import CMA, Sizes
+from fewshot.systems.cma.model import CMA
+from fewshot.systems.trunk import Sizes
 
 SIZES = Sizes(
     hidden_dim=32, heads=4, encoder_layers=1, decoder_layers=2, feedforward_dim=48, num_queries=3, dropout=0.0

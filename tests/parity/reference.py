@@ -53,9 +53,11 @@ def rectangles(rects: list[list[int] | None], size: tuple[int, int] | list[int])
     return masks
 
 
-def read_case(folder: Path) -> dict[str, Any]:
-    """`case.json`, with the arrays of `expected.npz` under `expected`."""
+def read_case(folder: Path, listed: bool = False) -> dict[str, Any]:
+    """`case.json`, with the arrays of `expected.npz` under `expected`; a list of them there goes to `listed`."""
     case = json.loads((folder / "case.json").read_text())
+    if listed:
+        case["listed"] = case.pop("expected")
     with np.load(folder / "expected.npz") as arrays:
         case["expected"] = {name: arrays[name] for name in arrays.files}
     return case

@@ -117,7 +117,7 @@ def predict(
     rest = [sample for sample in samples if sample.name not in finished]
     if len(rest) < len(samples):
         logger.info("%d of %d are finished already", len(samples) - len(rest), len(samples))
-    reader = FrameReader(source, config.input_rule().transform(), system.pad_multiple, here.device)
+    reader = FrameReader(source, config.input_rule().transform(), system.pad_multiple_of(source.name), here.device)
     predictor = make_predictor(config, source, system, reader, here.folder / MASKS)
     mine = rest[processes.rank() :: processes.world_size()]
     with evaluating(system):

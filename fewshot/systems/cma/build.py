@@ -9,8 +9,9 @@ from torch import Tensor
 from fewshot.nn.text import TextEncoder
 from fewshot.systems.cma.checkpoint import sizes_of
 from fewshot.systems.cma.config import CMAConfig
-from fewshot.systems.cma.model import CMA, Sizes
+from fewshot.systems.cma.model import CMA
 from fewshot.systems.parts import build_backbone, build_text_encoder, text_encoder_without_files
+from fewshot.systems.trunk import Sizes
 
 
 def build(config: CMAConfig) -> CMA:

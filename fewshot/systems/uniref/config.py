@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fewshot.config.keys import key
 from fewshot.systems.config import (
+    INITS,
     SMALL_BACKBONE,
     SMALL_TEXT,
     SMALL_TRANSFORMER,
@@ -15,8 +16,6 @@ from fewshot.systems.config import (
     TextConfig,
     TransformerConfig,
 )
-
-INITS = ("default", "similarity")
 
 
 @dataclass

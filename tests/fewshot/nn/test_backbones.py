@@ -10,6 +10,7 @@ import torch
 from torchvision.models import mobilenet_v2, resnet50
 
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.nn.video_swin import VideoSwin
 from fewshot.systems.config import BackboneConfig
 from fewshot.systems.parts import build_backbone, load_backbone_weights
 from fewshot.weights.checkpoint import CheckpointError
@@ -89,3 +90,33 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     torch.save([1, 2], file)
     with pytest.raises(CheckpointError, match="state dict"):
         load_backbone_weights(TinyBackbone(8), file)
+
+
+def test_video_swin_looks_at_all_frames_of_a_clip() -> None:
+    torch.manual_seed(0)
+    backbone = VideoSwin("tiny").eval()
+    clips = torch.randn(2, 3, 3, 34, 50)
+    with torch.no_grad():
+        together, alone = backbone.encode_clips(clips), backbone(clips.flatten(0, 1))
+        one = backbone.encode_clips(clips[1:])
+    sizes = [(9, 13), (5, 7), (3, 4), (2, 2)]
+    assert [tuple(t.shape) for t in together] == [(6, c, *s) for c, s in zip(backbone.channels, sizes, strict=True)]
+    for tap, frame, clip in zip(together, alone, one, strict=True):
+        torch.testing.assert_close(tap[3:], clip)  # clips do not see each other,
+        assert (tap - frame).abs().max() > 1e-3  # and frames of a clip do
+    assert not any("relative_position_index" in key for key in backbone.state_dict())
+
+
+def test_patches_of_two_frames_are_summed_over_time(tmp_path: Path) -> None:
+    kernel = torch.randn(96, 3, 2, 4, 4)
+    backbone = VideoSwin("tiny")
+    state = {**backbone.body.state_dict(), "patch_embed.proj.weight": kernel, "head.weight": torch.zeros(400, 768)}
+    torch.save(state, tmp_path / "kinetics.pth")
+    load_backbone_weights(backbone, tmp_path / "kinetics.pth")
+    found = backbone.body.state_dict()["patch_embed.proj.weight"]
+    torch.testing.assert_close(found, kernel[:, :, :1] + kernel[:, :, 1:])
+
+
+def test_an_unknown_size_of_video_swin_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose one of tiny, small, base"):
+        VideoSwin("large")

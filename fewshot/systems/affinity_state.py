@@ -1,4 +1,4 @@
-"""State of the supports in CMA, and its way to the query's grid.
+"""State of the supports of the cross-modal affinity, and its way to the query's grid.
 
 Legend: B episodes, K shots, S support frames, C width, (h, w) support grid, (h', w') query grid.
 """
@@ -19,7 +19,7 @@ FINEST_STRIDE = 8
 
 
 @dataclass(frozen=True)
-class CMAState:
+class AffinityState:
     """Encoded supports of `B` episodes.
 
     Attributes:
@@ -36,13 +36,13 @@ class CMAState:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def repeat(self, expressions: int) -> CMAState:
+    def repeat(self, expressions: int) -> AffinityState:
         """Each episode's state for its `expressions` query clips: `B` states become `B * expressions`."""
         levels = tuple(level.repeat_interleave(expressions, 0) for level in self.levels)
         masks = tuple(masks for masks in self.masks for _ in range(expressions))
         if self.extents is None:
-            return CMAState(levels, masks)
-        return CMAState(levels, masks, tuple(extents for extents in self.extents for _ in range(expressions)))
+            return AffinityState(levels, masks)
+        return AffinityState(levels, masks, tuple(extents for extents in self.extents for _ in range(expressions)))
 
 
 def frames_that_count(supports: ClipBatch, variant: str, support_frames: str) -> tuple[ClipBatch, list[Tensor]]:
@@ -75,7 +75,7 @@ def own_extents(supports: ClipBatch) -> list[tuple[int, int]]:
     return list(zip(height, width, strict=True))
 
 
-def at_query_grid(state: CMAState, level: int, size: tuple[int, int]) -> Tensor:
+def at_query_grid(state: AffinityState, level: int, size: tuple[int, int]) -> Tensor:
     """Support level, resized to the query's grid and masked: `(B, K, S, C, h', w')`.
 
     Features come from padded frames and masks do not, and neither keeps its aspect ratio: slight misalignments that

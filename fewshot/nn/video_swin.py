@@ -1,0 +1,83 @@
+"""Video-Swin transformer as a backbone with four taps.
+
+Liu et al., Video Swin Transformer, CVPR 2022, section 3, in the form of ReferFormer and SgMg: patches of one frame, so
+that every frame keeps a map of its own, and no norm on the taps. The network is torchvision's, whose tensor names it
+keeps. Where a map is no larger than a window, height or width pick rows of the bias table as if the window were
+whole, as in the authors' code: released weights were trained so.
+
+Legend: N clips, T frames, C channels, (h, w) a map.
+"""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor, nn
+from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
+
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.recompute import run
+
+PATCH, WINDOW = (1, 4, 4), (8, 7, 7)  # frames, rows, columns
+SIZES = {  # channels of the first tap, blocks of each stage, heads of the first stage
+    "tiny": (96, (2, 2, 6, 2), 3),
+    "small": (96, (2, 2, 18, 2), 3),
+    "base": (128, (2, 2, 18, 2), 4),
+}
+
+
+class VideoSwin(Backbone):
+    """A Video-Swin transformer that looks at all frames of a clip together, 8 at a time.
+
+    Args:
+        size: `tiny`, `small` or `base`.
+        drop_path: probability of skipping the last block's branches in training; it rises linearly from 0.
+        checkpointing: recompute each stage in the backward pass instead of storing it.
+    """
+
+    body: SwinTransformer3d
+    patches = True
+
+    def __init__(self, size: str = "tiny", drop_path: float = 0.2, checkpointing: bool = False) -> None:
+        if size not in SIZES:
+            raise ValueError(f"unknown size of Video-Swin {size!r}: choose one of {', '.join(SIZES)}")
+        embed, depths, heads = SIZES[size]
+        super().__init__((embed, 2 * embed, 4 * embed, 8 * embed), checkpointing)
+        self.body = SwinTransformer3d(
+            list(PATCH),
+            embed,
+            list(depths),
+            [heads * 2**stage for stage in range(len(depths))],
+            list(WINDOW),
+            stochastic_depth_prob=drop_path,
+        )
+        del self.body.norm, self.body.avgpool, self.body.head
+        for module in self.body.modules():
+            if isinstance(module, ShiftedWindowAttention3d):  # which follows from the window: no weight
+                module.register_buffer("relative_position_index", module.relative_position_index, persistent=False)
+
+    def stages(self) -> list[nn.Module]:
+        """The patches with the first stage, then each merging of patches with its stage; maps are `(N, T, h, w, C)`."""
+        first, *pairs = self.body.features
+        merged = [nn.Sequential(down, stage) for down, stage in zip(pairs[::2], pairs[1::2], strict=True)]
+        return [nn.Sequential(self.body.patch_embed, first), *merged]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images `(n, 3, H, W)`, each a clip of its own, to the four taps."""
+        return self.encode_clips(x[:, None])
+
+    def encode_clips(self, clips: Tensor) -> list[Tensor]:
+        """Clips `(N, T, 3, H, W)` to the four taps `(N * T, C_i, h_i, w_i)`; the frames of a clip see each other."""
+        learns = any(p.requires_grad for p in self.parameters())
+        x, taps = rearrange(clips, "n t c h w -> n c t h w"), []
+        for stage in self.stages():
+            x = run(stage, x, checkpointing=self.checkpointing and learns)
+            taps.append(rearrange(x, "n t h w c -> (n t) c h w").contiguous())
+        return taps
+
+
+def sum_over_time(weight: Tensor) -> Tensor:
+    """Kernel of the patches `(C, 3, t, 4, 4)` of a network trained on pairs of frames, for patches of one frame.
+
+    A still clip gives the same features: every frame is then seen by the whole kernel.
+    """
+    return weight.sum(2, keepdim=True)
