@@ -1,0 +1,18 @@
+"""ReferFormer (CVPR 2022)."""
+
+from fewshot.systems.config import OFFICIAL_TRUNK
+from fewshot.systems.referformer.config import SMALL, ReferFormerConfig
+from fewshot.systems.spec import Later, SystemSpec
+
+SPECS = (
+    SystemSpec(
+        name="referformer",
+        config=ReferFormerConfig,
+        build=Later("fewshot.systems.referformer.build:build"),
+        plan=Later("fewshot.systems.referformer.checkpoint:plan_of"),
+        fit=Later("fewshot.systems.referformer.build:fit"),
+        needs=frozenset({"expression"}),
+        official={**OFFICIAL_TRUNK, "task.masks_by_nearest": True},
+        small=SMALL,
+    ),
+)

@@ -1,0 +1,27 @@
+"""ReferFormer: expressions as queries that look for their object in every frame.
+
+Wu et al., Language as Queries for Referring Video Object Segmentation, CVPR 2022. Its steps are those of `Trunk` and of
+`PyramidTrunk.forward`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fewshot.losses.criterion import SetCriterion
+from fewshot.losses.matching import MatchCosts
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.text import TextEncoder
+from fewshot.systems.pyramid import PyramidTrunk
+from fewshot.systems.trunk import RELEASED, RELEASED_PADDING, Sizes
+
+
+class ReferFormer(PyramidTrunk):
+    """The ReferFormer model; for the arguments see `Trunk`."""
+
+    name = "referformer"
+    data_pad_multiples = RELEASED_PADDING
+
+    def __init__(self, backbone: Backbone, text: TextEncoder, sizes: Sizes = RELEASED, **options: Any) -> None:
+        super().__init__(backbone, text, sizes, **options)
+        self.criterion = SetCriterion(costs=MatchCosts(visible_scores=True))
