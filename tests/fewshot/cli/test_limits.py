@@ -167,7 +167,8 @@ def test_numbers_of_the_rows_of_a_table_have_limits(command: str) -> None:
         ("group=nan", "group"),
         (
             "system=nope",
-            "system=nope: valid are cma, cma_tiny, prototype, uniref, uniref_sam, uniref_small, uniref_tiny.",
+            "system=nope: valid are cma, cma_tiny, prototype, referformer, referformer_tiny, sgmg, sgmg_tiny, uniref, "
+            "uniref_sam, uniref_small, uniref_tiny.",
         ),
         ("system=cma_tine", "Did you mean 'cma_tiny'?"),
         ("system=cma_schema", "system=cma_schema: valid are cma, cma_tiny"),

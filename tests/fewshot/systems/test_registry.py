@@ -89,7 +89,7 @@ def test_the_plug_in_of_segment_anything_is_built() -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "Uniref"])
 def test_an_unknown_system_lists_those_there_are(name: str) -> None:
-    with pytest.raises(ValueError, match="choose one of cma, prototype, uniref, uniref_sam"):
+    with pytest.raises(ValueError, match="choose one of cma, prototype, referformer, sgmg, uniref, uniref_sam"):
         build_system(SystemConfig(name=name))
 
 

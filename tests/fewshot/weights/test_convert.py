@@ -55,10 +55,11 @@ def test_convert_into_a_file(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown system 'sgmg'"):
-        convert("sgmg", tmp_path / "a.pth", tmp_path / "out")
+    with pytest.raises(ValueError, match="unknown system 'sgm'"):
+        convert("sgm", tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(
-        ValueError, match="'prototype' has no official checkpoints to convert: choose one of cma, uniref"
+        ValueError,
+        match="'prototype' has no official checkpoints to convert: choose one of cma, referformer, sgmg, uniref",
     ):
         convert("prototype", tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no checkpoint at .*a.pth"):

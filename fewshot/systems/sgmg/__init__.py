@@ -1,0 +1,17 @@
+"""SgMg (ICCV 2023)."""
+
+from fewshot.systems.sgmg.config import OFFICIAL, SMALL, SgMgConfig
+from fewshot.systems.spec import Later, SystemSpec
+
+SPECS = (
+    SystemSpec(
+        name="sgmg",
+        config=SgMgConfig,
+        build=Later("fewshot.systems.sgmg.build:build"),
+        plan=Later("fewshot.systems.sgmg.checkpoint:plan_of"),
+        fit=Later("fewshot.systems.sgmg.build:fit"),
+        needs=frozenset({"expression"}),
+        official=OFFICIAL,
+        small=SMALL,
+    ),
+)

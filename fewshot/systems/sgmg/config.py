@@ -1,0 +1,35 @@
+"""Settings of SgMg."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fewshot.config.keys import key
+from fewshot.systems.config import OFFICIAL_TRUNK, SMALL_BACKBONE, SMALL_TEXT, SMALL_TRANSFORMER, TrunkConfig
+
+
+@dataclass
+class SgMgConfig(TrunkConfig):
+    """SgMg."""
+
+    name: str = key("sgmg", "the system")
+    refine: str = key(
+        "best",
+        "candidates whose masks are refined in a test: the best one, as released for Ref-YouTube-VOS and Ref-DAVIS17, "
+        "or all, as for RefCOCO; of A2D and JHMDB always all, because they are ranked",
+        choices=("best", "all"),
+    )
+    gate_padding: int = key(
+        0,
+        "cells around a map for the gates of the spectral filters; 0 as released, which needs frames of 129 pixels and "
+        "more; 1: frames of any size (not for released weights)",
+        minimum=0,
+        maximum=1,
+    )
+
+
+# What `recipe=official` turns on: the released training.
+OFFICIAL = {**OFFICIAL_TRUNK, "optim.lr": 2.5e-5}  # 1e-4, times 2 GPUs / 8
+
+# An instance that a CPU trains in seconds.
+SMALL = {**SMALL_BACKBONE, **SMALL_TEXT, **SMALL_TRANSFORMER, "fusion_init": "pass", "gate_padding": 1}

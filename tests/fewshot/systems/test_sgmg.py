@@ -1,0 +1,209 @@
+"""SgMg and ReferFormer as systems: checkpoints, sizes of frames, refinement, supports, beyond the contract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from episodes.batch import References
+from fewshot.nn.positions import sine_2d
+from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
+from fewshot.systems.cma.checkpoint import plan as plan_of_cma
+from fewshot.systems.family import sizes_of, whose
+from fewshot.systems.referformer.build import build_around as build_referformer
+from fewshot.systems.referformer.checkpoint import TABLE as REFERFORMER
+from fewshot.systems.referformer.config import SMALL as SMALL_REFERFORMER
+from fewshot.systems.referformer.config import ReferFormerConfig
+from fewshot.systems.registry import find_system, make_system
+from fewshot.systems.sgmg.build import build_around as build_sgmg
+from fewshot.systems.sgmg.checkpoint import TABLE as SGMG
+from fewshot.systems.sgmg.config import SMALL as SMALL_SGMG
+from fewshot.systems.sgmg.config import SgMgConfig
+from fewshot.systems.sgmg.model import PatchPrediction, SgMg
+from fewshot.systems.trunk import Trunk
+from fewshot.testing import noise_clips
+from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.load import load_official
+from tests.shared import SHARED, require_shared
+
+KINDS: dict[str, Any] = {
+    "SgMg": (SGMG, SgMgConfig, build_sgmg),
+    "ReferFormer": (REFERFORMER, ReferFormerConfig, build_referformer),
+}
+COUNTERS = ("relative_position_index", "position_ids")  # integers that follow from the shapes
+RELATED = {"affinity": "cma", "affinity_init": "similarity"}
+
+
+def key_lists() -> list[Any]:
+    """Every list of official keys, by name."""
+    found = sorted((SHARED / "parity" / "sgmg" / "keys").glob("*.json"))
+    return [pytest.param(path.name, marks=pytest.mark.parity, id=path.stem) for path in found] or ["swin_t.json"]
+
+
+def official(name: str) -> dict[str, Tensor]:
+    """Tensors without values of a list of official keys."""
+    keys = json.loads(require_shared("parity", "sgmg", "keys", name).read_text())
+    return {key: torch.empty(shape, device="meta") for key, (shape, _) in keys.items()}
+
+
+def small(settings: Any, seed: int = 0) -> Any:
+    return make_system(settings, seed).eval()
+
+
+def segment(system: Trunk, size: tuple[int, int] = (64, 64), supports: bool = False, seed: int = 2) -> Any:
+    """Prediction of two noise clips."""
+    queries = noise_clips(2, 2, size, seed=seed)
+    references = References(noise_clips(2, 2, size, seed=1) if supports else None, int(supports), queries.expressions)
+    return system(queries, system.encode_reference(references))
+
+
+@pytest.mark.parametrize("name", key_lists())
+def test_every_official_key_has_its_place_and_the_reverse(name: str) -> None:
+    tensors = official(name)
+    table, config, build = KINDS[str(whose(tensors))]
+    with torch.device("meta"):
+        text = TextEncoder(roberta(), WordHashTokenizer())
+        model = build(config(**sizes_of(tensors)), text)
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    ignored = {key for key in tensors if table.reason_to_ignore(key)}
+    assert all(key.endswith(COUNTERS) for key in ignored)
+    assert {key for key in tensors if table.to_own(key) is None} <= ignored | set(filter(table.is_alias, tensors))
+    back = {key: shape for name, shape in own.items() for key in table.to_official(name)}
+    assert back == {key: tuple(x.shape) for key, x in tensors.items() if key not in ignored}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("name", "system", "what"),
+    [
+        (
+            "referformer_swin_t.json",
+            "sgmg",
+            "this is a checkpoint of ReferFormer, not of SgMg: give system=referformer",
+        ),
+        ("swin_t.json", "referformer", "this is a checkpoint of SgMg, not of ReferFormer: give system=sgmg"),
+    ],
+)
+def test_a_checkpoint_of_the_other_system_is_refused(name: str, system: str, what: str) -> None:
+    tensors, spec = official(name), find_system(system)
+    assert spec.plan is not None and spec.fit is not None
+    with pytest.raises(CheckpointError, match=f"file.pth: {what}"):
+        load_official(small(spec.config(**spec.small)), tensors, "file.pth", spec.plan)
+    with pytest.raises(ValueError, match=what):
+        spec.fit(tensors, None)
+
+
+@pytest.mark.parity
+def test_a_variant_is_refused() -> None:
+    spec = find_system("sgmg")
+    assert spec.fit is not None
+    with pytest.raises(ValueError, match="variant=base: SgMg has no variants; leave it away"):
+        spec.fit(official("swin_t.json"), "base")
+
+
+@pytest.mark.parity
+def test_cma_does_not_start_from_sgmg() -> None:
+    with pytest.raises(ValueError, match="this is a checkpoint of SgMg, not of CMA: give system=sgmg"):
+        plan_of_cma(official("r50.json"), "cma")
+
+
+@pytest.mark.parity
+def test_sizes_are_read_from_the_tensors() -> None:
+    backbones = {name: sizes_of(official(f"{name}.json"))["backbone"] for name in ("swin_t", "swin_b", "r50")}
+    assert backbones == {"swin_t": "video_swin_tiny", "swin_b": "video_swin_base", "r50": "resnet50"}
+    assert {**sizes_of(official("swin_b.json")), "backbone": ""} == {
+        "backbone": "",
+        "num_queries": 5,
+        "hidden_dim": 256,
+        "feedforward_dim": 2048,
+        "encoder_layers": 4,
+        "decoder_layers": 4,
+    }
+
+
+@torch.no_grad()
+def test_small_frames_are_refused_with_the_least_side() -> None:
+    released = small(SgMgConfig(**{**SMALL_SGMG, "gate_padding": 0}))
+    with pytest.raises(ValueError, match=r"frames of 140x128 pixels \(width x height\) .* at least 129 pixels"):
+        segment(released, (128, 140))
+    assert segment(released, (129, 140)).masks.shape[-2:] == (132, 140)  # whole cells of stride 4
+
+
+@torch.no_grad()
+def test_the_best_candidate_alone_is_refined_or_all() -> None:
+    system = small(SgMgConfig(**{**SMALL_SGMG, "num_queries": 3}))
+    best, system.refine = segment(system), "all"
+    every = segment(system)
+    assert best.masks.shape == (2, 2, 1, 64, 64) and every.masks.shape == (2, 2, 3, 64, 64)
+    chosen, clips = every.best()[:, 0], torch.arange(2)
+    assert best.scores is not None and best.boxes is not None
+    for one, among in ((best.masks, every.masks), (best.scores, every.scores), (best.boxes, every.boxes)):
+        torch.testing.assert_close(one[:, :, 0], among[clips, :, chosen])
+
+
+def test_losses_need_a_prediction_of_training() -> None:
+    system = small(SgMgConfig(**SMALL_SGMG))
+    queries = noise_clips(2)
+    with pytest.raises(ValueError, match="made in training mode"):
+        system.losses(segment(system), queries)
+    prediction = segment(system.train())
+    assert isinstance(prediction, PatchPrediction) and prediction.stride == 2
+    terms = system.losses(prediction, queries).terms
+    assert {"loss_mask", "loss_mask_low", "loss_dice_low_0"} <= set(terms) and len(terms) == 14
+
+
+@pytest.mark.parametrize("settings", [SgMgConfig(**SMALL_SGMG), ReferFormerConfig(**SMALL_REFERFORMER)], ids=["s", "r"])
+def test_supports_count_with_the_affinity_alone(settings: Any) -> None:
+    with pytest.raises(ValueError, match="takes no supports: give it system.affinity=cma"), torch.no_grad():
+        segment(small(settings), supports=True)
+    system = small(replace(settings, **RELATED))
+    assert system.needs == system.accepts == {"support", "expression"} and system.has_warmup
+    with torch.no_grad():
+        queries, supports = noise_clips(2, seed=2), noise_clips(2, seed=1)
+        other = replace(supports, masks=tuple(~m for m in supports.masks if m is not None))
+        found, elsewhere = (
+            system(queries, system.encode_reference(References(x, 1, queries.expressions))).masks
+            for x in (supports, other)
+        )
+    assert (found - elsewhere).abs().max() > 1e-3 * found.abs().max()
+    losses = system.train().warmup_losses(supports, queries, 1)
+    losses.total.backward()
+    assert torch.isfinite(losses.total)
+    assert {group["name"] for group in system.parameter_groups(1e-3)} >= {"main", "affinity", "offsets"}
+
+
+def test_a_frozen_text_encoders_pooler_may_learn() -> None:
+    for settings, learns in (({}, False), ({"train_pooler": True}, True)):
+        system: SgMg = small(SgMgConfig(**{**SMALL_SGMG, "freeze_text": True, **settings}))
+        assert [p.requires_grad for p in system.text.pooler.parameters()] == [learns] * 2
+        assert not any(p.requires_grad for p in system.text.encoder.embeddings.parameters())
+    mean = small(SgMgConfig(**{**SMALL_SGMG, "sentence": "mean", "train_pooler": True}))
+    assert not any(p.requires_grad for p in mean.text.pooler.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "general"),
+    [(SgMgConfig(**SMALL_SGMG), 16), (ReferFormerConfig(**SMALL_REFERFORMER), 1)],
+    ids=["s", "r"],
+)
+def test_each_data_set_is_padded_as_in_its_released_test_unless_a_number_is_typed(settings: Any, general: int) -> None:
+    system, typed = small(settings), small(replace(settings, pad_multiple=8))
+    data = ("ref_youtube_vos", "ref_davis17", "a2d", "refcocog")
+    assert system.pad_multiple == general
+    assert [system.pad_multiple_of(name) for name in data] == [general, general, 32, 32]
+    assert [typed.pad_multiple_of(name) for name in data] == [8] * 4
+
+
+def test_clean_positions_are_those_of_the_valid_part_and_calm_on_the_padding() -> None:
+    padding = torch.zeros(1, 4, 6, dtype=torch.bool)
+    padding[:, 3:], padding[:, :, 4:] = True, True
+    noisy, clean = sine_2d(padding, 8), sine_2d(padding, 8, clean=True)
+    assert torch.equal(noisy[:, :, :3, :4], clean[:, :, :3, :4]) and not torch.equal(noisy, clean)
+    # a row of padding has the code of half a pixel before the first one, in a frame of one row
+    column = clean[0, 4:, 3, 0]  # x of a row that is all padding
+    assert column[0] == pytest.approx(float(torch.tensor(-torch.pi).sin()), abs=1e-4)
