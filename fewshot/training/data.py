@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -48,7 +48,7 @@ class MicroBatches(Sampler[list[int]]):
 
 def steps_of_batches(
     dataset: Episodes, settings: TrainSettings, start: int, rank: int, world: int
-) -> Iterator[list[EpisodeBatch]]:
+) -> Generator[list[EpisodeBatch], None, None]:
     """The `accumulate` micro-batches of each step, for the steps after `start` finished ones."""
     loader: DataLoader[Episode] = DataLoader(
         dataset,  # type: ignore[arg-type]  # a list without a length

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -172,20 +172,21 @@ class Trainer:
         model = self._differentiated()
         set_training_mode(self.system)
         self._validate_if_due(signals, progress)  # where the run was stopped between a step and its validation
-        steps = steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world)
-        for batches, there in prefetched(steps, self.device):
-            visible, stop = self._agree(batches, signals)
-            if stop is not None:
-                break
-            row = self._one_step(model, batches, there, max(visible, 1.0) / self.world)
-            self.step += 1
-            progress.advance()
-            self._tell(row, progress)
-            self._validate_if_due(signals, progress)
-            if self._due(self.settings.checkpoint_every):
-                self._save(must=self.step == self.settings.steps)
-        else:
-            _, stop = self._agree([], signals)
+        # Closed whatever happens: loading processes hear no signal, and the program would wait for them at its end.
+        with closing(steps_of_batches(self.dataset, self.settings, self.step, self.rank, self.world)) as steps:
+            for batches, there in prefetched(steps, self.device):
+                visible, stop = self._agree(batches, signals)
+                if stop is not None:
+                    break
+                row = self._one_step(model, batches, there, max(visible, 1.0) / self.world)
+                self.step += 1
+                progress.advance()
+                self._tell(row, progress)
+                self._validate_if_due(signals, progress)
+                if self._due(self.settings.checkpoint_every):
+                    self._save(must=self.step == self.settings.steps)
+            else:
+                _, stop = self._agree([], signals)
         if stop is not None:
             self._save()
         return stop

@@ -23,7 +23,7 @@ from fewshot.nn.outputs import Losses, Prediction
 from fewshot.run.processes import distributed
 from fewshot.run.signals import CAUGHT
 from fewshot.systems.base import ReferenceState, System
-from fewshot.training.loop import Trainer, TrainSettings
+from fewshot.training.loop import Trainer, TrainSettings, Validate
 
 SIZE = 8
 
@@ -182,18 +182,28 @@ def score(system: System, step: int) -> dict[str, float]:
     return {"score": -float(sum(p.detach().square().sum() for p in system.parameters()))}
 
 
+def stopped(system: System, step: int) -> dict[str, float]:
+    """A validation in which SIGTERM strikes."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("validation went on")
+
+
 def train(
     folder: Path,
     dataset: TinyEpisodes | None = None,
     resume: bool = False,
     train_affinity: bool = True,
+    validate: Validate = score,
     **changes: Any,
 ) -> TinySystem:
     """Trains a tiny system in `folder` and returns it."""
     system = TinySystem(train_affinity=train_affinity)
     log = Rows(folder / "rows.jsonl")
-    Trainer(system, dataset or TinyEpisodes(), tiny_settings(**changes), folder, log=log, validate=score).run(resume)
+    Trainer(system, dataset or TinyEpisodes(), tiny_settings(**changes), folder, log=log, validate=validate).run(resume)
     return system
+
+
+HELD: list[BaseException] = []
 
 
 def main() -> None:
@@ -204,6 +214,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--ignored", type=json.loads, default=[], help="signals that the parent ignores")
+    parser.add_argument("--stop-in-validation", action="store_true", help="SIGTERM strikes while it validates")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     for signum in CAUGHT:  # whatever the parent of the tests does with them
@@ -211,7 +222,14 @@ def main() -> None:
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     with distributed():
-        train(options.folder, TinyEpisodes(**options.episodes), options.resume, **options.settings)
+        validate = stopped if options.stop_in_validation else score
+        try:
+            train(
+                options.folder, TinyEpisodes(**options.episodes), options.resume, validate=validate, **options.settings
+            )
+        except SystemExit as error:
+            HELD.append(error)  # as Hydra does: the frames that it went through live until the end
+            raise
 
 
 if __name__ == "__main__":
