@@ -28,6 +28,16 @@ def load_entries(path: Path) -> Any:
     return json.loads(read_text(path), object_pairs_hook=table)
 
 
+def load_json(path: Path) -> Any:
+    """As `load_entries`; other text is refused with the way out. Raises UnsuitableFile or ValueError, naming the file."""
+    try:
+        return load_entries(path)
+    except UnsuitableFile:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file ({error}): download it again") from error
+
+
 def twice(values: Iterable[Hashable]) -> list[Any]:
     """The values that occur more than once, in their order."""
     return [value for value, count in Counter(values).items() if count > 1]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from episodes.plain_files import UnsuitableFile
-from episodes.sources.entries import load_entries, refuse_twice, whole
+from episodes.sources.entries import load_json, refuse_twice, whole
 from episodes.sources.plain_pickle import load_plain
 from episodes.sources.video_files import in_time
 
@@ -146,12 +145,7 @@ def _sorted(entries: dict[str, RefObject]) -> dict[str, RefObject]:
 def _read(path: Path, tables: tuple[str, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: restore the file")
-    try:
-        content = load_entries(path)
-    except UnsuitableFile:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file ({error}): download it again") from error
+    content = load_json(path)
     absent = [t for t in tables if not isinstance(content, dict) or not isinstance(content.get(t), list)]
     if absent:
         raise ValueError(f"{path} has no list {' and no list '.join(map(repr, absent))}: it must be COCO-style JSON")

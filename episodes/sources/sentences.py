@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.plain_files import UnsuitableFile
 from episodes.sources.base import Expression
-from episodes.sources.entries import load_entries, twice, whole, words
+from episodes.sources.entries import load_json, twice, whole, words
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.task_items import RFSItem
 
@@ -206,12 +205,7 @@ def read_rows(path: Path, columns: tuple[str, ...], make: Callable[[list[Any]], 
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: data.root must be the folder that holds the data set")
-    try:
-        rows = load_entries(path)
-    except UnsuitableFile:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file ({error}): download it again") from error
+    rows = load_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"{path} must be a list of [{', '.join(columns)}], got {type(rows).__name__}")
     found = []

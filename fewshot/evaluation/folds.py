@@ -20,9 +20,9 @@ from episodes.sampling.probes import probe_specs
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.parallel import SharedTest, shared_test
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
-from fewshot.evaluation.shared import SharedTest, shared_test
 from fewshot.inference.chunks import segment_queries
 from fewshot.media.pictures import contact_sheet, save_episode_picture
 from fewshot.run import processes

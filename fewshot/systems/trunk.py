@@ -30,8 +30,8 @@ from fewshot.nn.projection import LevelProjection
 from fewshot.nn.proposals import score_head
 from fewshot.nn.queries import AnchorQueries, QueryScheme, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
-from fewshot.systems.affinity_state import AffinityState, at_query_grid, frames_that_count, own_extents
 from fewshot.systems.base import ReferenceState, System, learning_groups, require_supports
+from fewshot.systems.trunk_supports import AffinityState, at_query_grid, frames_that_count, own_extents
 
 LEVELS = 4
 RELEASED_PADDING = dict.fromkeys(("a2d", "jhmdb", "refcoco", "refcoco_plus", "refcocog"), 32)
@@ -290,13 +290,11 @@ class Trunk(System):
             return super().warmup_losses(supports, queries, shots, num_frames)
         supports = require_supports(supports, self.name)
         clips = ((queries, False), (supports, True))
-        query, support = (
-            self.fused_levels(x.for_each_clip(self.frame_features(x)[-LEVELS:]), self.encode_text(x.expressions), side)[
-                0
-            ]
+        query_levels, support_levels = (
+            self.fused_levels(x.for_each_clip(self.frame_features(x)[-LEVELS:]), self.encode_text(x.expressions), side)
             for x, side in clips
         )
-        query, support = self.affinity.embed(query, support)
+        query, support = self.affinity.embed(query_levels[0], support_levels[0])
         return prototype_warmup(support, query, supports, queries, shots, num_frames)
 
 

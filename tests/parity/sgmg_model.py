@@ -24,7 +24,6 @@ from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.spectral import damping_chain
 from fewshot.nn.text import TextEncoder, roberta
-from fewshot.systems.family import SGMG, sizes_of, whose
 from fewshot.systems.referformer.build import build_around as build_referformer
 from fewshot.systems.referformer.checkpoint import TABLE as REFERFORMER_TABLE
 from fewshot.systems.referformer.config import ReferFormerConfig
@@ -34,6 +33,7 @@ from fewshot.systems.sgmg.checkpoint import TABLE as SGMG_TABLE
 from fewshot.systems.sgmg.config import SgMgConfig
 from fewshot.systems.sgmg.model import SgMg, mask_features
 from fewshot.systems.trunk import LEVELS, Decoding, Trunk, size_of
+from fewshot.systems.trunk_checkpoint import SGMG, sizes_of, whose
 from fewshot.weights.load import load_official
 from tests.parity.cma_model import GivenTokens
 from tests.parity.sgmg_reference import array_of, ellipse, mismatches, official_of

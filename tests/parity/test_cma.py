@@ -27,8 +27,8 @@ from fewshot.nn.mask_head import DynamicMaskHead, aligned_bilinear, cell_centres
 from fewshot.nn.outputs import Prediction
 from fewshot.nn.positions import sine_1d, sine_2d, sine_box
 from fewshot.nn.queries import AnchorQueries, TextQueries, inverse_sigmoid
-from fewshot.systems.affinity_state import AffinityState, at_query_grid, which_frames
 from fewshot.systems.cma.checkpoint import TABLE
+from fewshot.systems.trunk_supports import AffinityState, at_query_grid, which_frames
 from fewshot.weights.key_table import check_fit
 from tests.parity.cma_model import clips_of, model_of, run_model
 from tests.parity.reference import filled, given, mismatches, read_case, rectangles

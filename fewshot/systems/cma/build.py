@@ -27,10 +27,7 @@ def build_around(config: CMAConfig, text: TextEncoder | None) -> CMA:
     """
     if text is None:
         raise ValueError("system.text=none: CMA cannot do without expressions; choose roberta or small")
-    sizes = Sizes(
-        **config.widths(),
-        dropout=config.dropout,
-    )
+    sizes = Sizes(**config.widths(), dropout=config.dropout)
     return CMA(
         build_backbone(config),
         text,

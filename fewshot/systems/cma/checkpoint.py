@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fewshot.nn.affinity import VARIANTS
-from fewshot.systems import family
-from fewshot.systems.family import PIXEL_DECODER, TEXT, TRUNK
+from fewshot.systems import trunk_checkpoint
+from fewshot.systems.trunk_checkpoint import PIXEL_DECODER, TEXT, TRUNK
 from fewshot.weights.key_table import Plan
 
 if TYPE_CHECKING:
     from fewshot.systems.cma.model import CMA
 
-TABLE = family.table(
+TABLE = trunk_checkpoint.table(
     *TEXT,
     ("support_qkv.query.", "affinity.support.query."),
     ("support_qkv.Key.", "affinity.support.key."),
@@ -50,8 +50,8 @@ def plan(official: Mapping[str, Tensor], variant: str) -> Plan:
     Raises:
         ValueError: it is a checkpoint of SgMg.
     """
-    if family.whose(official) == family.SGMG:
-        family.check_whose(official, family.CMA)
+    if trunk_checkpoint.whose(official) == trunk_checkpoint.SGMG:
+        trunk_checkpoint.check_whose(official, trunk_checkpoint.CMA)
     if "query_embed.weight" not in official or any(key.startswith("support_qkv.") for key in official):
         return Plan("official CMA checkpoint", TABLE)
     dropped = [(r"^class_embed\.", "they scored another task")]
@@ -75,7 +75,7 @@ def sizes_of(official: Mapping[str, Tensor], variant: str | None = None) -> dict
         raise ValueError(f"unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
     if not {"refpoint_embed.weight", "query_embed.weight"} & set(official) or "conv_q.weight" not in official:
         raise ValueError("these are not the tensors of a CMA checkpoint (no conv_q, refpoint_embed or query_embed)")
-    sizes = family.sizes_of(official)
+    sizes = trunk_checkpoint.sizes_of(official)
     anchored = "refpoint_embed.weight" in official
     if variant is None and not anchored:
         raise ValueError("variants base and self have the same tensors: say which with variant=base or variant=self")

@@ -10,8 +10,8 @@ from torch import nn
 
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.text import TextEncoder
-from fewshot.systems.pyramid import PyramidTrunk
 from fewshot.systems.trunk import RELEASED, Relation, Sizes, part_of
+from fewshot.systems.trunk_pyramid import PyramidTrunk
 
 
 class CMA(PyramidTrunk):

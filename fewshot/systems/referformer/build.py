@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from fewshot.nn.text import TextEncoder
-from fewshot.systems.family import REFERFORMER, check_whose, sizes_of
 from fewshot.systems.parts import build_text_encoder, text_encoder_without_files
 from fewshot.systems.referformer.config import ReferFormerConfig
 from fewshot.systems.referformer.model import ReferFormer
 from fewshot.systems.trunk_build import trunk_arguments
+from fewshot.systems.trunk_checkpoint import REFERFORMER, check_whose, sizes_of
 
 SENTENCE = {"pooled": "state", "mean": "mean"}
 

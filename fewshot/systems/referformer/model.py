@@ -12,8 +12,8 @@ from fewshot.losses.criterion import SetCriterion
 from fewshot.losses.matching import MatchCosts
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.text import TextEncoder
-from fewshot.systems.pyramid import PyramidTrunk
 from fewshot.systems.trunk import RELEASED, RELEASED_PADDING, Sizes
+from fewshot.systems.trunk_pyramid import PyramidTrunk
 
 
 class ReferFormer(PyramidTrunk):

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from fewshot.nn.text import TextEncoder
-from fewshot.systems.family import SGMG, check_whose, sizes_of
 from fewshot.systems.parts import build_text_encoder, text_encoder_without_files
 from fewshot.systems.sgmg.config import SgMgConfig
 from fewshot.systems.sgmg.model import SgMg
 from fewshot.systems.trunk_build import trunk_arguments
+from fewshot.systems.trunk_checkpoint import SGMG, check_whose, sizes_of
 
 SENTENCE = {"pooled": "apart", "mean": "mean"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fewshot.systems.family import SGMG, TRUNK, check_whose, table
+from fewshot.systems.trunk_checkpoint import SGMG, TRUNK, check_whose, table
 from fewshot.weights.key_table import Plan
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from fewshot.nn.affinity import VARIANTS
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.affinity_state import at_query_grid
 from fewshot.systems.cma.config import CMAConfig
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system
 from fewshot.systems.trunk import Sizes
+from fewshot.systems.trunk_supports import at_query_grid
 from tests.fewshot.tiny import SIZES, clips, predicted, tiny_cma
 
 

@@ -14,7 +14,6 @@ from episodes.batch import References
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma.checkpoint import plan as plan_of_cma
-from fewshot.systems.family import sizes_of, whose
 from fewshot.systems.referformer.build import build_around as build_referformer
 from fewshot.systems.referformer.checkpoint import TABLE as REFERFORMER
 from fewshot.systems.referformer.config import SMALL as SMALL_REFERFORMER
@@ -26,6 +25,7 @@ from fewshot.systems.sgmg.config import SMALL as SMALL_SGMG
 from fewshot.systems.sgmg.config import SgMgConfig
 from fewshot.systems.sgmg.model import PatchPrediction, SgMg
 from fewshot.systems.trunk import Trunk
+from fewshot.systems.trunk_checkpoint import sizes_of, whose
 from fewshot.testing import noise_clips
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import load_official

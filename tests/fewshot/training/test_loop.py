@@ -1,13 +1,11 @@
-"""The loop: resume, signals, accumulation, bad numbers, recipes, selection."""
+"""The loop: resume, accumulation, bad numbers, recipes, selection."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,55 +14,18 @@ from torch import nn
 
 from episodes.batch import ClipBatch
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.run.signals import CAUGHT
 from fewshot.systems.base import System
-from fewshot.training.loop import Interrupted, NonFiniteLoss, Trainer
+from fewshot.training.loop import NonFiniteLoss, Trainer
 from fewshot.training.optim import clear_gradients, make_optimizer
 from fewshot.training.step import set_training_mode
 from fewshot.weights.checkpoint import CheckpointError, load_checkpoint
+from tests.fewshot.training.runs import assert_same_run, program, run, weights, weights_of_best
 from tests.fewshot.training.tiny_system import Rows, TinyEpisodes, TinySystem, score, tiny_settings, train
-
-ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def signals_heard() -> Iterator[None]:
-    """SIGINT and SIGTERM as in a program of the foreground, even where the parent of the tests ignores them."""
-    before = {signum: signal.signal(signum, signal.default_int_handler) for signum in CAUGHT}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
-
-
-def program(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "tests.fewshot.training.tiny_system", str(folder), *options]
-
-
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-
-
-def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "checkpoints" / f"step_{step:08d}.pt")["model"]
-
-
-def assert_same_run(one: Path, other: Path, step: int) -> None:
-    assert Rows(one / "rows.jsonl").losses() == Rows(other / "rows.jsonl").losses()
-    first, second = weights(one, step), weights(other, step)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert weights_of_best(one) == weights_of_best(other)
-
-
-def weights_of_best(folder: Path) -> tuple[int, float | None]:
-    state = load_checkpoint(folder / "checkpoints" / "best.pt")
-    return state["step"], state["best_score"]
 
 
 @pytest.mark.parametrize("train_affinity", [True, False])
@@ -82,107 +43,6 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path, train_affinity: boo
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from" in resumed.stderr and "step_00000008.pt" in resumed.stderr
     assert_same_run(tmp_path / "whole", tmp_path / "broken", 12)
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_saves_and_ends_with_its_exit_code(tmp_path: Path, signum: int, code: int) -> None:
-    (tmp_path / "whole").mkdir()
-    train(tmp_path / "whole")
-    episodes = json.dumps({"stop_at": 4 * 6, "by": int(signum)})
-    stopped = run(program(tmp_path / "stopped", "--episodes", episodes))
-    assert stopped.returncode == code, stopped.stderr
-    assert load_checkpoint(tmp_path / "stopped" / "checkpoints" / "step_00000006.pt")["step"] == 6
-    assert "Traceback" not in stopped.stderr
-    train(tmp_path / "stopped", resume=True)
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped", 12)
-
-
-def test_an_ignored_signal_stays_ignored_and_others_still_stop_the_run(tmp_path: Path) -> None:
-    """As in the background job of a script, to which Ctrl-C must not get through."""
-    ignored = ("--ignored", json.dumps([int(signal.SIGINT)]))
-    for signum, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
-        episodes = json.dumps({"stop_at": 4 * 6, "by": int(signum)})
-        ended = run(program(tmp_path / signum.name, "--episodes", episodes, *ignored))
-        assert ended.returncode == code, ended.stderr
-    assert weights(tmp_path / "SIGINT", 12) and weights(tmp_path / "SIGTERM", 6)
-
-
-def test_signal_with_workers_and_in_the_last_step(tmp_path: Path, signals_heard: None) -> None:
-    episodes, settings = json.dumps({"stop_at": 4 * 11, "by": int(signal.SIGTERM)}), json.dumps({"workers": 1})
-    worker_hit = run(program(tmp_path / "worker", "--episodes", episodes, "--settings", settings))
-    assert worker_hit.returncode == 0, worker_hit.stderr  # the signal hit the worker, which outlives it
-
-    class StopsAtTheEnd(Rows):
-        def log(self, row: dict, step: int) -> None:
-            super().log(row, step)
-            if step == 12 and "train/loss" in row:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    trainer = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path, log=StopsAtTheEnd(), validate=score)
-    with pytest.raises(Interrupted) as stopped:
-        trainer.run()
-    assert stopped.value.exit_code == 143
-    assert weights(tmp_path, 12)
-
-
-def test_signal_during_validation_validates_again(tmp_path: Path, signals_heard: None) -> None:
-    calls = []
-
-    def interrupted(system: nn.Module, step: int) -> dict[str, float]:
-        calls.append(step)
-        if calls == [5]:
-            os.kill(os.getpid(), signal.SIGINT)
-            pytest.fail("validation went on")
-        return score(system, step)
-
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "stopped").mkdir()
-    train(tmp_path / "whole")
-    for resume in (False, True):
-        log = Rows(tmp_path / "stopped" / "rows.jsonl")
-        trainer = Trainer(
-            TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path / "stopped", log=log, validate=interrupted
-        )
-        if resume:
-            trainer.run(resume=True)
-        else:
-            with pytest.raises(Interrupted):
-                trainer.run()
-    assert calls == [5, 5, 10, 12]
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped", 12)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_validation_after_a_stop_stands_once_though_the_next_part_is_killed(
-    tmp_path: Path, signals_heard: None
-) -> None:
-    """Stopped in a validation, continued, killed before the next checkpoint, continued."""
-    (tmp_path / "whole").mkdir()
-    train(tmp_path / "whole")
-    broken = tmp_path / "broken"
-    broken.mkdir()
-
-    def stopped(system: nn.Module, step: int) -> dict[str, float]:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return {}
-
-    class Killed(RuntimeError):
-        """In the place of a kill, after which no line of the program runs."""
-
-    class KilledAtStepSix(Rows):
-        def log(self, row: dict, step: int) -> None:
-            if step == 6:
-                raise Killed
-            super().log(row, step)
-
-    parts = [(Rows, stopped, Interrupted), (KilledAtStepSix, score, Killed)]
-    for part, (log, validate, end) in enumerate(parts):
-        rows = log(broken / "rows.jsonl")
-        trainer = Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), broken, log=rows, validate=validate)
-        with pytest.raises(end):
-            trainer.run(resume=part > 0)
-    train(broken, resume=True)
-    assert_same_run(tmp_path / "whole", broken, 12)
 
 
 def test_resume_of_a_finished_run_returns_at_once(tmp_path: Path) -> None:

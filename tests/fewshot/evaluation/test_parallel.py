@@ -13,8 +13,8 @@ from benchmarks.report import Report
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import open_benchmark
 from fewshot.evaluation.folds import run_test
+from fewshot.evaluation.parallel import MOST, WORTH, number_of_processes
 from fewshot.evaluation.report import Origin
-from fewshot.evaluation.shared import MOST, WORTH, number_of_processes
 from fewshot.run import processes
 from fewshot.systems.config import SystemConfig
 from tests.episodes.memory import MemorySource
