@@ -29,7 +29,7 @@ def load_entries(path: Path) -> Any:
 
 
 def load_json(path: Path) -> Any:
-    """As `load_entries`; other text is refused with the way out. Raises UnsuitableFile or ValueError, naming the file."""
+    """As `load_entries`; other text is refused with the way out. Raises UnsuitableFile or ValueError."""
     try:
         return load_entries(path)
     except UnsuitableFile:
