@@ -93,6 +93,11 @@ class Objects:
         masks, boxes, valid = (None if x is None else x[:, t : t + 1] for x in (self.masks, self.boxes, self.valid))
         return replace(self, masks=masks, boxes=boxes, valid=valid).visible()
 
+    def hidden(self) -> Objects:
+        """The same ones, seen nowhere: empty masks, boxes of zeros."""
+        gone: dict[str, Any] = {name: torch.zeros_like(x) for name, x in self._over_time().items()}
+        return replace(self, **gone)
+
     def to(self, device: torch.device | str) -> Objects:
         """The same on `device`."""
         tensors = {"ids": self.ids, "labels": self.labels, **self._over_time()}

@@ -10,12 +10,13 @@ from typing import Protocol, SupportsIndex
 import torch
 from torchvision.transforms.v2.functional import adjust_hue
 
-from episodes.clip import Clip
+from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
 from episodes.sources.base import Source
 from episodes.sources.images import ImageSource
 
+TRIES = 8  # later episodes that are asked for supports of another class
 Transform = Callable[[Clip, torch.Generator], Clip]
 
 
@@ -38,11 +39,13 @@ class EpisodeDataset:
         seed: of the transforms.
         hue: largest turn of the hue of a whole episode, 0 to 0.5 of the wheel. Supports and queries turn together:
             what belongs together still does, but a class has no colour of its own that could be learnt by heart.
+        absent_share: share of the episodes, 0 to 1, that have the supports of another one, whose class their query does
+            not show: nothing is to be found in them, and their masks are empty.
         one_draw: supports are transformed with the draw of the query, since they are frames of its video.
         length: the first so many episodes; None: all of them. A `DataLoader` needs it where `specs` is endless.
 
     Raises:
-        ValueError: a hue out of range, or a length below 1 or beyond the end of `specs`.
+        ValueError: a hue or share out of range, or a length below 1 or beyond the end of `specs`.
     """
 
     def __init__(
@@ -53,17 +56,21 @@ class EpisodeDataset:
         *,
         seed: int,
         hue: float = 0.0,
+        absent_share: float = 0.0,
         one_draw: bool = False,
         length: int | None = None,
     ) -> None:
         if not 0 <= hue <= 0.5:
             raise ValueError(f"hue must lie in 0 to 0.5 of the colour wheel, got {hue}")
+        if not 0 <= absent_share <= 1:
+            raise ValueError(f"absent_share must lie in 0 to 1, got {absent_share}")
         if length is not None and length < 1:
             raise ValueError(f"length must be at least 1 episode, got {length}")
         if length is not None and isinstance(specs, (list, tuple)) and length > len(specs):
             raise ValueError(f"length is {length}, but the list has {len(specs)} episodes")
         self.source, self.specs, self.transform = source, specs, transform
         self.seed, self.hue, self.one_draw, self.length = seed, hue, one_draw, length
+        self.absent_share = absent_share
 
     def __len__(self) -> int:
         """Number of episodes. Raises TypeError when they are endless and no length was given."""
@@ -80,7 +87,30 @@ class EpisodeDataset:
             if not -self.length <= i < self.length:
                 raise IndexError(f"there are {self.length} episodes, so none with index {i}")
             i %= self.length
-        return self.load(self.specs[i])
+        spec = self.specs[i]
+        if self.absent_share > 0 and self._draw(spec, "absent") < self.absent_share:
+            return self._absent(spec, i)
+        return self.load(spec)
+
+    def _absent(self, spec: EpisodeSpec, index: int) -> Episode:
+        """The episode with the supports of one of the next ones, in which nothing is to be found.
+
+        As it is where none of these fits, since they all show its class, or it theirs.
+        """
+        coming = (self.specs[index + k] for k in range(1, TRIES + 1))
+        other = next((x for x in coming if self._strangers(spec, x)), None)
+        if other is None:
+            return self.load(spec)
+        episode = self.load(replace(spec, supports=other.supports))
+        return replace(episode, queries=tuple(replace(clip, objects=_hidden(clip)) for clip in episode.queries))
+
+    def _strangers(self, spec: EpisodeSpec, other: EpisodeSpec) -> bool:
+        """Whether the queries of `spec` do not show the class of `other`, nor its supports the class of `spec`."""
+        here, there = (self._shown(clips) for clips in (spec.queries, other.supports))
+        return spec.shots == other.shots and other.class_id not in here and spec.class_id not in there
+
+    def _shown(self, clips: tuple[ClipSpec, ...]) -> set[int]:
+        return {said.class_id for clip in clips for said in self.source.expressions(clip.video)}
 
     def load(self, spec: EpisodeSpec) -> Episode:
         """Read and transform one episode.
@@ -116,10 +146,17 @@ class EpisodeDataset:
     def _turn(self, frames: torch.Tensor, spec: EpisodeSpec) -> torch.Tensor:
         if self.hue == 0:
             return frames
-        draw = torch.rand((), generator=self._generator(spec, "hue", 0)).item()
-        return adjust_hue(frames, self.hue * (2 * draw - 1))
+        return adjust_hue(frames, self.hue * (2 * self._draw(spec, "hue") - 1))
+
+    def _draw(self, spec: EpisodeSpec, role: str) -> float:
+        """A number in 0 to 1 for a decision about the whole episode."""
+        return torch.rand((), generator=self._generator(spec, role, 0)).item()
 
     def _generator(self, spec: EpisodeSpec, role: str, number: int) -> torch.Generator:
         if role == "support" and self.one_draw:
             role, number = "query", 0
         return generator("transform", self.seed, spec.split, spec.index, role, number)
+
+
+def _hidden(clip: Clip) -> Objects | None:
+    return None if clip.objects is None else clip.objects.hidden()

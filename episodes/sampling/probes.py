@@ -59,12 +59,10 @@ def no_support(clip: Clip) -> Clip:
     """A support that says nothing: zero frames (after normalisation: the mean colour), empty masks, a neutral word."""
     if clip.objects is None or clip.masks is None:
         raise ValueError(f"support {clip.video!r} has no masks")
-    known = clip.objects.masks, clip.objects.boxes, clip.objects.valid
-    masks, boxes, valid = (None if x is None else torch.zeros_like(x) for x in known)
     return replace(
         clip,
         frames=torch.zeros_like(clip.frames),
-        objects=replace(clip.objects, masks=masks, boxes=boxes, valid=valid),
+        objects=clip.objects.hidden(),
         ignore=None,
         expression=None if clip.expression is None else NEUTRAL_WORD,
     )

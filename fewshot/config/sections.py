@@ -52,6 +52,13 @@ class BenchmarkConfig:
         minimum=0,
         maximum=1,
     )
+    absent_share: float = key(
+        0.0,
+        "share of the training episodes, 0 to 1, whose supports show another class than the query, in which nothing is "
+        "to be found",
+        minimum=0,
+        maximum=1,
+    )
     test_chunk: int = key(10, "frames of one forward pass at test time", minimum=1, maximum=MOST_AT_ONCE)
     train_sizes: list[int] = key(
         [288, 320, 352, 392, 416, 448, 480, 512],

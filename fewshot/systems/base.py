@@ -152,9 +152,17 @@ class System(nn.Module):
         """
 
     def warmup_losses(
-        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self,
+        supports: ClipBatch | None,
+        queries: ClipBatch,
+        shots: int,
+        num_frames: float | None = None,
+        words: Any | None = None,
     ) -> Losses:
         """Losses of a simple read-out of the supports, with which training may start. A system need not have them.
+
+        Args:
+            words: of the queries' expressions, as `encode_text` gives them, where they were read before.
 
         Raises:
             NotImplementedError: this system has none.

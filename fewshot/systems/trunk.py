@@ -283,16 +283,23 @@ class Trunk(System):
         return self.affinity is not None
 
     def warmup_losses(
-        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self,
+        supports: ClipBatch | None,
+        queries: ClipBatch,
+        shots: int,
+        num_frames: float | None = None,
+        words: Any | None = None,
     ) -> Losses:
         """Prototype loss where the affinity compares query and support at stride 8 (PANet, ICCV 2019)."""
         if self.affinity is None:
-            return super().warmup_losses(supports, queries, shots, num_frames)
+            return super().warmup_losses(supports, queries, shots, num_frames, words)
         supports = require_supports(supports, self.name)
-        clips = ((queries, False), (supports, True))
+        clips = ((queries, words, False), (supports, None, True))
         query_levels, support_levels = (
-            self.fused_levels(x.for_each_clip(self.frame_features(x)[-LEVELS:]), self.encode_text(x.expressions), side)
-            for x, side in clips
+            self.fused_levels(
+                x.for_each_clip(self.frame_features(x)[-LEVELS:]), said or self.encode_text(x.expressions), side
+            )
+            for x, said, side in clips
         )
         query, support = self.affinity.embed(query_levels[0], support_levels[0])
         return prototype_warmup(support, query, supports, queries, shots, num_frames)

@@ -113,7 +113,12 @@ def training_episodes(benchmark: Benchmark) -> EpisodeDataset:
         keep_object=benchmark.keeps_object,
     )
     return EpisodeDataset(
-        benchmark.train_source, specs, transform, seed=benchmark.config.seed, hue=settings.episode_hue
+        benchmark.train_source,
+        specs,
+        transform,
+        seed=benchmark.config.seed,
+        hue=settings.episode_hue,
+        absent_share=settings.absent_share,
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.batch import EpisodeBatch
-from fewshot.nn.outputs import Losses, Prediction
+from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,13 +48,17 @@ class TrainingStep(nn.Module):
             batch = self._seen(batch, copies)
         parts: list[Tensor] = []
         terms: dict[str, Tensor] = {}
+        words = None
         if own:
-            losses = self._own(batch, num_frames)
+            with self._autocast(batch):
+                state = self.system.encode_reference(batch.references)
+                prediction = self.system(batch.queries, state)
+            losses, words = self.system.losses(in_float32(prediction), batch.queries, num_frames), state.words
             parts.append(losses.total)
             terms.update(losses.terms)
         if prototype_weight > 0:
             with self._autocast(batch):
-                losses = self.system.warmup_losses(batch.supports, batch.queries, batch.shots, num_frames)
+                losses = self.system.warmup_losses(batch.supports, batch.queries, batch.shots, num_frames, words)
             parts.append(losses.total * prototype_weight)
             terms.update({f"prototype_{name}": term for name, term in losses.terms.items()})
         return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
@@ -68,11 +72,6 @@ class TrainingStep(nn.Module):
     def _autocast(self, batch: EpisodeBatch) -> torch.autocast:
         kind = batch.queries.frames.device.type
         return torch.autocast(kind, self.dtype, enabled=self.dtype is not torch.float32)
-
-    def _own(self, batch: EpisodeBatch, num_frames: float) -> Losses:
-        with self._autocast(batch):
-            prediction = self.system(batch.queries, self.system.encode_reference(batch.references))
-        return self.system.losses(in_float32(prediction), batch.queries, num_frames)
 
 
 def set_training_mode(system: System) -> None:

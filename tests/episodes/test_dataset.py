@@ -84,6 +84,38 @@ def test_a_whole_episode_turns_its_hue_by_one_angle(tiny) -> None:
         EpisodeDataset(tiny, specs, red, seed=0, hue=0.6)
 
 
+def test_a_share_of_the_episodes_shows_nothing_that_is_meant(tiny) -> None:
+    """Their supports are those of another episode; the classes of supports and query are not seen in each other."""
+    plain, absent = (
+        EpisodeDataset(tiny, training(tiny, expressions=2).specs, TRANSFORM, seed=0, absent_share=share)
+        for share in (0.0, 0.5)
+    )
+    changed = 0
+    for i in range(24):
+        before, after = plain[i], absent[i]
+        for old, new in zip(before.queries, after.queries, strict=True):
+            assert torch.equal(old.frames, new.frames) and old.expression == new.expression
+        if after.spec == before.spec:
+            assert same(before, after)
+            continue
+        changed += 1
+        assert after.spec == replace(before.spec, supports=after.spec.supports)
+        seen = {said.class_id for clip in after.spec.supports for said in tiny.expressions(clip.video)}
+        assert before.spec.class_id not in seen
+        assert any(clip.masks.any() for clip in after.supports), "they keep their masks"
+        for clip in after.queries:
+            assert not clip.masks.any() and not clip.valid.any() and clip.boxes.eq(0).all()
+    assert 4 < changed < 20, "about half of them"
+    with pytest.raises(ValueError, match="absent_share"):
+        EpisodeDataset(tiny, plain.specs, TRANSFORM, seed=0, absent_share=1.5)
+
+
+def test_an_episode_stays_as_it_is_where_every_other_one_shows_its_class(tiny) -> None:
+    alone = [training(tiny).specs[0]] * 20
+    dataset = EpisodeDataset(tiny, alone, TRANSFORM, seed=0, absent_share=1.0)
+    assert same(dataset[0], EpisodeDataset(tiny, alone, TRANSFORM, seed=0)[0])
+
+
 def test_workers_read_the_same_episodes(tiny) -> None:
     dataset = training(tiny)
     loader = DataLoader(dataset, sampler=range(6), batch_size=None, num_workers=2, multiprocessing_context="fork")

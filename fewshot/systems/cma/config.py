@@ -54,6 +54,7 @@ OFFICIAL = {
     "benchmark.sampling": "blocks",
     "benchmark.query_expressions": 1,
     "benchmark.twin_share": None,
+    "benchmark.absent_share": 0.0,
     "benchmark.class_of_last_expression": True,
     "benchmark.exchange_box_limits": True,
     "benchmark.flip_inside_words": True,

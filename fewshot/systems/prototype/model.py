@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -91,7 +92,12 @@ class Prototype(System):
         return Losses(total=loss, terms={"loss_mask": loss})
 
     def warmup_losses(
-        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self,
+        supports: ClipBatch | None,
+        queries: ClipBatch,
+        shots: int,
+        num_frames: float | None = None,
+        words: Any | None = None,
     ) -> Losses:
         """The prototype loss is what this system learns by anyway."""
         supports = require_supports(supports, self.name)

@@ -48,6 +48,7 @@ def build_around(config: UniRefConfig, text: TextEncoder | None) -> UniRef:
         word_stride=config.word_stride,
         word_positions=config.word_positions,
         mask_aux=config.mask_aux,
+        empty_masks=config.empty_masks,
         box_weight=config.box_weight,
         box_supervision=config.box_supervision,
         exchange_red_and_blue=config.exchange_red_and_blue,

@@ -54,6 +54,9 @@ class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, 
     )
     box_weight: float = key(1.0, "factor on the weights of the box losses", minimum=0, maximum=1000)
     mask_aux: bool = key(False, "the two auxiliary mask losses of the video stage")
+    empty_masks: bool = key(
+        False, "where nothing is to be found the best proposal learns an empty mask (not in the released models)"
+    )
     box_supervision: bool = key(False, "learn masks from boxes")
     exchange_red_and_blue: bool = key(
         False, "with box_supervision: colours are compared with red and blue exchanged, as in the released code"

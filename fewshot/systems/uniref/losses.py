@@ -30,6 +30,7 @@ from fewshot.losses.segmentation import (
 )
 from fewshot.losses.sim_ota import sim_ota
 from fewshot.nn.outputs import Losses
+from fewshot.systems.uniref.detection import best_queries
 from fewshot.systems.uniref.targets import ImageTargets, at_stride
 from fewshot.systems.uniref.weak_masks import WeakMasks
 
@@ -64,10 +65,13 @@ class UniRefCriterion:
 
     Attributes:
         mask_aux: add the two auxiliary mask losses of the video stage.
+        empty_masks: where an image shows nothing that is meant, the best query of each layer learns an empty mask; not
+            in the released models, whose training always shows something.
         weights: of the terms in the total.
     """
 
     mask_aux: bool = False
+    empty_masks: bool = False
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
 
     def __call__(
@@ -95,18 +99,30 @@ class UniRefCriterion:
             scores, boxes = layers[index]
             pairs = match_layer(scores, boxes, targets)
             found = score_and_box_terms(scores, boxes, targets, pairs)
-            truth = at_stride(_of_pairs([t.masks for t in targets], pairs), stride)
-            logits = masks_of(index, *pairs[:2]) if len(truth) else truth
+            images, queries, truth = self._masks_to_learn(scores, targets, pairs)
+            truth = at_stride(truth, stride)
+            logits = masks_of(index, images, queries) if len(truth) else truth
             if weak is None:
                 found.update(mask_terms(logits, truth, self.mask_aux))
             else:
-                found.update(weak.terms(logits, truth, pairs[0], call))
+                found.update(weak.terms(logits, truth, images, call))
             ending = "" if index == last else f"_{index}"
             terms.update({name + ending: value for name, value in found.items()})
         objects = [ImageTargets(torch.zeros_like(t.labels), t.boxes, t.masks) for t in targets]
         found = score_and_box_terms(*proposals, objects, match_proposals(*proposals, objects))
         terms.update({f"{name}_enc": value for name, value in found.items()})
         return Losses(total=self.total(terms), terms=terms)
+
+    def _masks_to_learn(self, scores: Tensor, targets: Sequence[ImageTargets], pairs: Pairs) -> Pairs:
+        """Image and query of each mask that is learnt, two tensors `(P,)`, and what it shall be, `(P, H, W)`."""
+        truth = _of_pairs([t.masks for t in targets], pairs)
+        empty = [n for n, t in enumerate(targets) if len(t) == 0] if self.empty_masks else []
+        if not empty:
+            return pairs[0], pairs[1], truth
+        images = torch.tensor(empty, device=scores.device)
+        queries = best_queries(scores.detach()[images])
+        nothing = truth.new_zeros(len(empty), *truth.shape[1:])
+        return torch.cat([pairs[0], images]), torch.cat([pairs[1], queries]), torch.cat([truth, nothing])
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum; a term of an earlier layer weighs as much as that of the last one."""

@@ -90,6 +90,7 @@ class UniRef(System):
         mask_stride: network pixels per mask cell of predictions and losses, 4, or 1 for video object segmentation.
         word_stride: network pixels per mask cell in the losses of masks that words refer to: 4, as released, or 1.
         mask_aux: add the auxiliary mask losses of the video stage.
+        empty_masks: the best query learns an empty mask where nothing is to be found; not in the released models.
         box_weight: factor on the weights of the box losses; below 1 for training from scratch, where boxes that are
             still far off would drown the masks.
         box_supervision: learn masks from boxes, as in pretraining.
@@ -122,6 +123,7 @@ class UniRef(System):
         mask_stride: int = 4,
         word_stride: int = 4,
         mask_aux: bool = False,
+        empty_masks: bool = False,
         box_weight: float = 1.0,
         box_supervision: bool = False,
         exchange_red_and_blue: bool = False,
@@ -157,7 +159,7 @@ class UniRef(System):
         for linear in self.controller.linears:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        self.criterion = UniRefCriterion(mask_aux, weights_of(box_weight))
+        self.criterion = UniRefCriterion(mask_aux, empty_masks, weights_of(box_weight))
         self.box_supervision, self.exchange_red_and_blue = box_supervision, exchange_red_and_blue
         if box_supervision:
             # how many mask losses were computed: a term grows with it. In the checkpoint, so that a run that goes on
@@ -361,7 +363,12 @@ class UniRef(System):
         return learning_groups(self.named_parameters(), rates)
 
     def warmup_losses(
-        self, supports: ClipBatch | None, queries: ClipBatch, shots: int, num_frames: float | None = None
+        self,
+        supports: ClipBatch | None,
+        queries: ClipBatch,
+        shots: int,
+        num_frames: float | None = None,
+        words: Any | None = None,
     ) -> Losses:
         """Losses of simple read-outs of the references at strides 8 and 16, see `reference_warmup`."""
         if supports is None or self.fusion is None:
@@ -370,8 +377,10 @@ class UniRef(System):
                 "train.prototype_weight=0"
             )
         support, query = (self.frame_features(clips)[1 : 1 + WARMUP_LEVELS] for clips in (supports, queries))
-        words = self.encode_text(queries.expressions) if self.word_positions else None
-        return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames, words)
+        if self.word_positions:
+            words = words or self.encode_text(queries.expressions)
+        said = words if self.word_positions else None
+        return reference_warmup(self.fusion, support, query, supports, queries, shots, num_frames, said)
 
 
 def frames_of(clips: Sequence[Tensor], frames: int) -> list[Tensor]:

@@ -15,7 +15,7 @@ from fewshot.losses.boxinst import colour_similarity, pairwise_loss, projection_
 from fewshot.losses.segmentation import dice_loss
 from fewshot.losses.sim_ota import sim_ota
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.uniref.losses import WEIGHTS, UniRefCriterion, weights_of
+from fewshot.systems.uniref.losses import WEIGHTS, UniRefCriterion, match_layer, weights_of
 from fewshot.systems.uniref.targets import ImageTargets, at_stride, targets_of
 from fewshot.systems.uniref.weak_masks import WeakMasks
 from tests.fewshot.systems.test_uniref import tiny_uniref, without_words
@@ -121,6 +121,21 @@ def test_terms_are_the_plain_sums(objects: tuple[int, ...]) -> None:
     weights = {"loss_ce": 2, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 2, "loss_dice": 5}
     total = sum(weights["_".join(name.split("_")[:2])] * value for name, value in expected.items())
     assert losses.total.item() == pytest.approx(total, rel=1e-4)
+
+
+def test_an_image_without_objects_teaches_an_empty_mask_where_asked_for() -> None:
+    scene = Scene((1, 0, 2))
+    plain, more = (UniRefCriterion(empty_masks=empty)(*scene.given()) for empty in (False, True))
+    for layer, ending in ((LAYERS - 1, ""), (0, "_0")):
+        best = int(scene.logits[layer][1].max(-1).values.argmax())
+        mask, nothing = scene.masks[layer][1, best].flatten(), torch.zeros_like(scene.masks[layer][1, best].flatten())
+        pairs = len(match_layer(scene.logits[layer], scene.boxes[layer], scene.targets)[0])
+        for name, term in (("loss_mask", focal(mask, nothing).mean()), ("loss_dice", dice_loss(mask, nothing))):
+            wanted = (plain.terms[name + ending] * pairs + term) / (pairs + 1)
+            torch.testing.assert_close(more.terms[name + ending], wanted)
+        assert torch.equal(plain.terms["loss_ce" + ending], more.terms["loss_ce" + ending])
+    nobody = Scene((0, 0))
+    assert UniRefCriterion(empty_masks=True)(*nobody.given()).terms["loss_mask"] > 0
 
 
 def test_many_objects_of_many_classes_are_matched_within_their_image() -> None:

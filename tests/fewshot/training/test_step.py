@@ -62,6 +62,18 @@ def test_each_frame_is_encoded_once(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(seen) == [2, 4]  # a query frame of each episode, and two frames of each support
 
 
+@pytest.mark.parametrize(("name", "texts"), [("cma", [2, 6]), ("uniref", [6])])
+def test_each_expression_is_read_once(name: str, texts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """CMA reads the words of the two supports too, for its own losses and for those of the warm-up."""
+    spec = systems()[name]
+    keys = {"word_positions": True} if name == "uniref" else {}
+    system, read = make_system(spec.config(name=name, **spec.small, **keys), 0).eval(), []
+    look = system.text.forward
+    monkeypatch.setattr(system.text, "forward", lambda texts: read.append(len(texts)) or look(texts))
+    losses(system, batch(3))
+    assert sorted(read) == sorted(texts + [2] * (name == "cma"))
+
+
 def test_queries_of_other_frames_are_not_taken_for_copies() -> None:
     episodes = batch(2)
     assert episodes.queries_share_frames

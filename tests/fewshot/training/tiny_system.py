@@ -75,7 +75,9 @@ class TinySystem(System):
         size = prediction.masks.abs().mean((2, 3, 4)).sum() / num_frames
         return Losses(total=2 * loss, terms={"mask": loss, "size": size})
 
-    def warmup_losses(self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float) -> Losses:
+    def warmup_losses(
+        self, supports: ClipBatch, queries: ClipBatch, shots: int, num_frames: float, words: object = None
+    ) -> Losses:
         loss = self.features(self.frozen(queries.frames.flatten(0, 1))).square().mean((1, 2, 3)).sum() / num_frames
         return Losses(total=loss, terms={"proto": loss})
 
