@@ -18,7 +18,7 @@ from benchmarks.tables import text_table
 from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.outputs import Prediction
-from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, roberta, without_punctuation
+from fewshot.nn.text import BERT_CONTEXT, TextEncoder, WordHashTokenizer, bert, roberta, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.base import System
 from fewshot.systems.cma.model import CMA
@@ -29,7 +29,6 @@ HEIGHT, WIDTH = 360, 640  # of the frames, in pixels
 RUNS = 10  # measured ones; the median is shown
 WARMUPS = 3
 WORDS = "a small brown bear walking slowly across the grass"
-CONTEXT = 77  # tokens of UniRef++'s expressions
 PAD = 32  # frames are padded to a multiple of this
 
 
@@ -102,7 +101,7 @@ def full_size() -> dict[str, tuple[Callable[[], System], int]]:
         return CMA(ResNet(50), TextEncoder(roberta(), WordHashTokenizer()))
 
     def uniref() -> System:
-        text = TextEncoder(bert(), WordHashTokenizer(), CONTEXT, without_punctuation)
+        text = TextEncoder(bert(), WordHashTokenizer(), BERT_CONTEXT, without_punctuation)
         return UniRef(ResNet(50), text, ValueEncoder(), freeze_backbone="stem")
 
     return {"CMA": (cma, 5), "UniRef++": (uniref, 1)}

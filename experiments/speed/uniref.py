@@ -1,7 +1,7 @@
 """Timings of the full-size UniRef++: `python -m experiments.speed.uniref`
 
 Forward pass (evaluation mode) and training step (forward, losses, backward) of the model with ResNet-50, BERT and the
-ResNet-18 value encoder at random weights, on one image: referred to by an expression (77 tokens, as always), and by one
+ResNet-18 value encoder at random weights, on one image: referred to by an expression of eleven tokens, and by one
 support image with its mask.
 """
 
@@ -19,7 +19,7 @@ from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.outputs import Prediction
-from fewshot.nn.text import TextEncoder, WordHashTokenizer, bert, without_punctuation
+from fewshot.nn.text import BERT_CONTEXT, TextEncoder, WordHashTokenizer, bert, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref.model import UniRef
 
@@ -32,7 +32,6 @@ python -m experiments.speed.uniref [key=value ...]
   width       of the image (default 256)
 """
 DEFAULTS = {"threads": 2, "runs": 5, "height": 192, "width": 256}
-CONTEXT = 77  # tokens
 
 
 def measure(model: UniRef, query: ClipBatch, support: ClipBatch | None, runs: int) -> tuple[float, float]:
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     threads, runs, height, width = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    text = TextEncoder(bert(), WordHashTokenizer(), CONTEXT, without_punctuation)
+    text = TextEncoder(bert(), WordHashTokenizer(), BERT_CONTEXT, without_punctuation)
     model = UniRef(ResNet(50), text, ValueEncoder(), freeze_backbone="stem")
     query, support = clips(1, height, width, seed=1), replace(clips(1, height, width, seed=2), expressions=(None,))
     tasks = {"RIS, one expression": (query, None), "FSS, one support": (replace(query, expressions=(None,)), support)}

@@ -22,7 +22,7 @@ TOKENIZER_FILES = {  # any of these is enough
     "roberta-base": (("tokenizer.json",), ("vocab.json", "merges.txt")),
     "bert-base-uncased": (("tokenizer.json",), ("vocab.txt",)),
 }
-BERT_CONTEXT = 77  # tokens of a text in UniRef, with its start and end
+BERT_CONTEXT = 77  # most tokens of a text in UniRef, with its start and end
 
 
 class Tokenizer(Protocol):
@@ -43,13 +43,10 @@ class WordHashTokenizer:
             raise ValueError(f"the vocabulary must hold more than {SPECIAL} tokens, got {vocabulary}")
         self.vocabulary = vocabulary
 
-    def __call__(
-        self, texts: list[str], max_length: int = 64, padding: str = "longest", **options: Any
-    ) -> dict[str, Tensor]:
-        """Token ids with start and end, cut at `max_length`; padded to the longest text of the batch, or (`padding`
-        `max_length`) to that length."""
+    def __call__(self, texts: list[str], max_length: int = 64, **options: Any) -> dict[str, Tensor]:
+        """Token ids with start and end, cut at `max_length` and padded to the longest text of the batch."""
         rows = [[START, *self.encode(text)[: max_length - 2], END] for text in texts]
-        longest = max_length if padding == "max_length" else max(map(len, rows))
+        longest = max(map(len, rows))
         ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
         return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
 
@@ -72,11 +69,13 @@ def without_punctuation(text: str) -> str:
 class TextEncoder(nn.Module):
     """A RoBERTa or BERT model and its tokenizer: texts to word states and a pooled state.
 
+    Texts are padded to the longest of their batch and no further: padding is not attended to, so that more of it would
+    change nothing but the time.
+
     Args:
         encoder: the model, with its pooler.
         tokenizer: what turns texts into token ids for it.
-        context: number of tokens to which every text is padded and cut; None: the longest text of the batch, cut where
-            the model ends.
+        context: most tokens of a text, with its start and end; None: as many as the model takes.
         clean: what is done to a text before it is read.
     """
 
@@ -131,8 +130,7 @@ class TextEncoder(nn.Module):
 
         A text that is too long is cut, with a warning that names the words which are not read.
         """
-        how = "longest" if self.context is None else "max_length"
-        options = dict(padding=how, truncation=True, max_length=self.limit, return_tensors="pt")
+        options = dict(padding="longest", truncation=True, max_length=self.limit, return_tensors="pt")
         tokens = self.tokenizer([self.clean(text or "") for text in texts], **options)
         for text, count in zip(texts, tokens["attention_mask"].sum(1).tolist(), strict=True):
             cut = self.words_cut(text or "") if count == self.limit else []

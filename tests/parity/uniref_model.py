@@ -38,10 +38,11 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 class GivenTokens:
     """A tokenizer that knows the texts of a case: the token ids, separated by blanks."""
 
-    def __call__(self, texts: list[str], max_length: int, **options: Any) -> dict[str, Tensor]:
+    def __call__(self, texts: list[str], **options: Any) -> dict[str, Tensor]:
         rows = [[int(n) for n in text.split()] for text in texts]
-        ids = torch.tensor([row + [0] * (max_length - len(row)) for row in rows])
-        attention = torch.tensor([[1] * len(row) + [0] * (max_length - len(row)) for row in rows])
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+        attention = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         return {"input_ids": ids, "attention_mask": attention}
 
 

@@ -173,15 +173,34 @@ def bert_vocabulary(folder: Path) -> Path:
     return folder
 
 
-def test_texts_are_padded_to_the_context(tmp_path: Path) -> None:
-    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=8)
-    encoder = TextEncoder(bert(sizes), bert_tokenizer(bert_vocabulary(tmp_path)), 77, without_punctuation).eval()
-    ids, attention = encoder.tokens(["Red daxes!", "a red-dax"])
-    assert ids[:, :7].tolist() == [[2, 5, 6, 7, 3, 0, 0], [2, 1, 5, 6, 3, 0, 0]]
-    assert ids.shape == attention.shape == (2, 77) and attention.sum(1).tolist() == [5, 5]
+TINY_BERT = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=8)
+
+
+def test_texts_are_padded_to_the_longest_and_cut_at_the_context(tmp_path: Path) -> None:
+    tokenizer = bert_tokenizer(bert_vocabulary(tmp_path))
+    encoder = TextEncoder(bert(TINY_BERT), tokenizer, 77, without_punctuation).eval()
+    ids, attention = encoder.tokens(["Red daxes!", "a red dax-dax"])
+    assert ids.tolist() == [[2, 5, 6, 7, 3, 0], [2, 1, 5, 6, 6, 3]]
+    assert attention.tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]
     with torch.no_grad(), pytest.warns(UserWarning, match="longer than the 77 tokens"):
         states, _, padding = encoder(["red " * 100])
     assert states.shape == (1, 77, 16) and not padding.any()
+
+
+@torch.no_grad()
+def test_padding_to_the_context_would_change_nothing_but_the_time(tmp_path: Path) -> None:
+    tokenizer = bert_tokenizer(bert_vocabulary(tmp_path))
+
+    def to_the_context(texts: list[str], **options: Any) -> Any:
+        return tokenizer(texts, **{**options, "padding": "max_length"})
+
+    encoder = TextEncoder(bert(TINY_BERT), tokenizer, 77, without_punctuation).eval()
+    texts = ["Red daxes!", "a red dax-dax"]
+    states, pooled, padding = encoder(texts)
+    wanted, pooled_wanted, _ = TextEncoder(encoder.encoder, to_the_context, 77, without_punctuation)(texts)
+    assert states.shape == (2, 6, 16) and wanted.shape == (2, 77, 16)
+    torch.testing.assert_close(states[~padding], wanted[:, :6][~padding], rtol=0, atol=1e-6)
+    torch.testing.assert_close(pooled, pooled_wanted, rtol=0, atol=1e-6)
 
 
 def test_a_bert_folder_may_hold_the_vocabulary_alone(tmp_path: Path) -> None:
