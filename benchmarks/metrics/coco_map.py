@@ -43,7 +43,7 @@ def sentence_map(truth: Row, predictions: Sequence[Row], area_from_bbox: bool = 
         raise ValueError(f"{what}: average precision cannot be computed")
     rows = [{key: value for key, value in row.items() if area_from_bbox or key != "bbox"} for row in predictions]
     with contextlib.redirect_stdout(io.StringIO()):  # it reports progress there
-        evaluation = COCOeval(_coco(truth), _coco(truth).loadRes(rows), iouType="segm")
+        evaluation = COCOeval(coco_index(truth), coco_index(truth).loadRes(rows), iouType="segm")
         evaluation.params.useCats = 0
         evaluation.evaluate()
         evaluation.accumulate()
@@ -77,8 +77,10 @@ class SentenceMapAccumulator:
         return sentence_map(self.truth, rows, self.area_from_bbox)
 
 
-def _coco(content: Row) -> COCO:
+def coco_index(content: Row) -> COCO:
+    """The index of pycocotools over the content of a COCO file, without a word printed."""
     coco = COCO()
     coco.dataset = dict(content)
-    coco.createIndex()
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports progress there
+        coco.createIndex()
     return coco

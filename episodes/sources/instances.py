@@ -20,7 +20,7 @@ from episodes.plain_files import UnsuitableFile
 from episodes.sources.base import Expression
 from episodes.sources.entries import refuse_twice
 from episodes.sources.files import read_image
-from episodes.sources.refcoco import decode
+from episodes.sources.segmentations import decode
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.task_items import Item
 

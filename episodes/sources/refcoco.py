@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from episodes.sources.base import Expression
 from episodes.sources.files import ArrayCache, read_image
 from episodes.sources.refcoco_index import ALIASES, RefObject, find_images, find_lists
+from episodes.sources.segmentations import decode
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
 from episodes.task_items import RISItem
 
@@ -164,27 +164,3 @@ def _folder(opening: Opening) -> Path:
 def _open(row: DataSet, opening: Opening, entries: dict[str, RefObject]) -> RefCOCOSource:
     root = _folder(opening)
     return RefCOCOSource(row.name, root, opening.split, find_images(root), entries, cache_frames=opening.cache_frames)
-
-
-def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """The mask `(H, W)` bool of a COCO segmentation: polygons, or run lengths as numbers or as a string.
-
-    Raises ValueError for anything else, a polygon of less than three corners, or run lengths of another size.
-    """
-    if isinstance(segmentation, dict):
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"run lengths of size {segmentation['size']} in an image of {[height, width]}")
-        runs = segmentation if isinstance(segmentation["counts"], (str, bytes)) else _compress(segmentation)
-        return coco_mask.decode(runs).astype(bool)
-    if not isinstance(segmentation, list) or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-        raise ValueError("neither run lengths nor polygons of at least three corners")
-    if not segmentation:
-        return np.zeros((height, width), dtype=bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))).astype(bool)
-
-
-def _compress(runs: dict[str, Any]) -> dict[str, Any]:
-    height, width = runs["size"]
-    if sum(runs["counts"]) != height * width:
-        raise ValueError(f"run lengths of {sum(runs['counts'])} pixels in an image of {height * width}")
-    return coco_mask.frPyObjects(runs, height, width)

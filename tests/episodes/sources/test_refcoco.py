@@ -15,7 +15,8 @@ from pycocotools.coco import COCO
 
 from episodes.episode import ClipSpec
 from episodes.sources.plain_pickle import load_plain
-from episodes.sources.refcoco import RefCOCOSource, decode
+from episodes.sources.refcoco import RefCOCOSource
+from episodes.sources.segmentations import decode
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RISItem
 from tests.shared import require_shared
