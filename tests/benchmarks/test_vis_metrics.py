@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.metrics.sentences import runs_of
 from benchmarks.metrics.vis import VisAccumulator, video_ious
+from benchmarks.protocols.tasks import TASK_PROTOCOLS, VIS
 
 SIZE = (200, 300)
 
@@ -120,3 +121,7 @@ def test_nothing_twice_and_nothing_of_another_truth() -> None:
         accumulator.merge(VisAccumulator(truth_of()))
     with pytest.raises(ValueError, match="no track was added"):
         VisAccumulator(truth_of(mine)).compute()
+
+
+def test_the_card_says_the_sizes() -> None:
+    assert "small below 128^2, large above 256^2 pixels" in VIS.card() and TASK_PROTOCOLS["youtube_vis"] is VIS

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.metrics.vis import VisAccumulator, VisScore, video_ious
+from benchmarks.protocols.tasks import VIS
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
@@ -33,7 +34,7 @@ def by_video(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
 
 
 def accumulate(truth: Any, rows: list[dict[str, Any]], want: Callable[[int], bool] = lambda _: True) -> VisAccumulator:
-    accumulator = VisAccumulator(truth)
+    accumulator = VIS.accumulator(truth)
     for video, tracks in reversed(by_video(rows).items()):
         if want(video):
             accumulator.update(video, tracks)

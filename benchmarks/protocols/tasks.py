@@ -1,0 +1,104 @@
+"""Protocols of the tasks that ask for everything in a video: classes, tracks and panoptic segments, as data.
+
+A protocol holds the rules that its accumulator follows, and the lines of its card are made of these rules.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
+from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
+from benchmarks.tables import card
+
+STRAY_TEXTS = {
+    "wrong": "counts for its true class, as found by no class",
+    "spill": "counts in a later class, as in the released code",
+}
+VOID_TEXTS = {
+    "left out": "pixels that are void in a frame of the clip are left out",
+    "one label": "void is a label that may stay the same (0 and 255 are one)",
+    "two labels": "void is a label that may stay the same (0 and 255 are two)",
+}
+
+
+@dataclass(frozen=True)
+class TaskProtocol(ABC):
+    """Rules by which the numbers of a task are computed.
+
+    Attributes:
+        name: key in `TASK_PROTOCOLS`.
+        source: where the definition comes from.
+    """
+
+    name: str
+    source: str
+
+    @abstractmethod
+    def lines(self) -> Mapping[str, str]:
+        """The choices that move a number, in words."""
+
+    def card(self) -> str:
+        """The text printed beside the numbers: one `key: value` line per choice."""
+        return card({"protocol": f"{self.name} ({self.source})", **self.lines()})
+
+
+@dataclass(frozen=True)
+class VisProtocol(TaskProtocol):
+    """Video instance segmentation; there is one reading."""
+
+    def accumulator(self, truth: Row) -> VisAccumulator:
+        """An accumulator over the content of a YouTube-VIS file."""
+        return VisAccumulator(truth)
+
+    def lines(self) -> Mapping[str, str]:
+        """Overlap, averaging and sizes."""
+        small, large = (int(math.sqrt(limit)) for limit in AREAS[" medium"])
+        return {
+            "overlap": "of two tracks, the sum of the common pixels over the sum of the pixels in either, all frames",
+            "averaging": "AP and AR over IoU .50:.05:.95, then over the categories that have a true track; at most "
+            f"{MOST[-1]} tracks per video and category (AR1, AR10: the best 1 and 10)",
+            "sizes": f"small below {small}^2, large above {large}^2 pixels: the mean over the frames that show it",
+            "crowds": "a track that meets a crowd counts neither as right nor as wrong",
+        }
+
+
+@dataclass(frozen=True)
+class VssProtocol(TaskProtocol):
+    """Video semantic segmentation."""
+
+    rules: VssRules = field(default_factory=VssRules)
+
+    def accumulator(self, classes: int = CLASSES) -> VssAccumulator:
+        """An accumulator of these rules."""
+        return VssAccumulator(self.rules, classes)
+
+    def lines(self) -> Mapping[str, str]:
+        """Averaging, predictions of no class, and the clips of VC."""
+        rules = self.rules
+        clips = "every clip of C frames" if rules.last_clip else "every clip of C frames but the last of each video"
+        lengths = " and ".join(map(str, rules.lengths))
+        return {
+            "IoU": "one confusion matrix over all frames and videos, void left out; mean over the classes of the truth",
+            "no class": f"a prediction that is no class {STRAY_TEXTS[rules.stray]}",
+            "VC": f"C = {lengths}: share of the pixels with one true label whose predicted label is one too, right or "
+            f"wrong; mean over {clips}",
+            "void in VC": VOID_TEXTS[rules.void],
+        }
+
+
+_VSPW = "Miao et al., CVPR 2021"
+_PUBLISHED = VssRules(stray="spill", last_clip=False, void="one label")
+VSS_PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        VssProtocol("vspw", f"{_VSPW}, as UniVS (Li et al., CVPR 2024) computes it", _PUBLISHED),
+        VssProtocol("vspw_baseline", f"{_VSPW}, its own code", VssRules("spill", False, "two labels")),
+        VssProtocol("vspw_corrected", f"{_VSPW}, every clip, void left out"),
+    )
+}
+VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 2022")
+TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS}
