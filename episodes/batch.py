@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,34 @@ class ClipBatch:
             return tuple(maps)
         t = self.frames.shape[1]
         return tuple(x.unflatten(0, (-1, t)).repeat_interleave(self.copies, 0).flatten(0, 1) for x in maps)
+
+    def repeat(self, times: int) -> ClipBatch:
+        """Each clip `times` times in a row, for as many references: they show the same frames and share their features.
+
+        The frames of a single clip stay in memory once.
+        """
+
+        def rows(x: Tensor) -> Tensor:
+            return x[:, None].expand(-1, times, *x.shape[1:]).flatten(0, 1)
+
+        def each(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(entry for entry in entries for _ in range(times))
+
+        return replace(
+            self,
+            frames=rows(self.frames),
+            padding=rows(self.padding),
+            sizes=rows(self.sizes),
+            expressions=each(self.expressions),
+            masks=each(self.masks),
+            boxes=None if self.boxes is None else rows(self.boxes),
+            valid=None if self.valid is None else rows(self.valid),
+            ignore=each(self.ignore),
+            objects=each(self.objects),
+            original_sizes=each(self.original_sizes),
+            copies=self.copies * times,
+            asked=each(self.asked),
+        )
 
     def one_frame(self, frames: Sequence[int]) -> ClipBatch:
         """Of each clip one frame alone, by its index, with the features that all its frames gave.

@@ -21,6 +21,7 @@ from torch import Tensor
 from episodes.batch import ClipBatch, References
 from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.runs import MetaTrainConfig
+from fewshot.inference.look import read_references
 from fewshot.inference.model import Model, load
 from fewshot.inference.segmenter import check_reference
 from fewshot.nn.outputs import Prediction
@@ -218,6 +219,18 @@ class SystemContract:
         supports = references.supports and system.with_features(references.supports)
         state = system.encode_reference(replace(references, supports=supports))
         self._close(self._logits(system(system.with_features(queries, copies=2), state)), wanted)
+
+    @torch.no_grad()
+    def test_references_of_a_clip_may_be_asked_together_or_apart(self) -> None:
+        """Two references of a clip give the same masks in one forward pass and in two; words are read once for both."""
+        system = self.system()
+        first, queries = self._one(self.references(system, 2), 0), self.queries(system, 2)
+        supports = first.supports and system.encode_supports(first.supports, first.shots)
+        references = read_references(system, queries.expressions, supports)
+        seen = system.with_features(one_clip(queries, 0))
+        together = self._logits(system(seen.repeat(2), references.some(0, 2)))
+        for n in range(2):
+            self._close(self._logits(system(seen, references.some(n, n + 1)))[0], together[n])
 
     @torch.no_grad()
     def test_padding_leaves_the_masks_as_they_are(self) -> None:

@@ -1,4 +1,4 @@
-"""All candidates of a prediction for one frame, at the original size: what a ranking of candidates needs."""
+"""Candidates of a prediction at the original size: the best one of a clip, and all of a frame, for a ranking."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ def frame_candidates(
     else:
         masks = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0] > 0
     return masks.cpu(), _scores(prediction, t, logits)
+
+
+def best_of_clip(
+    system: System, prediction: Prediction, clips: ClipBatch, n: int, size: tuple[int, int]
+) -> tuple[Tensor, float]:
+    """Probabilities `(T, *size)` of the best candidate of clip `n`, and its mean score 0..1 (1 without scores).
+
+    Its logits are resized bilinearly to the original size first.
+    """
+    score = 1.0
+    if prediction.scores is not None:
+        best = prediction.scores[n].float().sigmoid().gather(1, prediction.best()[n][:, None])
+        score = float(best.mean())
+    logits = system.logits(prediction, clips, n)[:, None]
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0].sigmoid(), score
 
 
 def candidate(prediction: Prediction, t: int, q: int) -> Prediction:

@@ -1,6 +1,6 @@
 """From clips to masks: supports encoded once, query clips segmented in chunks of consecutive frames.
 
-Legend: E query clips of one episode, T frames, (H, W) network size, (Ho, Wo) original size.
+Legend: T frames, (H, W) network size, (Ho, Wo) original size.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from torch import Tensor
 from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.episode import Episode
-from fewshot.systems.base import ReferenceState, System
+from fewshot.inference.look import SharedReferences, answers, read_references
+from fewshot.systems.base import System
 
 DEFAULT_CHUNK = 10  # frames of one forward pass at test time (CMA)
-# Query clips that share a forward pass hold at most this many pixels: ten frames of 360x640 go one by one.
-PIXELS_AT_ONCE = 2_500_000
 
 
 @contextmanager
@@ -44,45 +43,52 @@ def encode_supports(system: System, supports: Sequence[Clip], device: torch.devi
     return system.encode_supports(collate_clips(supports, system.pad_multiple).to(device), len(supports))
 
 
-def reference_state(system: System, supports: Any, expressions: Sequence[str | None]) -> ReferenceState:
-    """State of the references of `E` queries of one episode: its encoded supports, and their words, encoded here."""
-    repeated = supports if supports is None or len(expressions) == 1 else supports.repeat(len(expressions))
-    return ReferenceState(len(expressions), repeated, system.encode_text(expressions))
+def segment_clip(
+    system: System, clip: Clip, references: Sequence[SharedReferences], device: torch.device | str
+) -> list[list[Tensor]]:
+    """Mask logits `(T, H, W)`, float32 on the CPU, of one clip for each reference of each of `references`.
+
+    The frames are looked at once. Each reference takes its own best candidate.
+    """
+    seen = system.with_features(collate_clips([clip], system.pad_multiple).to(device))
+    return [
+        [
+            system.logits(prediction, clips, n).cpu()
+            for prediction, clips in answers(system, seen, shared)
+            for n in range(len(clips))
+        ]
+        for shared in references
+    ]
 
 
 def segment_clips(
     system: System, clips: Sequence[Clip], supports: Any, *, chunk: int, device: torch.device | str
 ) -> list[Tensor]:
-    """Mask logits `(T, H, W)`, float32 on the CPU, of `E` query clips of one size and length.
+    """Mask logits `(T, H, W)`, float32 on the CPU, of query clips that show the same frames.
 
-    The clips are cut into chunks of `chunk` consecutive frames (the last may be shorter). Each chunk is segmented on
+    The frames are cut into chunks of `chunk` consecutive ones (the last may be shorter). Each chunk is segmented on
     its own with the same references: the encoded `supports` of one episode, and its words, which are encoded once. Each
     takes its own best candidate (CMA, as it is tested).
     """
     if chunk < 1:
         raise ValueError(f"a chunk needs at least 1 frame, got {chunk}")
-    total, (height, width) = clips[0].frames.shape[0], clips[0].size
-    at_once = max(1, PIXELS_AT_ONCE // (min(chunk, total) * height * width))
-    results: list[Tensor] = []
-    for first in range(0, len(clips), at_once):
-        some = clips[first : first + at_once]
-        state = reference_state(system, supports, [clip.expression for clip in some])
-        parts = [
-            _segment_chunk(system, [frame_range(clip, start, start + chunk) for clip in some], state, device)
-            for start in range(0, total, chunk)
-        ]
-        results += [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
-    return results
+    references = read_references(system, [clip.expression for clip in clips], supports)
+    parts = [
+        segment_clip(system, frame_range(clips[0], start, start + chunk), [references], device)[0]
+        for start in range(0, len(clips[0].frames), chunk)
+    ]
+    return [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
 
 
-def _segment_chunk(
-    system: System, clips: Sequence[Clip], state: ReferenceState, device: torch.device | str
-) -> list[Tensor]:
-    queries = collate_clips(clips, system.pad_multiple).to(device)
-    if len(clips) > 1 and len({clip.frames.data_ptr() for clip in clips}) == 1:  # several expressions of one video
-        queries = system.with_features(queries, copies=len(clips))
-    prediction = system(queries, state)
-    return [system.logits(prediction, queries, n).cpu() for n in range(len(clips))]
+def of_same_frames(clips: Sequence[Clip]) -> list[list[Clip]]:
+    """Clips in their order, in runs of those that show the same frames."""
+    found: list[list[Clip]] = []
+    for clip in clips:
+        if found and torch.equal(found[-1][0].frames, clip.frames):
+            found[-1].append(clip)
+        else:
+            found.append([clip])
+    return found
 
 
 def frame_range(clip: Clip, start: int, stop: int) -> Clip:
@@ -137,7 +143,11 @@ def segment_queries(system: System, episode: Episode, *, chunk: int = DEFAULT_CH
     device = next(system.parameters()).device
     with evaluating(system):
         supports = encode_supports(system, episode.supports, device)
-        found = segment_clips(system, episode.queries, supports, chunk=chunk, device=device)
+        found = [
+            logits
+            for clips in of_same_frames(episode.queries)
+            for logits in segment_clips(system, clips, supports, chunk=chunk, device=device)
+        ]
     return [
         masks_at(logits.sigmoid(), clip.original_size or clip.size)
         for logits, clip in zip(found, episode.queries, strict=True)

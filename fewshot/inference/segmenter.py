@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Union
 
 import torch
@@ -18,13 +20,14 @@ from episodes.clip import Clip
 from episodes.collation import collate_clips
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
-from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, reference_state, resize
+from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating, masks_at, resize
 from fewshot.inference.components import largest_components, without_holes
+from fewshot.inference.look import SharedReferences, answers, read_references
 from fewshot.inference.supports import SupportList, read_supports
 from fewshot.media.media import width_by_height
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.nn.outputs import Prediction
-from fewshot.systems.base import ReferenceState, System
+from fewshot.systems.base import System
 
 MOST_NAMES = 255  # ids of a label map
 MOST_PIXELS = 2**23  # of a frame as the network sees it, 2048 x 4096
@@ -167,14 +170,14 @@ class Segmenter:
         self.system, self.referents, self.min_score = system, tuple(referents), min_score
         self.largest_component, self.fill_holes = largest_component, fill_holes
         self.fit = rule.transform()
-        self.states = encode_referents(system, referents, self.fit)
+        self.references = encode_referents(system, referents, self.fit)
 
     def segment(self, source: MediaSource, *, chunk: int = DEFAULT_CHUNK) -> Result:
         """Find the referents in an image or a video in any form. Arguments and errors as of `Model.segment`."""
         return join([self(frames, names) for names, frames in open_media(source).chunks(chunk)])
 
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
-        """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, in one forward pass for each referent.
+        """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, which are looked at once for all of them.
 
         Raises ValueError for frames so long and thin that the network would see too many pixels.
         """
@@ -183,8 +186,7 @@ class Segmenter:
         masks, scores = [], []
         labels = torch.zeros(len(frames), *clip.size, dtype=torch.uint8)
         highest = torch.full(labels.shape, -1.0)  # below every probability: a filled hole may have none
-        for k, state in enumerate(self.states, 1):
-            found, score = self._find(network_clip, state)
+        for k, (found, score) in enumerate(self._find(network_clip), 1):
             seen = (score >= self.min_score)[:, None, None]
             probabilities = resize(found, clip.size)
             masks.append(self._tidy(masks_at(found, clip.size)) & seen)
@@ -200,14 +202,18 @@ class Segmenter:
             masks = largest_components(masks)
         return without_holes(masks) if self.fill_holes else masks
 
-    def _find(self, clip: Clip, state: ReferenceState) -> tuple[Tensor, Tensor]:
-        """Mask probabilities `(T, h, w)` of a network clip, and scores `(T,)`."""
+    def _find(self, clip: Clip) -> list[tuple[Tensor, Tensor]]:
+        """Mask probabilities `(T, h, w)` of a network clip and scores `(T,)` for each referent."""
+        results = []
         with evaluating(self.system):
             queries = collate_clips([clip], self.system.pad_multiple).to(device_of(self.system))
-            prediction = self.system(queries, state)
-            probabilities = self.system.probabilities(prediction, queries, 0).float().cpu()
-            scores = confidence(prediction, probabilities)
-        return probabilities.clone(), scores.clone()  # outside of inference mode these are plain tensors
+            seen = self.system.with_features(queries)
+            for references in self.references:
+                for prediction, clips in answers(self.system, seen, references):
+                    for n in range(len(clips)):
+                        probabilities = self.system.probabilities(prediction, clips, n).float().cpu()
+                        results.append((probabilities, confidence(prediction, probabilities, n)))
+        return [(found.clone(), score.clone()) for found, score in results]  # outside inference mode: plain tensors
 
 
 def fitted(clip: Clip, fit: ResizeTransform, name: str) -> Clip:
@@ -226,28 +232,40 @@ def device_of(system: System) -> torch.device:
     return next(system.parameters()).device
 
 
-def encode_referents(system: System, referents: Sequence[Referent], fit: ResizeTransform) -> list[ReferenceState]:
-    """The state of each referent; those that share supports (and the words on them) share their encoding."""
+def encode_referents(system: System, referents: Sequence[Referent], fit: ResizeTransform) -> list[SharedReferences]:
+    """The references of the referents, in their order; those in a row that share supports (and the words on them)
+    share their encoding, and their forward passes.
+    """
     known: dict[Any, Any] = {}
-    states = []
     with evaluating(system):
-        for referent in referents:
-            # a system that cannot do without words reads the supports with them: their own, or those of the query
-            default = referent.expression if "expression" in system.needs else None
-            clips = [replace(clip, expression=clip.expression or default) for clip in referent.supports]
-            key = tuple((id(clip.frames), clip.expression) for clip in clips)
+        alike = [(_supports_key(system, referent), referent) for referent in referents]
+        groups = [(key, [r for _, r in group]) for key, group in groupby(alike, key=itemgetter(0))]
+        for key, (referent, *_) in groups:
             if key not in known:
+                clips = _support_clips(system, referent)
                 seen = [fitted(clip, fit, f"the support {clip.video}") for clip in clips]
                 known[key] = encode_supports(system, seen, device_of(system))
-            states.append(reference_state(system, known[key], [referent.expression]))
-    return states
+        return [read_references(system, [r.expression for r in group], known[key]) for key, group in groups]
 
 
-def confidence(prediction: Prediction, probabilities: Tensor) -> Tensor:
-    """Scores 0..1 `(T,)` of clip 0: see `Result.scores`. `probabilities` is `(T, h, w)`."""
+def _support_clips(system: System, referent: Referent) -> list[Clip]:
+    """The supports of a referent with the words on them.
+
+    A system that cannot do without words reads the supports with them: their own, or those of the query.
+    """
+    default = referent.expression if "expression" in system.needs else None
+    return [replace(clip, expression=clip.expression or default) for clip in referent.supports]
+
+
+def _supports_key(system: System, referent: Referent) -> Any:
+    return tuple((id(clip.frames), clip.expression) for clip in _support_clips(system, referent))
+
+
+def confidence(prediction: Prediction, probabilities: Tensor, n: int = 0) -> Tensor:
+    """Scores 0..1 `(T,)` of clip `n`: see `Result.scores`. `probabilities` is `(T, h, w)`."""
     if prediction.scores is not None:
-        best = prediction.best()[0][:, None]
-        return prediction.scores[0].float().sigmoid().gather(1, best)[:, 0].cpu()
+        best = prediction.best()[n][:, None]
+        return prediction.scores[n].float().sigmoid().gather(1, best)[:, 0].cpu()
     inside = (probabilities >= 0.5).flatten(1)
     return (probabilities.flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
 

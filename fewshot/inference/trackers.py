@@ -8,16 +8,18 @@ inference code. A tracker holds the numbers of the inference; what is known of o
         state, found = tracker.step(state, frame)
 
 Three frames make a prediction: the current one, the first in which the object was seen and the last before now.
-Both remembered frames are mask references, their tokens are put side by side. Words are encoded once for a video. The
-same trackers serve every system whose encoded supports have `join(other)`.
+Both remembered frames are mask references, their tokens are put side by side. Words are encoded once for a video, and a
+frame is looked at once for all objects, which are found and remembered in one forward pass (as far as memory allows).
+The same trackers serve every system whose encoded supports have `join(other)`, `stack(others)` and rows (`[1:2]`).
 
 Legend: n objects (or expressions) of a video, (H, W) unpadded network size, (Ho, Wo) original size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
+from fewshot.inference.look import at_once, runs
 from fewshot.nn.mask_head import aligned_bilinear
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import ReferenceState, System
@@ -83,13 +86,13 @@ class VOSState:
 @dataclass(frozen=True)
 class RVOSState:
     """State of a video: its original size, the expressions, the memory of each (None before it is found), and the
-    encoded words of each.
+    encoded words of all.
     """
 
     size: tuple[int, int]
     expressions: tuple[str, ...]
     memories: tuple[Memory | None, ...]
-    words: tuple[Any, ...]
+    words: Any
 
 
 def best_confidence(prediction: Prediction) -> Tensor:
@@ -140,34 +143,46 @@ class Tracker:
         self.system, self.threshold, self.aligned, self.logits = system, threshold, aligned, logits
         self.confidence = confidence
 
-    def find(self, frame: ClipBatch, size: tuple[int, int], words: Any, memory: Memory | None) -> tuple[Tensor, float]:
-        """Probabilities `(Ho, Wo)` of one object in a frame, zeros below the threshold; and its score."""
-        state = ReferenceState(1, None if memory is None else memory.reference(), words)
-        prediction = self.system(frame, state)
-        score = float(self.confidence(prediction)[0, 0])
-        if self.threshold is not None and not score > self.threshold:
-            return torch.zeros(size, device=frame.frames.device), score
-        return self.enlarged(prediction, frame, size), score
+    def seen(self, frame: ClipBatch) -> ClipBatch:
+        """A frame with its visual features, which serve all objects.
 
-    def enlarged(self, prediction: Prediction, frame: ClipBatch, size: tuple[int, int]) -> Tensor:
-        """The best mask of a frame at `size`: logits to network pixels, sigmoid, cropped, then bilinear: `(*size)`."""
-        padded, (height, width) = tuple(frame.frames.shape[-2:]), frame.sizes[0].tolist()
-        logits = prediction.masks[0, 0, prediction.best()[0, 0]][None, None].float()
+        Raises:
+            ValueError: `frame` is not one clip of one frame.
+        """
+        if tuple(frame.frames.shape[:2]) != (1, 1):
+            raise ValueError(f"a tracker steps through single frames (1, 1, 3, H, W), got {tuple(frame.frames.shape)}")
+        return self.system.with_features(frame)
+
+    def find(self, frame: ClipBatch, size: tuple[int, int], state: ReferenceState) -> tuple[Tensor, list[float]]:
+        """Probabilities `(n, Ho, Wo)` of `n` objects in a frame, zeros below the threshold; and their scores."""
+        frames = frame.repeat(state.count)
+        prediction = self.system(frames, state)
+        scores = self.confidence(prediction)[:, 0].tolist()
+        probabilities = self.enlarged(prediction, frames, size)
+        if self.threshold is not None:
+            probabilities[[not score > self.threshold for score in scores]] = 0
+        return probabilities, scores
+
+    def enlarged(self, prediction: Prediction, frames: ClipBatch, size: tuple[int, int]) -> Tensor:
+        """The best masks `(n, *size)` of a frame: logits to network pixels, sigmoid, cropped, then bilinear."""
+        padded, (height, width) = tuple(frames.frames.shape[-2:]), frames.sizes[0].tolist()
+        best = prediction.best()[:, 0]
+        logits = prediction.masks[torch.arange(len(best), device=best.device), 0, best][:, None].float()
         if self.aligned:
             logits = aligned_bilinear(logits, prediction.stride)
         values = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
         values = values if self.logits else values.sigmoid()
-        return F.interpolate(values[..., :height, :width], size, mode="bilinear", align_corners=False)[0, 0]
+        return F.interpolate(values[..., :height, :width], size, mode="bilinear", align_corners=False)[:, 0]
 
-    def remembered(self, frame: ClipBatch, mask: Tensor) -> Any:
-        """The frame with the mask `(h, w)` bool of an object, at any size, as a reference."""
-        return self.system.encode_supports(replace(frame, masks=(mask[None],), expressions=(None,)), 1)
-
-    @staticmethod
-    def check(frame: ClipBatch) -> None:
-        """Raises ValueError unless `frame` is one clip of one frame."""
-        if tuple(frame.frames.shape[:2]) != (1, 1):
-            raise ValueError(f"a tracker steps through single frames (1, 1, 3, H, W), got {tuple(frame.frames.shape)}")
+    def remembered(self, frame: ClipBatch, masks: Sequence[Tensor]) -> list[Any]:
+        """The frame with the mask `(h, w)` bool of each of several objects, at any size, as references."""
+        references = []
+        for first, last in runs(len(masks), at_once(frame)):
+            some = tuple(mask[None] for mask in masks[first:last])
+            clips = replace(frame.repeat(len(some)), masks=some, expressions=(None,) * len(some))
+            encoded = self.system.encode_supports(clips, 1)
+            references += [encoded[k : k + 1] for k in range(len(some))]
+        return references
 
 
 class VOSTracker(Tracker):
@@ -209,17 +224,18 @@ class VOSTracker(Tracker):
         Raises:
             ValueError: `frame` is not one frame, an id is out of range, or a given mask is empty.
         """
-        self.check(frame)
+        frame = self.seen(frame)
         given = {} if new_masks is None else dict(new_masks)
-        memories = dict(state.memories)
         for number, mask in given.items():
             _check_given(number, mask)
-            reference = self.remembered(frame, mask)
-            memories[number] = Memory(reference, reference)
+        references = self.remembered(frame, list(given.values()))
+        new = {k: Memory(one, one) for k, one in zip(given, references, strict=True)}
+        memories = {**state.memories, **new}
         found = self._find_all(frame, state.size, memories, given)
-        for number, mask in zip(found.ids, found.masks, strict=True):
-            if number not in given and mask.any():
-                memories[number] = replace(memories[number], last=self.remembered(frame, mask))
+        shown = [(k, mask) for k, mask in zip(found.ids, found.masks, strict=True) if k not in given and mask.any()]
+        references = self.remembered(frame, [mask for _, mask in shown])
+        for (number, _), last in zip(shown, references, strict=True):
+            memories[number] = replace(memories[number], last=last)
         return VOSState(state.size, memories), found
 
     def _find_all(
@@ -227,12 +243,16 @@ class VOSTracker(Tracker):
     ) -> FrameMasks:
         ids = tuple(sorted(memories))
         probabilities, scores = torch.zeros(len(ids), *size, device=frame.frames.device), [1.0] * len(ids)
-        for at, number in enumerate(ids):
-            if number in given:
-                mask = given[number][None, None].to(probabilities)
-                probabilities[at] = F.interpolate(mask, size, mode="bilinear", align_corners=False)[0, 0]
-            else:
-                probabilities[at], scores[at] = self.find(frame, size, None, memories[number])
+        for number, given_mask in given.items():
+            mask = given_mask[None, None].to(probabilities)
+            probabilities[ids.index(number)] = F.interpolate(mask, size, mode="bilinear", align_corners=False)[0, 0]
+        wanted = [at for at, number in enumerate(ids) if number not in given]
+        for first, last in runs(len(wanted), at_once(frame)):
+            some = wanted[first:last]
+            state = ReferenceState(len(some), _stacked([memories[ids[at]] for at in some]))
+            probabilities[some], found = self.find(frame, size, state)
+            for at, score in zip(some, found, strict=True):
+                scores[at] = score
         return FrameMasks(ids, probabilities, owned(probabilities), tuple(scores))
 
 
@@ -266,7 +286,7 @@ class RVOSTracker(Tracker):
         """
         if not expressions or isinstance(expressions, str):
             raise ValueError(f"a video needs a list of expressions to look for, got {expressions!r}")
-        words = tuple(self.system.encode_text((text,)) for text in expressions)
+        words = self.system.encode_text(tuple(expressions))
         return RVOSState(size, tuple(expressions), (None,) * len(expressions), words)
 
     def step(self, state: RVOSState, frame: ClipBatch) -> tuple[RVOSState, FrameMasks]:
@@ -274,23 +294,41 @@ class RVOSTracker(Tracker):
 
         Raises ValueError if `frame` is not one frame.
         """
-        self.check(frame)
-        pairs = zip(state.words, state.memories, strict=True)
-        maps, scores = zip(*(self.find(frame, state.size, words, memory) for words, memory in pairs), strict=True)
-        probabilities = torch.stack(maps)
+        frame = self.seen(frame)
+        parts, scores = zip(*(self.find(frame, state.size, some) for some in self._states(state, frame)), strict=True)
+        probabilities = torch.cat(parts)
         masks = owned(probabilities) if self.exclusive else probabilities > 0.5
-        found = FrameMasks(tuple(range(1, len(maps) + 1)), probabilities, masks, scores)
+        ids = tuple(range(1, len(state.expressions) + 1))
+        found = FrameMasks(ids, probabilities, masks, tuple(score for some in scores for score in some))
         return replace(state, memories=self._memories(state, frame, masks)), found
+
+    @staticmethod
+    def _states(state: RVOSState, frame: ClipBatch) -> Iterator[ReferenceState]:
+        """The references of the expressions, in their order; those in a row with a memory, or without, together."""
+        start = 0
+        for known, group in groupby(state.memories, key=lambda memory: memory is not None):
+            memories = list(group)
+            for first, last in runs(len(memories), at_once(frame)):
+                words = state.words[start + first : start + last]
+                supports = _stacked([m for m in memories[first:last] if m is not None]) if known else None
+                yield ReferenceState(last - first, supports, words)
+            start += len(memories)
 
     def _memories(self, state: RVOSState, frame: ClipBatch, masks: Tensor) -> tuple[Memory | None, ...]:
         if not self.use_memory:
             return state.memories
         memories = list(state.memories)
-        for at, (mask, known) in enumerate(zip(masks, state.memories, strict=True)):
-            if mask.any():
-                last = self.remembered(frame, mask)
-                memories[at] = Memory(last if known is None else known.first, last)
+        shown = [at for at, mask in enumerate(masks) if mask.any()]
+        for at, last in zip(shown, self.remembered(frame, [masks[at] for at in shown]), strict=True):
+            known = memories[at]
+            memories[at] = Memory(last if known is None else known.first, last)
         return tuple(memories)
+
+
+def _stacked(memories: Sequence[Memory]) -> Any:
+    """The memories of several objects as the supports of as many clips."""
+    first, *others = (memory.reference() for memory in memories)
+    return first.stack(others)
 
 
 def owned(probabilities: Tensor) -> Tensor:

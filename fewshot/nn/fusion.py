@@ -25,6 +25,10 @@ class Words:
     positions: Tensor
     sentence: Tensor
 
+    def __getitem__(self, texts: slice) -> Words:
+        """Some of the texts."""
+        return Words(self.features[texts], self.padding[texts], self.positions[texts], self.sentence[texts])
+
 
 class VisionLanguageFusion(nn.Module):
     """`x * attention(x -> words)`, element by element: no residual, no norm (ReferFormer, Wu et al. 2022, sec. 3.2).

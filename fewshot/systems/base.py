@@ -132,7 +132,11 @@ class System(nn.Module):
         """
 
     def encode_text(self, expressions: Sequence[str | None]) -> Any | None:
-        """Encode `N` expressions once; None where there is nothing to read, or the system reads no words."""
+        """Encode `N` expressions once; None where there is nothing to read, or the system reads no words.
+
+        What is returned holds the texts in rows: `words[2:4]` are the third and the fourth of them, so that those of a
+        video are read once and asked in several passes.
+        """
         return None
 
     @abstractmethod

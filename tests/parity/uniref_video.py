@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.inference.trackers import FrameMasks, Memory, RVOSState, RVOSTracker, Tracker, VOSState, VOSTracker
+from fewshot.inference.trackers import FrameMasks, RVOSState, RVOSTracker, Tracker, VOSState, VOSTracker
+from fewshot.systems.base import ReferenceState
 from fewshot.systems.uniref.model import UniRef
 from tests.parity.uniref_model import batch_of, expression, model_of, recorded
 from tests.parity.uniref_reference import image_of, label_problems, mismatches, rectangle
@@ -26,43 +27,69 @@ class Event:
 
     what: str  # "find" or "remember"
     frame: int
-    key: Any  # object, or the encoded words of an expression; None: not known
+    key: Any  # object, or the number of an expression; None: not known
     arrays: Arrays
 
 
 @dataclass
 class Journal:
-    """The calls of a tracker in their order."""
+    """The calls of a tracker in their order.
+
+    The official code looks at a frame for each object and reads each text by itself. What is computed once here (`look`
+    of the present frame, `words` of the video) stands with each of them.
+    """
 
     calls: Arrays
     frame: int = 0
     events: list[Event] = field(default_factory=list)
+    look: Arrays = field(default_factory=dict)
+    words: Arrays = field(default_factory=dict)
 
     def note(self, what: str, key: Any) -> None:
         """Everything computed since the last event belongs to this one."""
-        arrays = {name: list(values) for name, values in self.calls.items()}
-        self.calls.clear()
-        self.events.append(Event(what, self.frame, key, arrays))
+        self.events.append(Event(what, self.frame, key, {**self.look, **self._taken()}))
+
+    def looked(self) -> None:
+        """Everything computed since the last event belongs to the look at this frame, or is the words."""
+        arrays = self._taken()
+        self.look = {name: values for name, values in arrays.items() if not name.startswith("text.")}
+        for name in arrays.keys() - self.look.keys():
+            self.words[name] = [row[None] for value in arrays[name] for row in value]
 
     def of(self, what: str, frame: int) -> list[Event]:
         return [event for event in self.events if (event.what, event.frame) == (what, frame)]
 
+    def _taken(self) -> Arrays:
+        arrays = {name: list(values) for name, values in self.calls.items()}
+        self.calls.clear()
+        return arrays
+
 
 def watch(tracker: Tracker, journal: Journal) -> None:
-    """Write every call of the tracker into the journal."""
-    find, remembered = tracker.find, tracker.remembered
+    """Write every call of the tracker into the journal, which is made for one object after the other."""
+    seen, find, remembered = tracker.seen, tracker.find, tracker.remembered
 
-    def noted_find(frame: ClipBatch, size: tuple[int, int], words: Any, memory: Memory | None) -> Any:
-        result = find(frame, size, words, memory)
-        journal.note("find", words)
+    def noted_seen(frame: ClipBatch) -> ClipBatch:
+        result = seen(frame)
+        journal.looked()
         return result
 
-    def noted_remembered(frame: ClipBatch, mask: Tensor) -> Any:
-        result = remembered(frame, mask)
-        journal.note("remember", None)
-        return result
+    def noted_find(frame: ClipBatch, size: tuple[int, int], state: ReferenceState) -> tuple[Tensor, list[float]]:
+        found = []
+        for k in range(state.count):
+            supports, words = (None if x is None else x[k : k + 1] for x in (state.supports, state.words))
+            found.append(find(frame, size, ReferenceState(1, supports, words)))
+            journal.note("find", len(journal.of("find", journal.frame)))
+        return torch.cat([masks for masks, _ in found]), [score for _, scores in found for score in scores]
 
-    tracker.find, tracker.remembered = noted_find, noted_remembered  # type: ignore[method-assign]
+    def noted_remembered(frame: ClipBatch, masks: Sequence[Tensor]) -> list[Any]:
+        references = []
+        for mask in masks:
+            references += remembered(frame, [mask])
+            journal.note("remember", None)
+        return references
+
+    tracker.seen, tracker.find, tracker.remembered = noted_seen, noted_find, noted_remembered  # type: ignore[method-assign]
 
 
 @torch.no_grad()
@@ -117,7 +144,7 @@ def _name_finds(
     for event, k in zip(journal.of("find", journal.frame), looked_for, strict=True):
         event.key = k
     for k in given:
-        tracker.find(frame, state.size, None, state.memories[k])
+        tracker.find(frame, state.size, ReferenceState(1, state.memories[k].reference()))
         journal.events[-1].key = k
     return tuple(state.memories)  # in the order in which they came
 
@@ -143,13 +170,11 @@ def _vos_calls(journal: Journal, orders: Sequence[Sequence[int]], by_name: bool,
 def _add_by_expression(calls: Arrays, journal: Journal, state: RVOSState) -> None:
     """Arrays in the official order: every frame for one expression, then every frame for the next.
 
-    All expressions are read before the first frame, so the arrays of the words belong to the first event.
+    All expressions are read before the first frame.
     """
-    _add(calls, journal.events[:1], ("text.",))
-    assert not any(name.startswith("text.") for event in journal.events[1:] for name in event.arrays)
-    for words in state.words:
-        events = [event for event in journal.events if event.key is words or event.key is None]
-        _add(calls, events, leave_out=("text.",))
+    _add(calls, [Event("read", 0, None, journal.words)])
+    for number in range(len(state.expressions)):
+        _add(calls, [event for event in journal.events if event.key in (number, None)])
 
 
 def rvos(case: dict[str, Any], model: UniRef, frames: Sequence[ClipBatch]) -> list[str]:
@@ -175,12 +200,10 @@ def rvos(case: dict[str, Any], model: UniRef, frames: Sequence[ClipBatch]) -> li
 # --------------------------------------------------------------------------------------------------------------- shared
 
 
-def _add(
-    calls: Arrays, events: Iterable[Event], only: tuple[str, ...] = ("",), leave_out: tuple[str, ...] = ()
-) -> None:
+def _add(calls: Arrays, events: Iterable[Event], only: tuple[str, ...] = ("",)) -> None:
     for event in events:
         for name, values in event.arrays.items():
-            if name.startswith(only) and not (leave_out and name.startswith(leave_out)):
+            if name.startswith(only):
                 calls.setdefault(name, []).extend(values)
                 if name.endswith("[best]"):
                     calls.setdefault(name.replace("[best]", "_best"), []).extend(values)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from benchmarks.masks.png import write_mask
 from benchmarks.masks.submission import result_folder, write_results
-from episodes.batch import References
 from episodes.sources.base import Source, normalise
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RISItem, RVOSItem, VOSItem
 from fewshot.evaluation.tasks.frames import Frame, FrameReader
 from fewshot.evaluation.tasks.samples import Sample
-from fewshot.inference.postprocess import image_results
+from fewshot.inference.look import answers, read_references
+from fewshot.inference.postprocess import ImageResult, image_results
 from fewshot.inference.trackers import FrameMasks, RVOSTracker, VOSTracker
 from fewshot.systems.base import System
 
@@ -125,11 +125,16 @@ class RISPredictor(Predictor):
     def predict(self, sample: Sample) -> list[Row]:
         """Write the mask of each expression; one row each, with intersection and union in pixels."""
         frame = next(iter(self.frames.ahead(sample.video, (IMAGE,))))
-        return [self._predict(item, frame) for item in _all(sample, RISItem)]
+        items = _all(sample, RISItem)
+        references = read_references(self.system, [normalise(item.text) for item in items])
+        results = [
+            result
+            for prediction, images in answers(self.system, self.system.with_features(frame.batch), references)
+            for result in image_results(self.system, prediction, images, [frame.size] * len(images))
+        ]
+        return [self._row(item, result) for item, result in zip(items, results, strict=True)]
 
-    def _predict(self, item: RISItem, frame: Frame) -> Row:
-        state = self.system.encode_reference(References(expressions=(normalise(item.text),)))
-        result = image_results(self.system, self.system(frame.batch, state), frame.batch, [frame.size])[0]
+    def _row(self, item: RISItem, result: ImageResult) -> Row:
         mask = (result.mask & result.found).cpu()
         truth = self.source.read_masks(item.image, (IMAGE,), item.object_id)[0]
         inter, union = int((mask & truth).sum()), int((mask | truth).sum())

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.masks.png import write_mask
 from benchmarks.metrics.ris import best_candidate
 from benchmarks.metrics.sentences import overlap, runs_of
-from episodes.batch import ClipBatch, References
+from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.sources.base import normalise
 from episodes.sources.sentences import SentenceSource, Window
@@ -18,7 +18,8 @@ from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, Row
 from fewshot.evaluation.tasks.samples import Sample
 from fewshot.inference.candidates import frame_candidates
-from fewshot.systems.base import System
+from fewshot.inference.look import read_references
+from fewshot.systems.base import ReferenceState, System
 
 
 class SentencePredictor(Predictor):
@@ -44,9 +45,12 @@ class SentencePredictor(Predictor):
     def predict(self, sample: Sample) -> list[Row]:
         """Write the best mask of each sentence; one row each, `runs` with the run lengths of candidates and truth."""
         items = _items(sample)
+        texts = list(dict.fromkeys(normalise(item.text) for item in items))  # one may be said of several frames
+        references = read_references(self.system, texts)
+        states = {text: references.some(k, k + 1) for k, text in enumerate(texts)}
         windows = self.source.read_windows(sample.video, list(dict.fromkeys(i.frame for i in items)), self.window)
         return [
-            self._predict(item, batch, windows[frame])
+            self._predict(item, batch, windows[frame], states[normalise(item.text)])
             for frame, batch in self._batches(sample.video, windows)
             for item in items
             if item.frame == frame
@@ -59,8 +63,7 @@ class SentencePredictor(Predictor):
             batch = replace(self.frames.batch(clip).to(self.frames.device), asked=(window.asked,))
             yield frame, self.system.with_features(batch)
 
-    def _predict(self, item: RFSItem, batch: ClipBatch, window: Window) -> Row:
-        state = self.system.encode_reference(References(expressions=(normalise(item.text),)))
+    def _predict(self, item: RFSItem, batch: ClipBatch, window: Window, state: ReferenceState) -> Row:
         prediction = self.system(batch, state)
         masks, scores = frame_candidates(self.system, prediction, batch, window.asked, window.size, self.by_nearest)
         truth = self._truth(item, window.size)

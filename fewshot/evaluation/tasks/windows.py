@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.masks.submission import RESULT_LAYOUTS, write_results
-from episodes.batch import ClipBatch, References
 from episodes.clip import Clip
 from episodes.sources.base import normalise
 from episodes.task_items import RVOSItem
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, Row, Tally, object_ids, said_by, shared_files
 from fewshot.evaluation.tasks.samples import Sample
+from fewshot.inference.candidates import best_of_clip
+from fewshot.inference.look import SharedReferences, answers, read_references
 from fewshot.inference.trackers import FrameMasks
-from fewshot.systems.base import ReferenceState, System
+from fewshot.systems.base import System
 
 
 class WindowPredictor(Predictor):
@@ -49,11 +49,11 @@ class WindowPredictor(Predictor):
     def predict(self, sample: Sample) -> list[Row]:
         """Write the masks of every frame; one row per expression, with its frames and its mean score."""
         items, tally = _items(sample), Tally()
-        states = [self._state(item) for item in items]
+        references = read_references(self.system, [normalise(item.text) for item in items])
         names = items[0].frames
         for start in range(0, len(names), self.window):
             some = names[start : start + self.window]
-            probabilities, scores = self._find(sample.video, some, states)
+            probabilities, scores = self._find(sample.video, some, references)
             masks = probabilities >= 0.5 if self.exclusive else probabilities > 0.5  # as the released codes cut
             for t, name in enumerate(some):
                 found = FrameMasks(tuple(range(1, len(items) + 1)), probabilities[:, t], masks[:, t], scores)
@@ -61,31 +61,20 @@ class WindowPredictor(Predictor):
                 self._write(items, name, found)
         return [{**said_by(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
 
-    def _state(self, item: RVOSItem) -> ReferenceState:
-        return self.system.encode_reference(References(expressions=(normalise(item.text),)))
-
-    def _find(
-        self, video: str, names: Sequence[str], states: Sequence[ReferenceState]
-    ) -> tuple[Tensor, tuple[float, ...]]:
-        """Probabilities `(n, T, Ho, Wo)` of the expressions in a window, and their scores; its features are shared."""
+    def _find(self, video: str, names: Sequence[str], references: SharedReferences) -> tuple[Tensor, tuple[float, ...]]:
+        """Probabilities `(n, T, Ho, Wo)` of the expressions in a window, zeros where not sure, and their scores."""
         clip = Clip(self.frames.source.read_frames(video, names), video=video, frame_names=tuple(names))
-        batch = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
-        found, scores = zip(*(self._find_one(batch, state, clip.size) for state in states), strict=True)
-        return torch.stack(found), scores
-
-    def _find_one(self, batch: ClipBatch, state: ReferenceState, size: tuple[int, int]) -> tuple[Tensor, float]:
-        """Probabilities `(T, *size)` of the best candidate, zeros below the threshold, and its score.
-
-        Its logits are resized bilinearly to the original size first.
-        """
-        prediction = self.system(batch, state)
-        score = 1.0
-        if prediction.scores is not None:
-            best = prediction.scores[0].float().sigmoid().gather(1, prediction.best()[0][:, None])
-            score = float(best.mean())
-        logits = self.system.logits(prediction, batch, 0)[:, None]
-        maps = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0].sigmoid()
-        return (maps if self.threshold is None or score > self.threshold else torch.zeros_like(maps)), score
+        seen = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
+        found = [
+            best_of_clip(self.system, prediction, clips, n, clip.size)
+            for prediction, clips in answers(self.system, seen, references)
+            for n in range(len(clips))
+        ]
+        seen_maps = [
+            maps if self.threshold is None or score > self.threshold else torch.zeros_like(maps)
+            for maps, score in found
+        ]
+        return torch.stack(seen_maps), tuple(score for _, score in found)
 
     def _write(self, items: Sequence[RVOSItem], frame: str, found: FrameMasks) -> None:
         if self.exclusive:

@@ -204,7 +204,7 @@ class UniRef(System):
                 "expressions, or build it with one"
             )
         masks = padded_masks(supports).flatten(0, 1)
-        _, *keys = self.frame_features(supports)
+        keys = supports.for_each_clip(self.frame_features(supports)[1:])
         values = self.value_encoder(supports.frames.flatten(0, 1), masks, keys)
         paddings = frames_of(level_paddings(supports.padding, [_size(x) for x in keys]), supports.frames.shape[1])
         episodes = len(supports) // shots

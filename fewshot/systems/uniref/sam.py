@@ -142,7 +142,7 @@ class UniRefSAM(System):
             )
         images = self.sam.padded(supports.frames.flatten(0, 1))
         masks = self.sam.padded(padded_masks(supports).flatten(0, 1))
-        keys = self.encode_frames(images)
+        (keys,) = supports.for_each_clip(self.frame_features(supports))
         values = self.value_encoder(images, masks, keys)
         sizes = supports.sizes.repeat_interleave(supports.frames.shape[1], 0)
         episodes = len(supports) // shots
@@ -167,8 +167,9 @@ class UniRefSAM(System):
         else:
             raise ValueError("UniRefSAM segments what is referred to: give the clips expressions, supports, or both")
         t, (height, width) = queries.frames.shape[1], queries.frames.shape[-2:]
-        features = self.encode_frames(self.sam.padded(queries.frames.flatten(0, 1)))
-        fused = self.fuse(features, words, supports, len(queries))
+        seen = self.frame_features(queries)
+        fused = self.fuse(seen[0], words, supports, queries)
+        (features,) = queries.for_each_clip(seen)
         prompts = repeat(sentence, "n c -> (n t) c", t=t)
         low, quality = self.sam.decode(fused, prompts)
         masks = self.enlarged(low)[:, :height, :width].unflatten(0, (-1, t))[:, :, None]
@@ -207,6 +208,10 @@ class UniRefSAM(System):
 
     # ------------------------------------------------------------------------------------------------ the steps
 
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """SAM's features of the frames, `(n, C, g, g)`, once where clips share them."""
+        return clips.features or (self.encode_frames(self.sam.padded(clips.frames.flatten(0, 1))),)
+
     def encode_frames(self, images: Tensor) -> Tensor:
         """Images `(n, 3, side, side)` to SAM's features `(n, C, g, g)`, without gradient: the encoder is frozen."""
         with torch.no_grad():
@@ -216,10 +221,10 @@ class UniRefSAM(System):
         """Words of `N` expressions; None where no clip has one."""
         return encode_words(expressions, self.text, self.text_projection, "UniRefSAM")
 
-    def fuse(self, features: Tensor, words: Words | None, state: UniRefState | None, clips: int) -> Tensor:
-        """Features `(n, C, g, g)` that know the reference of their clip."""
+    def fuse(self, features: Tensor, words: Words | None, state: UniRefState | None, queries: ClipBatch) -> Tensor:
+        """Features `(n, C, g, g)` that know the reference of their clip, of features that clips may share."""
         masks = None if state is None else state.for_clips(copies=1)[0]
-        return fuse_level(self.fusion, features, words, masks, clips)
+        return fuse_level(self.fusion, features, words, masks, len(queries) // queries.copies)
 
     def enlarged(self, low: Tensor) -> Tensor:
         """Mask logits `(n, 4 g, 4 g)` on the pixels of the plane: `(n, side, side)`."""

@@ -5,6 +5,7 @@ Legend: B episodes, S tokens of all support frames of a level, C width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,9 +44,27 @@ class UniRefState:
         if self.repeats in (1, copies):
             return self.levels
         return tuple(
-            FusionReference(*(x.repeat_interleave(self.repeats, 0) for x in (r.keys, r.values, r.padding, r.embed)))
-            for r in self.levels
+            FusionReference(*(x.repeat_interleave(self.repeats, 0) for x in parts_of(level))) for level in self.levels
         )
+
+    def __getitem__(self, rows: slice) -> UniRefState:
+        """Some of the references, in memory of their own: a video keeps one long after the others are forgotten."""
+        assert self.repeats == 1, "a reference is taken out before it is repeated"
+        levels = (FusionReference(*(x[rows].clone() for x in parts_of(level))) for level in self.levels)
+        return replace(self, levels=tuple(levels))
+
+    def stack(self, others: Sequence[UniRefState]) -> UniRefState:
+        """The references of all, for as many more clips; each with as many tokens.
+
+        Raises:
+            ValueError: the references of one are made of another number of frames.
+        """
+        if any((other.images, other.repeats) != (self.images, 1) for other in (self, *others)):
+            raise ValueError(f"references of {[s.images for s in (self, *others)]} frames cannot be stacked")
+        rows = (
+            zip(*map(parts_of, same), strict=True) for same in zip(*(s.levels for s in (self, *others)), strict=True)
+        )
+        return replace(self, levels=tuple(FusionReference(*map(torch.cat, parts)) for parts in rows))
 
     def join(self, other: UniRefState) -> UniRefState:
         """The references of both, as if their frames had been encoded together: more tokens, the mean embedding.
@@ -66,6 +85,11 @@ class UniRefState:
             for a, b in zip(self.levels, other.levels, strict=True)
         )
         return UniRefState(levels, images, self.repeats)
+
+
+def parts_of(reference: FusionReference) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Its tensors, each with a row for each reference."""
+    return reference.keys, reference.values, reference.padding, reference.embed
 
 
 def mask_reference(keys: Tensor, values: Tensor, padding: Tensor, episodes: int) -> FusionReference:

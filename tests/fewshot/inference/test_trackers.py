@@ -33,32 +33,46 @@ class Seen:
     def join(self, other: Seen) -> Seen:
         return Seen(self.frames + other.frames, self.masks + other.masks)
 
+    def stack(self, others: Sequence[Seen]) -> list[Seen]:
+        return [self, *others]
+
+
+class Row(list):
+    """References in a row; a part of one is that reference."""
+
+    def __getitem__(self, rows: slice) -> Seen:
+        (one,) = list(self)[rows]
+        return one
+
 
 class Scripted(System):
-    """Answers `find(frame number, expression, reference)` with a map of logits at stride 4 and a score."""
+    """Answers `(frame number, expression, reference)` with a map of logits at stride 4 and a score."""
 
     def __init__(self, answer: Callable[[int, str | None, Seen | None], tuple[Tensor, float]]) -> None:
         super().__init__()
         self.answer = answer
         self.asked: list[tuple[int, str | None, Seen | None]] = []
         self.read: list[str | None] = []
+        self.passes = 0
 
-    def encode_supports(self, supports: ClipBatch, shots: int) -> Seen:
-        assert shots == 1 and supports.expressions == (None,) and supports.masks[0] is not None
-        return Seen((int(supports.frames[0, 0, 0, 0, 0]),), (supports.masks[0][0],))
+    def encode_supports(self, supports: ClipBatch, shots: int) -> Row:
+        assert shots == 1 and set(supports.expressions) == {None}
+        number = int(supports.frames[0, 0, 0, 0, 0])
+        return Row([Seen((number,), (mask[0],)) for mask in supports.masks if mask is not None])
 
-    def encode_text(self, expressions: Sequence[str | None]) -> str | None:
+    def encode_text(self, expressions: Sequence[str | None]) -> list[str | None]:
         self.read += expressions
-        (text,) = expressions
-        return text
+        return list(expressions)
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         state.check(len(queries))
-        number, text = int(queries.frames[0, 0, 0, 0, 0]), state.words
-        self.asked.append((number, text, state.supports))
-        logits, score = self.answer(number, text, state.supports)
-        scores = torch.tensor(score).logit()[None, None, None]
-        return Prediction(logits[None, None, None], scores, tracked=False)
+        number, nothing = int(queries.frames[0, 0, 0, 0, 0]), [None] * len(queries)
+        asked = [(number, *rows) for rows in zip(state.words or nothing, state.supports or nothing, strict=True)]
+        self.passes, self.asked = self.passes + 1, self.asked + asked
+        logits, scores = zip(*(self.answer(*one) for one in asked), strict=True)
+        return Prediction(
+            torch.stack(logits)[:, None, None], torch.tensor(scores).logit()[:, None, None], tracked=False
+        )
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         raise NotImplementedError
@@ -218,6 +232,7 @@ def test_words_are_encoded_once_for_a_video() -> None:
         state, _ = tracker.step(state, frame(number))
     assert system.read == ["a dog", "a cat"]
     assert [text for _, text, _ in system.asked] == ["a dog", "a cat"] * 4
+    assert system.passes == 4, "both are looked for in one pass until one of them alone has been seen"
 
 
 def test_without_memory_and_threshold_expressions_compete_for_pixels() -> None:

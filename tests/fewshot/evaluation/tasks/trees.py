@@ -80,13 +80,11 @@ class LeftHalf(System):
         return tuple(expressions)
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
-        height, width = queries.frames.shape[-2:]
-        logits = torch.full((1, 1, 1, height // 4, width // 4), -5.0)
+        count, (height, width) = len(queries), queries.frames.shape[-2:]
+        logits = torch.full((count, 1, 1, height // 4, width // 4), -5.0)
         logits[..., : width // 8] = 5.0
-        box = torch.tensor([0.25, 0.5, 0.5, 1.0])
-        if state.words == ("it",):
-            box[2] = 0
-        return Prediction(logits, torch.tensor([[[0.7]]]), box[None, None, None])
+        boxes = torch.tensor([[0.25, 0.5, 0.0 if text == "it" else 0.5, 1.0] for text in state.words])
+        return Prediction(logits, torch.full((count, 1, 1), 0.7), boxes[:, None, None])
 
     def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         raise NotImplementedError
