@@ -10,13 +10,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmarks.metrics.panoptic import PanopticClasses
 from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
+from benchmarks.metrics.vps import VpsAccumulator, VpsRules
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
 from benchmarks.tables import card
 
 STRAY_TEXTS = {
     "wrong": "counts for its true class, as found by no class",
     "spill": "counts in a later class, as in the released code",
+}
+CROWD_TEXTS = {
+    True: "the segment that the truth of a video lists first, if it is a thing, as in the released code",
+    False: "those that the lists of the truth call so",
 }
 VOID_TEXTS = {
     "left out": "pixels that are void in a frame of the clip are left out",
@@ -90,6 +96,28 @@ class VssProtocol(TaskProtocol):
         }
 
 
+@dataclass(frozen=True)
+class VpsProtocol(TaskProtocol):
+    """Video panoptic segmentation."""
+
+    rules: VpsRules = field(default_factory=VpsRules)
+
+    def accumulator(self, classes: PanopticClasses) -> VpsAccumulator:
+        """An accumulator of these rules for the categories of a data set."""
+        return VpsAccumulator(self.rules, classes)
+
+    def lines(self) -> Mapping[str, str]:
+        """Windows of VPQ and their mean, crowds and averaging of STQ."""
+        lengths, averaged = (", ".join(map(str, of)) for of in (self.rules.windows, self.rules.averaged))
+        return {
+            "VPQ": f"every window of {lengths} frames, stride 1; counts of a category added over all windows and "
+            f"videos, mean over the categories that occur; VPQ is the mean over windows of {averaged} frames",
+            "STQ": "geometric mean of SQ (IoU of the categories, one confusion matrix) and AQ (all true thing tracks)",
+            "crowds in STQ": CROWD_TEXTS[self.rules.crowd_by_order],
+            "void": "what is predicted on void is no mistake; void on known pixels is a category of IoU 0 in SQ",
+        }
+
+
 _VSPW = "Miao et al., CVPR 2021"
 _PUBLISHED = VssRules(stray="spill", last_clip=False, void="one label")
 VSS_PROTOCOLS = {
@@ -100,5 +128,17 @@ VSS_PROTOCOLS = {
         VssProtocol("vspw_corrected", f"{_VSPW}, every clip, void left out"),
     )
 }
+_VIPSEG = "VPQ: Kim et al., CVPR 2020; STQ: Weber et al., NeurIPS 2021"
+VPS_PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        VpsProtocol(
+            "vipseg",
+            f"{_VIPSEG}; as the programs of VIPSeg and UniVS compute them",
+            VpsRules(averaged=(1, 2, 4, 6, 8), crowd_by_order=True),
+        ),
+        VpsProtocol("vipseg_corrected", f"{_VIPSEG}; windows as papers report them"),
+    )
+}
 VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 2022")
-TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS}
+TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS}

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.metrics.vss import VssAccumulator, VssRules
 from benchmarks.protocols.tasks import TASK_PROTOCOLS, VSS_PROTOCOLS
+from experiments.speed.plain_metrics import steadiness
 
 LENGTHS = (2, 3)
 
@@ -26,18 +27,10 @@ def random_video(seed: int, frames: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plain_vc(truth: np.ndarray, found: np.ndarray, length: int, rules: VssRules) -> list[float]:
-    """The definition written down: clip by clip."""
+    """The definition written down."""
     void = (truth == 0) | (truth == 255)
     labels = truth if rules.void == "two labels" else np.where(void, 0, truth)
-    shares = []
-    for start in range(len(truth) - length + rules.last_clip):
-        clip = slice(start, start + length)
-        same = (labels[clip] == labels[start]).all(0)
-        if rules.void == "left out":
-            same &= ~void[clip].any(0)
-        kept = (found[clip] == found[start]).all(0)
-        shares.append((kept & same).sum() / same.sum() if same.any() else math.nan)
-    return shares
+    return steadiness(labels, found, length, rules.last_clip, void if rules.void == "left out" else None)
 
 
 @pytest.mark.parametrize("last_clip", [False, True])
