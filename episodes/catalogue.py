@@ -178,6 +178,13 @@ OWN = (
     DataSet("vos_folder", "vos", _VOS + "open_folder", splits=("all",)),
     DataSet("ref_davis17", "rvos", _RVOS + "open_davis17", splits=("valid", "train")),
     DataSet("ref_youtube_vos", "rvos", _RVOS + "open_youtube_vos", splits=("valid", "train", "test")),
+    DataSet(
+        "synthetic_rvos",
+        "rvos",
+        "episodes.sources.synthetic_rvos:open_videos",
+        splits=("test", "train"),
+        generated=True,
+    ),
     DataSet("a2d", "rfs", _RFS + "a2d:open_a2d", splits=("test", "train")),
     DataSet("jhmdb", "rfs", _RFS + "jhmdb:open_jhmdb", splits=("test",)),
     DataSet("refcoco", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),

@@ -16,7 +16,7 @@ def run(config: TaskTestConfig, command: Command) -> float | None:
     from fewshot.run import processes
 
     if processes.is_main():  # the folder and its log are opened once data and weights are known to be good
-        print(f"{config.task.benchmark}: reading {config.data.root}", flush=True)
+        print(f"{config.task.benchmark}: reading {config.data.root or 'what is generated'}", flush=True)
     from fewshot.evaluation.tasks.run import task_test
 
     return task_test(config, command)

@@ -21,11 +21,11 @@ REACH = 10  # frames between the two frames of a video
 AGAIN = 2**40  # episode `i + AGAIN` is another draw for place `i`, see `Mixture`
 ALL_OBJECTS = 0  # the object id that stands for everything in an image
 
-Pair = tuple[ClipSpec | None, ClipSpec]  # support (None: there is none) and query
+Drawn = tuple[ClipSpec | None, tuple[ClipSpec, ...]]  # support (None: there is none) and queries
 
 
 class TaskEpisodes(ABC):
-    """Endless episodes with one query and a support or none: `episodes[i]` for every `i >= 0`.
+    """Endless episodes with a support or none: `episodes[i]` for every `i >= 0`.
 
     Args:
         source: the data set.
@@ -46,14 +46,14 @@ class TaskEpisodes(ABC):
             raise ValueError(f"{source.name} ({source.split}) in {source.root} has nothing to train on")
 
     @abstractmethod
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """The clips of episode `index`."""
 
     def __getitem__(self, index: int) -> EpisodeSpec:
         if index < 0:
             raise IndexError(f"episodes are counted from 0, got {index}")
         key = (self.draws_as or type(self).__name__, self.source.draws_as, self.source.split, self.seed, index)
-        support, query = self.draw(index, rng(*key))
+        support, queries = self.draw(index, rng(*key))
         return EpisodeSpec(
             benchmark=self.source.name,
             group=0,
@@ -63,7 +63,7 @@ class TaskEpisodes(ABC):
             class_id=OBJECT,
             class_name="object",
             supports=() if support is None else (support,),
-            queries=(query,),
+            queries=queries,
         )
 
     def name(self, generator: np.random.Generator) -> str:
@@ -96,12 +96,12 @@ class RISEpisodes(TaskEpisodes):
 
     draws_as = "ReferredImages"
 
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """No support, and an image with the words of one of its expressions."""
         image = self.name(generator)
         said = self.source.expressions(image)
         about = said[generator.integers(len(said))]
-        return None, clip(image, about, self.source.frames(image)[:1], words=True)
+        return None, (clip(image, about, self.source.frames(image)[:1], words=True),)
 
 
 class VOSEpisodes(TaskEpisodes):
@@ -109,10 +109,10 @@ class VOSEpisodes(TaskEpisodes):
 
     draws_as = "FollowedObjects"
 
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """An earlier frame with the mask of an object, and a later one without words."""
         video, about, first, second = self.pair_of_frames(generator)
-        return clip(video, about, [first]), clip(video, about, [second])
+        return clip(video, about, [first]), (clip(video, about, [second]),)
 
 
 class RVOSEpisodes(TaskEpisodes):
@@ -132,12 +132,12 @@ class RVOSEpisodes(TaskEpisodes):
             raise ValueError(f"mask_fraction must lie in 0..1, got {mask_fraction}")
         self.batch, self.mask_fraction = batch, mask_fraction
 
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """A frame with words, and in batches with a support an earlier frame with its mask."""
         video, about, first, second = self.pair_of_frames(generator)
         place = index % AGAIN // self.batch
         shown = rng("with mask", self.source.draws_as, self.seed, place).random() < self.mask_fraction
-        return clip(video, about, [first]) if shown else None, clip(video, about, [second], words=True)
+        return clip(video, about, [first]) if shown else None, (clip(video, about, [second], words=True),)
 
 
 class PseudoVideoEpisodes(TaskEpisodes):
@@ -145,12 +145,12 @@ class PseudoVideoEpisodes(TaskEpisodes):
 
     draws_as = "StillVideos"
 
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """One image with one of its objects, as support and as query."""
         image = self.name(generator)
         objects = self.source.expressions(image)
         same = clip(image, objects[generator.integers(len(objects))], self.source.frames(image)[:1])
-        return same, same
+        return same, (same,)
 
 
 class DetectionEpisodes(TaskEpisodes):
@@ -158,10 +158,10 @@ class DetectionEpisodes(TaskEpisodes):
 
     draws_as = "DetectedImages"
 
-    def draw(self, index: int, generator: np.random.Generator) -> Pair:
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """No support, and an image that stands for all of its objects."""
         image = self.name(generator)
-        return None, ClipSpec(image, ALL_OBJECTS, self.source.frames(image)[:1])
+        return None, (ClipSpec(image, ALL_OBJECTS, self.source.frames(image)[:1]),)
 
 
 def clip(name: str, about: Expression, frames: Sequence[str], words: bool = False) -> ClipSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ class RefVideo:
     Attributes:
         frames: names of the listed frames, in time order.
         items: one per expression, in file order.
+        classes: object id -> name of its class, where the lists say it.
         errors: what makes the video unusable, as sentences.
         remarks: harmless oddities, as sentences.
     """
 
     frames: tuple[str, ...] = ()
     items: tuple[RVOSItem, ...] = ()
+    classes: dict[int, str] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -132,8 +134,10 @@ def _json_layout(base: Path, split: str, make: MakeItem) -> RefLayout:
     videos = {}
     for name in sorted(said):
         try:
-            known = {whole(k) for k in objects[name]["objects"]} if name in objects else None
-            videos[name] = _checked(name, _video(name, said[name], make), known)
+            rows = objects[name]["objects"] if name in objects else {}
+            classes = {whole(k): str(row["category"]) for k, row in rows.items() if "category" in row}
+            video = replace(_video(name, said[name], make), classes=classes)
+            videos[name] = _checked(name, video, {whole(k) for k in rows} if name in objects else None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"video {name!r}: its entry in {path} or {meta_path} is malformed ({error!r}): correct it"
             videos[name] = RefVideo(errors=(reason,))

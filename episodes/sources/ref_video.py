@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from episodes.sources.base import Expression
+from episodes.sources.base import Expression, same_class
 from episodes.sources.files import missing_files
 from episodes.sources.ref_index import RefLayout, RefVideo, ref_davis17_layout, ref_youtube_vos_layout
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
@@ -51,6 +51,14 @@ class RefVideoSource(VideoFiles, TaskSource):
         """The expressions whose object is known, in file order: none in the validation set of Ref-YouTube-VOS."""
         rows = self._sound(video).items
         return tuple(Expression(i.expression_id, i.text, i.object_id, OBJECT) for i in rows if i.object_id is not None)
+
+    def class_of(self, video: str, object_id: int | None) -> str | None:
+        """Name of the class of an object; None where the lists do not say it."""
+        return None if object_id is None else self._entry(video).classes.get(object_id)
+
+    def twins(self, video: str, object_id: int) -> frozenset[int]:
+        """Other listed objects of the class of `object_id`; none where the lists do not say its class."""
+        return same_class(self._entry(video).classes, object_id)
 
     def items(self) -> Iterator[RVOSItem]:
         """Items to test, video after video. Raises ValueError for a broken entry."""

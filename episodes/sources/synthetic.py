@@ -11,8 +11,6 @@ Written once to a cache folder in the Mini-Ref-YouTube-VOS layout and read by th
 from __future__ import annotations
 
 import json
-import logging
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +19,12 @@ import numpy as np
 from PIL import Image
 
 from episodes.class_names import SYNTHETIC as CLASS_NAMES
-from episodes.plain_files import make_folder
 from episodes.sources.files import cache_folder
+from episodes.sources.generated import write_video, written_once
 from episodes.sources.mini_ref import MiniRefSource
-from episodes.whole_files import clear_stale, partial_of
 
 if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening
-
-log = logging.getLogger(__name__)
 
 GROUPS = 4
 SIZE = 64  # height and width in pixels
@@ -106,24 +101,12 @@ def ensure_world(cache: Path | None = None, seed: int = 0, videos: int = 24) -> 
         raise ValueError(f"the synthetic world needs at least 2 videos per class (a support and a query), got {videos}")
     if seed < 0:
         raise ValueError(f"the seed of the synthetic world must be at least 0, got {seed}")
-    base = cache_folder(cache)
-    folder = base / f"synthetic-v{FORMAT}-seed{seed}-videos{videos}"
-    if folder.exists():
-        return folder
-    log.info("writing the synthetic world (%d videos) to %s", videos * len(CLASS_NAMES), folder)
-    make_folder(base, "data.cache")
-    clear_stale(folder)
-    partial = partial_of(folder)
-    try:
-        write_world(partial, seed, videos)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.exists():  # another process may have finished first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return written_once(
+        cache_folder(cache),
+        f"synthetic-v{FORMAT}-seed{seed}-videos{videos}",
+        f"the synthetic world ({videos * len(CLASS_NAMES)} videos)",
+        lambda folder: write_world(folder, seed, videos),
+    )
 
 
 def write_world(folder: Path, seed: int = 0, videos: int = 24) -> None:
@@ -138,7 +121,8 @@ def write_world(folder: Path, seed: int = 0, videos: int = 24) -> None:
             video = f"{name}_{number:03d}"
             rng = np.random.default_rng([seed, class_index, number])
             things = _cast(rng, class_index, looks)
-            _write_frames(train, video, names, rng, things)
+            ground = draw_ground(rng)
+            write_video(train, video, names, (render(ground, things, t) for t in range(FRAMES)))
             meta[video] = {
                 "objects": {
                     str(k + 1): {"category": CLASS_NAMES[x.class_id], "frames": names} for k, x in enumerate(things)
@@ -185,21 +169,7 @@ def _place(rng: np.random.Generator, class_id: int, look: Look, others: list[Thi
     )
 
 
-def _write_frames(train: Path, video: str, names: list[str], rng: np.random.Generator, things: list[Thing]) -> None:
-    images, masks = train / "JPEGImages" / video, train / "Annotations" / video
-    images.mkdir(parents=True)
-    masks.mkdir(parents=True)
-    ground = _ground(rng)
-    palette = [0, 0, 0, 230, 60, 60, 60, 200, 60, 60, 90, 230]
-    for t, name in enumerate(names):
-        frame, mask = render(ground, things, t)
-        Image.fromarray(frame).save(images / f"{name}.jpg", quality=95, subsampling=0)
-        picture = Image.fromarray(mask, mode="P")
-        picture.putpalette(palette + [0] * (768 - len(palette)))
-        picture.save(masks / f"{name}.png")
-
-
-def _ground(rng: np.random.Generator) -> np.ndarray:
+def draw_ground(rng: np.random.Generator) -> np.ndarray:
     """A ground of low saturation, smooth at several scales: `(SIZE, SIZE, 3)` float in 0..1."""
     ground = np.full((SIZE, SIZE, 3), rng.uniform(0.3, 0.7))
     for cells in (2, 5, 16):
@@ -245,11 +215,11 @@ def _paint(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         "rings": np.sin(np.hypot(u, v) * 0.9 + thing.phase),
     }[thing.look.pattern]
     first_part = np.clip(0.5 + 2.0 * wave, 0, 1)[..., None]
-    first, second = (_rgb(h) for h in thing.look.hues)
+    first, second = (rgb(h) for h in thing.look.hues)
     return thing.light * (first * first_part + second * (1 - first_part))
 
 
-def _rgb(hue: float) -> np.ndarray:
+def rgb(hue: float) -> np.ndarray:
     """RGB in 0..1 of a hue at full value and strong saturation."""
     ramp = np.abs(np.mod(hue * 6 + np.array([0.0, 4.0, 2.0]), 6) - 3) - 1
     return 1 - 0.85 * (1 - ramp.clip(0, 1))

@@ -17,6 +17,8 @@ from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
 from fewshot.systems.registry import spec_of, systems
 
+DATA = {"fss": "images", "clips": "rvos"}  # kind of a part -> kind of its data set, where these differ
+
 
 def check(config: RunConfig, complete: bool = True) -> None:
     """Refuse values that cannot work. Not `complete`: the benchmark is still to come, with the weights that are tested.
@@ -72,7 +74,7 @@ def check_device(device: str) -> None:
 def check_task(config: TaskTestConfig) -> None:
     """Keys of a task that depend on each other."""
     task, known = config.task, data_set(config.task.benchmark)
-    if config.data.root is None:
+    if config.data.root is None and not known.generated:
         raise ValueError(
             f"data.root is not set: benchmark {task.benchmark} is read from a folder; give data.root=<folder>"
         )
@@ -82,10 +84,12 @@ def check_task(config: TaskTestConfig) -> None:
         raise ValueError(f"task.short={task.short} is more than task.long={task.long}")
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
-    of_kind = {"ris": ("ris",), "rfs": ("sentences",), "rvos": ("none", "davis_unsupervised"), "vos": ("none", "davis")}
-    valid = of_kind[known.kind]
+    of_kind = {"ris": ("ris",), "rfs": ("sentences",), "vos": ("none", "davis")}
+    valid = {**of_kind, "rvos": ("none", "davis_unsupervised", "expressions")}[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
+    if task.probes and task.score != "expressions":
+        raise ValueError(f"task.probes={task.probes}: they are for task.score=expressions; leave them out")
 
 
 def check_value(key: Key, value: Any) -> None:
@@ -229,7 +233,7 @@ def check_stage(config: StageConfig) -> None:
 def check_part(name: str, part: PartConfig) -> None:
     """A part that is used: where its data lie, and that its data set is one for its task."""
     of_files = part.kind in ("detection", "still_vos")  # read from the files that are named, whatever their name
-    known = () if of_files else names("images" if part.kind == "fss" else part.kind)
+    known = () if of_files else names(DATA.get(part.kind, part.kind))
     generated = part.benchmark in known and data_set(part.benchmark).generated
     if part.root is None and not generated:
         raise ValueError(

@@ -243,7 +243,7 @@ class LoggingConfig:
     pictures: int = key(4, "fixed episodes in the W&B table", minimum=0, maximum=1000)
 
 
-KINDS = ("fss", "ris", "vos", "rvos", "still_vos", "detection")
+KINDS = ("fss", "ris", "vos", "rvos", "clips", "still_vos", "detection")
 
 
 @dataclass
@@ -252,8 +252,8 @@ class PartConfig:
 
     kind: str = key(
         MISSING,
-        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos, given masks "
-        "in an image that is seen twice, or all objects of an image without a reference",
+        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos, frame by "
+        "frame or in clips, given masks in an image that is seen twice, or all objects of an image without a reference",
         choices=KINDS,
     )
     ratio: float = key(1.0, "fraction of the batches, relative to the other parts; 0: not used", minimum=0, maximum=1e6)
@@ -267,6 +267,14 @@ class PartConfig:
     mask_fraction: float = key(
         0.6, "rvos: fraction of the batches that also have the mask of an earlier frame", minimum=0, maximum=1
     )
+    frames: int = key(5, "clips: frames of a clip", minimum=1, maximum=MOST_FRAMES)
+    expressions: int = key(
+        1,
+        "clips: expressions of a clip, each of which is a query; those of other objects come first",
+        minimum=1,
+        maximum=100,
+    )
+    reverse: float = key(0.0, "clips: probability of one that runs backwards", minimum=0, maximum=1)
     sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     crop: bool = key(True, "crop half of the clips before they are resized")
@@ -278,7 +286,7 @@ class PartConfig:
     )
 
 
-SCORES = ("none", "ris", "davis", "davis_unsupervised", "sentences")
+SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "sentences")
 LONGEST_WINDOW = 1000  # frames
 
 
@@ -326,8 +334,12 @@ class TaskConfig:
     score: str = key(
         "none",
         "numbers computed here: none (a server does), those of referring image segmentation, those of DAVIS with "
-        "given or with free object ids, or those of A2D- and JHMDB-Sentences",
+        "given or with free object ids, J and F of each expression on its own object, or those of A2D- and "
+        "JHMDB-Sentences",
         choices=SCORES,
+    )
+    probes: list[str] = key(
+        [], "score=expressions: the same test with this information taken away", choices=("shuffled_text",)
     )
     resize_given_masks: bool = key(
         False, "given masks enter the result at network size, as in the released code of UniRef++"

@@ -20,6 +20,12 @@ from fewshot.losses.segmentation import dice_loss, focal_loss
 from fewshot.nn.outputs import Losses, Prediction
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_mask": 2.0, "loss_dice": 5.0}
+BOX_TERMS = ("loss_bbox", "loss_giou")
+
+
+def weights_of(boxes: float = 1.0) -> dict[str, float]:
+    """The weights of the released training, those of the box losses times `boxes`."""
+    return {name: weight * boxes if name in BOX_TERMS else weight for name, weight in WEIGHTS.items()}
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class SetCriterion:
         costs: of the matching.
     """
 
-    weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    weights: dict[str, float] = field(default_factory=weights_of)
     costs: MatchCosts = MatchCosts()
 
     def __call__(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:

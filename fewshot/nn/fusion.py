@@ -45,6 +45,11 @@ class VisionLanguageFusion(nn.Module):
         nn.init.normal_(self.attention.out_proj.weight, std=0.02)
         nn.init.ones_(self.attention.out_proj.bias)
 
-    def forward(self, tokens: Tensor, words: Words) -> Tensor:
-        """`(N, L_v, C)` visual tokens to the same shape."""
-        return tokens * self.attention(tokens, words.features + words.positions, words.features, words.padding)
+    def forward(self, tokens: Tensor, words: Words, positions: Tensor | None = None) -> Tensor:
+        """`(N, L_v, C)` visual tokens to the same shape.
+
+        Args:
+            positions: codes of the places, like the tokens, with which they ask the words; None: without, as released.
+        """
+        asking = tokens if positions is None else tokens + positions
+        return tokens * self.attention(asking, words.features + words.positions, words.features, words.padding)

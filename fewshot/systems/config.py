@@ -145,6 +145,12 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         "start of the fusion with the words: as released, or so that visual features pass, for training from scratch",
         choices=("default", "pass"),
     )
+    word_positions: bool = key(
+        False, "places ask the words with their position, which 'left' and 'upper' need (not for released weights)"
+    )
+    box_weight: float = key(
+        1.0, "factor on the weights of the box losses, which drown those of masks from scratch", minimum=0, maximum=1e6
+    )
     clean_positions: bool = key(
         False, "position codes that are no rounding noise on the padding (not for released weights)"
     )
@@ -174,6 +180,9 @@ OFFICIAL_TRUNK = {
     "train.prototype_fraction": 0.0,
     "train.prototype_weight": 0.0,
 }
+
+# What makes ReferFormer and SgMg do without masked supports.
+WORDS_ALONE = {"system.affinity": "none"}
 
 # Parts that a CPU trains in seconds, without files: what the small instances of the systems share.
 SMALL_BACKBONE = {"backbone": "tiny", "backbone_width": 8, "freeze_backbone": False}

@@ -108,6 +108,9 @@ class Trunk(System):
         text_dropout: keep the dropout of a frozen text encoder in training, as the released code does.
         backbone_lr, text_lr: their learning rates, as a factor on the learning rate of the rest.
         checkpointing: trade time for memory in training.
+        word_positions: places ask the words with their position, so that what is `left` can be read where it is said,
+            not only where it is decoded; not for released weights.
+        box_weight: factor on the weights of the box losses, see `weights_of`.
         pass_features: the fusion with the words starts with letting the visual features pass, for training from
             scratch.
     """
@@ -132,9 +135,12 @@ class Trunk(System):
         backbone_lr: float = 0.5,
         text_lr: float = 0.1,
         checkpointing: bool = False,
+        word_positions: bool = False,
+        box_weight: float = 1.0,
         pass_features: bool = False,
     ) -> None:
         super().__init__()
+        self.word_positions, self.box_weight = word_positions, box_weight
         dim, heads, dropout = sizes.hidden_dim, sizes.heads, sizes.dropout
         self.relation, self.clean_positions = relation, clean_positions
         if pad_multiple is not None:
@@ -191,7 +197,8 @@ class Trunk(System):
             raise ValueError(f"system {self.name!r} as it is built takes no supports: give it system.affinity=cma")
         counted, masks = frames_that_count(supports, self.relation.variant, self.relation.support_frames)
         projected = self.frame_features(counted)[-LEVELS:]
-        levels = self.fused_levels(projected, self.encode_text(supports.expressions), support=True)
+        words = self.encode_text(supports.expressions)
+        levels = self.fused_levels(projected, words, True, counted.padding)
         shots_apart = tuple(rearrange(x, "(b k) s c h w -> b k s c h w", k=shots) for x in levels)
         extents, firsts = own_extents(supports), range(0, len(masks), shots)
         return AffinityState(
@@ -222,8 +229,12 @@ class Trunk(System):
         """Words of `N` expressions; a missing one reads as the empty text."""
         return self.text_projection(*self.text(expressions))
 
-    def fused_levels(self, levels: Sequence[Tensor], words: Words, support: bool = False) -> list[Tensor]:
+    def fused_levels(
+        self, levels: Sequence[Tensor], words: Words, support: bool = False, padding: Tensor | None = None
+    ) -> list[Tensor]:
         """Four levels `(N*T, C, h, w)` as levels `(N, T, C, h, w)` that know the words.
+
+        `padding` `(N, H, W)` of the frames, for places that ask the words with their position.
 
         Support levels 0 to 2 first pass a signed log-power curve; the last level and the query do not. Released
         weights of CMA were trained so.
@@ -235,8 +246,15 @@ class Trunk(System):
                 level = signed_log_power(level)
             tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=clips)
             h, w = size_of(level)
-            fused.append(rearrange(self.fusion(tokens, words), "n (t h w) c -> n t c h w", h=h, w=w))
+            places = None if padding is None or not self.word_positions else self.places(padding, (h, w), tokens)
+            known = self.fusion(tokens, words, places)
+            fused.append(rearrange(known, "n (t h w) c -> n t c h w", h=h, w=w))
         return fused
+
+    def places(self, padding: Tensor, size: tuple[int, int], tokens: Tensor) -> Tensor:
+        """Sine codes of a level's places, like its tokens `(N, T*h*w, C)`; `padding` `(N, H, W)` of the frames."""
+        codes = sine_2d(resize_padding(padding, size), tokens.shape[-1], clean=self.clean_positions)
+        return codes.flatten(2).transpose(1, 2).repeat(1, tokens.shape[1] // (size[0] * size[1]), 1)
 
     def apply_affinity(self, levels: Sequence[Tensor], state: AffinityState) -> list[Tensor]:
         """Query levels `(N, T, C, h, w)` related to the supports, level by level with the same weights."""
@@ -297,7 +315,10 @@ class Trunk(System):
         clips = ((queries, words, False), (supports, None, True))
         query_levels, support_levels = (
             self.fused_levels(
-                x.for_each_clip(self.frame_features(x)[-LEVELS:]), said or self.encode_text(x.expressions), side
+                x.for_each_clip(self.frame_features(x)[-LEVELS:]),
+                said or self.encode_text(x.expressions),
+                side,
+                x.padding,
             )
             for x, said, side in clips
         )

@@ -37,5 +37,7 @@ def trunk_arguments(config: TrunkConfig, text: TextEncoder | None) -> dict[str, 
         "backbone_lr": 1.0 if config.backbone == "tiny" else 0.5,
         "text_lr": 1.0 if config.text == "small" else 0.1,
         "checkpointing": config.activation_checkpointing,
+        "word_positions": config.word_positions,
+        "box_weight": config.box_weight,
         "pass_features": config.fusion_init == "pass",
     }

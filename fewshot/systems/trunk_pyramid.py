@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.losses.criterion import SetCriterion
+from fewshot.losses.criterion import SetCriterion, weights_of
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.fpn import CrossModalFPN
 from fewshot.nn.mask_head import DynamicMaskHead
@@ -33,7 +33,7 @@ class PyramidTrunk(Trunk):
         )
         self.mask_head = DynamicMaskHead(dim)
         self.add_heads(sizes.decoder_layers, dim, self.mask_head.num_parameters)
-        self.criterion = SetCriterion()
+        self.criterion = SetCriterion(weights_of(self.box_weight))
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`; where one frame is asked for, that frame."""
@@ -41,7 +41,8 @@ class PyramidTrunk(Trunk):
         queries = self.seen(queries)
         # stride 4: (N*T, C_0, h, w); strides 8 to 64: (N*T, C, h, w)
         fine, *levels = queries.for_each_clip(queries.features)
-        found = self.decode(fine, self.fused_levels(levels, state.words), queries, state)
+        fused = self.fused_levels(levels, state.words, padding=queries.padding)
+        found = self.decode(fine, fused, queries, state)
         pyramid = [
             fine,
             *found.decoded.memory[:3],

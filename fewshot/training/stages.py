@@ -11,6 +11,7 @@ from typing import Any
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.images import ImageEpisodes
 from episodes.sampling.mixture import Mixture, MixturePart
+from episodes.sampling.referred import ClipEpisodes
 from episodes.sampling.tasks import (
     DetectionEpisodes,
     PseudoVideoEpisodes,
@@ -109,6 +110,9 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
         "vos": lambda source: VOSEpisodes(source, seed=config.seed),
         "rvos": lambda source: RVOSEpisodes(
             source, seed=config.seed, batch=config.train.batch, mask_fraction=part.mask_fraction
+        ),
+        "clips": lambda source: ClipEpisodes(
+            source, seed=config.seed, frames=part.frames, expressions=part.expressions, reverse=part.reverse
         ),
         "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
         "detection": lambda source: DetectionEpisodes(source, seed=config.seed),

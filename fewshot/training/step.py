@@ -43,7 +43,7 @@ class TrainingStep(nn.Module):
             own: whether the system's own losses count.
             prototype_weight: weight of the prototype warm-up's loss; 0 leaves it out.
         """
-        copies = batch.references.queries_per_episode if batch.queries_share_frames else 1
+        copies = len(batch.queries) // len(batch) if batch.queries_share_frames else 1
         if copies > 1 or (own and prototype_weight > 0):
             batch = self._seen(batch, copies)
         parts: list[Tensor] = []

@@ -299,14 +299,16 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     register_schemas()
     config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
     assert config.benchmark == path.stem and config.split in data_set(path.stem).splits
-    sentences = data_set(path.stem).kind == "rfs"
-    sizes = (360, 640) if sentences else (800, 1333) if path.stem.startswith("refcoco") else (480, 1333)
-    assert (config.short, config.long) == sizes and config.rule == ("short" if sentences else "fit")
+    of_detr = data_set(path.stem).kind == "rfs" or path.stem == "synthetic_rvos"
+    sizes = {"a2d": (360, 640), "jhmdb": (360, 640), "synthetic_rvos": (64, 96)}.get(
+        path.stem, (800, 1333) if path.stem.startswith("refcoco") else (480, 1333)
+    )
+    assert (config.short, config.long) == sizes and config.rule == ("short" if of_detr else "fit")
     assert config.window == 5 and not config.masks_by_nearest
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
     assert config.threshold == thresholds.get(path.stem)
-    assert config.use_memory == (path.stem != "ref_davis17")
+    assert config.use_memory == (path.stem not in ("ref_davis17", "synthetic_rvos"))
     assert not config.resize_given_masks and not config.compare_logits
     assert OmegaConf.load(path).keys() <= {key.name for key in fields(TaskConfig)}
 

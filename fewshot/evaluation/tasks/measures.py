@@ -13,6 +13,7 @@ from benchmarks.metrics.davis import DavisAccumulator
 from benchmarks.metrics.ris import RisAccumulator
 from benchmarks.metrics.sentences import Candidate, SentenceAccumulator
 from benchmarks.tables import percent, text_table
+from fewshot.evaluation.tasks.expressions import ExpressionScore
 
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
@@ -27,21 +28,24 @@ class Measures:
     Attributes:
         values: by name, the headline first; empty if a server computes them.
         parts: the same for each part that the values are means of (annotators).
+        beside: the same of some of the samples, and with information taken away, by what they are.
         objects: object -> (J, F), where objects are scored.
         notes: videos that could not be scored, and why.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    beside: dict[str, dict[str, float]] = field(default_factory=dict)
     objects: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def table(self) -> str:
-        """A row of the values and one of each part, in percent."""
+        """A row of each part, of the values, and of what stands beside them, in percent."""
         if not self.values:
             return "nothing is scored here: the masks are for the benchmark's server"
         rows = [[name, *(percent(value) for value in part.values())] for name, part in self.parts.items()]
         rows.append(["mean" if self.parts else "all", *(percent(value) for value in self.values.values())])
+        rows += [[name, *(percent(value) for value in part.values())] for name, part in self.beside.items()]
         return text_table(["", *self.values], rows)
 
 
@@ -50,6 +54,27 @@ def ris_measures(rows: Sequence[Row]) -> Measures:
     score = RisAccumulator("uniref", ((row["intersection"], row["union"]) for row in rows)).compute()
     precision = {f"P@{threshold:g}": value for threshold, value in score.precision.items()}
     return Measures({"oIoU": score.overall_iou, "mIoU": score.mean_iou, **precision})
+
+
+def expression_measures(scores: Sequence[ExpressionScore], probes: Mapping[str, Sequence[ExpressionScore]]) -> Measures:
+    """J and F of expressions, mean over the expressions; those whose object has a twin apart, and with each probe.
+
+    Args:
+        probes: name -> scores of the same expressions.
+    """
+    beside = {}
+    for name, found in {"": scores, **probes}.items():
+        if name:
+            beside[name] = _mean_jf(found)
+        for twin, kind in ((True, "with a twin"), (False, "without a twin")):
+            if chosen := [score for score in found if score.twin is twin]:
+                beside[f"{name}, {kind}" if name else f"{kind} ({len(chosen)} of {len(found)})"] = _mean_jf(chosen)
+    return Measures(_mean_jf(scores), beside=beside, objects={score.name: (score.j, score.f) for score in scores})
+
+
+def _mean_jf(scores: Sequence[ExpressionScore]) -> dict[str, float]:
+    j, f = (sum(values) / len(scores) for values in zip(*((score.j, score.f) for score in scores), strict=True))
+    return {"J": j, "F": f, "J&F": (j + f) / 2}
 
 
 def sentence_measures(rows: Sequence[Row]) -> Measures:
@@ -107,7 +132,7 @@ def davis_measures(
     if kept.keys() == found.keys():
         means = mean_of_runs(kept.values())
         values |= {name: means[column] for name, column in IDENTITY.items()}
-    return Measures(values, runs if len(runs) > 1 else {}, _objects(found), told)
+    return Measures(values, runs if len(runs) > 1 else {}, objects=_objects(found), notes=told)
 
 
 def _scored(

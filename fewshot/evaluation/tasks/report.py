@@ -11,11 +11,22 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.masks.submission import result_folder
 from benchmarks.metrics.sentences import CATEGORY
+from benchmarks.scores.twins import A_TWIN
+from episodes.sampling.probes import PROBES
+from episodes.sources.ref_video import RefVideoSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.measures import Measures, ScoredFolder, davis_measures, ris_measures, sentence_measures
+from fewshot.evaluation.tasks.expressions import score_expressions
+from fewshot.evaluation.tasks.measures import (
+    Measures,
+    ScoredFolder,
+    davis_measures,
+    expression_measures,
+    ris_measures,
+    sentence_measures,
+)
 from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.samples import Sample
@@ -28,6 +39,7 @@ SCORES = {
     "none": "not here: a server or a toolkit of the benchmark does",
     "ris": "oIoU, mIoU and P@K at the original size; a missing prediction is an empty mask (UniRef++'s evaluation)",
     "sentences": "mAP over IoU .50:.05:.95 of all candidates; oIoU, mIoU and P@K of the best one (MTTR's evaluation)",
+    "expressions": "J and F of DAVIS of each expression on its own object, mean over frames, then over expressions",
     "davis": "J and F of DAVIS, semi-supervised: ids as given, first and last frame left out",
     "davis_unsupervised": "J and F of DAVIS in two readings, all frames; the mean over the annotators",
 }
@@ -65,6 +77,9 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
             lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate of each"
         else:
             lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
+    if task.score == "expressions":
+        lines["twin"] = A_TWIN.partition(": ")[2]
+    lines |= {probe: PROBES[probe] for probe in task.probes}
     if task.resize_given_masks and source.task == "vos":
         lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"
     if task.compare_logits:
@@ -96,8 +111,9 @@ def measure(
     samples: Sequence[Sample],
     rows: Sequence[Mapping[str, Any]],
     masks: Path,
+    probes: Mapping[str, Path] | None = None,
 ) -> Measures:
-    """The numbers of the test.
+    """The numbers of the test. `masks`: folder of those that were written; `probes`: the same of each probe.
 
     Raises:
         ValueError: a mask that was written, or one of the truth, is missing or broken.
@@ -107,14 +123,19 @@ def measure(
         return ris_measures(rows)
     if score == "sentences":
         return sentence_measures(rows)
+    if score == "expressions":
+        assert isinstance(source, RefVideoSource)  # `check_task`
+        folders = {"": masks, **(probes or {})}
+        found = {name: score_expressions(source, samples, own, config.processes) for name, own in folders.items()}
+        return expression_measures(found.pop(""), found)
     if truth is None or not isinstance(source, VideoFiles):
         return Measures()
-    folders = {sample.annotator: _written(source, sample, masks) for sample in samples}
+    written = {sample.annotator: _written(source, sample, masks) for sample in samples}
     scored = {
         "all" if who is None else f"anno_{who}": ScoredFolder(
             folder, tuple(s.video for s in samples if s.annotator == who)
         )
-        for who, folder in sorted(folders.items(), key=lambda pair: str(pair[0]))
+        for who, folder in sorted(written.items(), key=lambda pair: str(pair[0]))
     }
     return davis_measures(
         scored,
@@ -155,6 +176,7 @@ def write_outcome(
         "card": card(config, source, samples).splitlines(),
         "measures": measures.values,
         "parts": measures.parts,
+        "beside": measures.beside,
         "objects": measures.objects,
         "notes": measures.notes,
         "samples": len(samples),

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.masks.submission import check_submission, zip_folder
+from episodes.sources.ref_video import RefVideoSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.program import Command
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.build import check_system, make_predictor
+from fewshot.evaluation.tasks.expressions import shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.predictors import Predictor
@@ -28,7 +30,7 @@ from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 
 logger = logging.getLogger(__name__)
-MASKS = "masks"
+MASKS, PROBES = "masks", "probes"
 
 
 def task_test(config: TaskTestConfig, command: Command) -> float | None:
@@ -45,6 +47,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     )
     samples = chosen(source, config.limit)
     truth_of(config, source, samples)  # what is missing is told before anything is predicted
+    probed(config, source, samples)
     system, report = tested_system(config)
     check_system(system, spec_of(config.system), source.task)
     refuse_changes(config, command)
@@ -111,19 +114,41 @@ def predict(
     config: TaskTestConfig, source: TaskSource, samples: list[Sample], system: System, here: Session
 ) -> Predictor:
     """Predict the samples that are not finished yet; each process takes its portion of them."""
+    reader = FrameReader(source, config.input_rule().transform(), system.pad_multiple_of(source.name), here.device)
+    predictor = make_predictor(config, source, system, reader, here.folder / MASKS)
+    predict_rest(samples, predictor, system, here)
+    for probe, changed in probed(config, source, samples).items():
+        logger.info("probe %s", probe)
+        folder = here.folder / PROBES / probe
+        folder.mkdir(parents=True, exist_ok=True)
+        other = make_predictor(config, source, system, reader, folder / MASKS)
+        predict_rest(changed, other, system, replace(here, folder=folder))
+    return predictor
+
+
+def predict_rest(samples: list[Sample], predictor: Predictor, system: System, here: Session) -> None:
+    """Predict the samples that are not finished yet."""
     record = Record(here.folder, processes.rank())
     finished = record.finished()
     processes.barrier()  # every process has read what was finished before any goes on
     rest = [sample for sample in samples if sample.name not in finished]
     if len(rest) < len(samples):
         logger.info("%d of %d are finished already", len(samples) - len(rest), len(samples))
-    reader = FrameReader(source, config.input_rule().transform(), system.pad_multiple_of(source.name), here.device)
-    predictor = make_predictor(config, source, system, reader, here.folder / MASKS)
     mine = rest[processes.rank() :: processes.world_size()]
     with evaluating(system):
         predict_all(mine, predictor.predict, record, progress=here.main)
     processes.barrier()
-    return predictor
+
+
+def probed(config: TaskTestConfig, source: TaskSource, samples: list[Sample]) -> dict[str, list[Sample]]:
+    """The samples as each probe of the task changes them, by its name.
+
+    Raises ValueError where there is nothing to exchange.
+    """
+    if not config.task.probes:
+        return {}
+    assert isinstance(source, RefVideoSource)  # `check_task` leaves probes to expressions in videos
+    return {probe: shuffled(source, samples, config.seed) for probe in config.task.probes}
 
 
 def finish(
@@ -132,7 +157,8 @@ def finish(
     """Score, check, draw and pack what was written (process 0). Returns the headline number in percent."""
     entries = Record(here.folder).finished()
     rows = [row for sample in samples for row in entries[sample.name]["rows"]]
-    measures: Measures = measure(config, source, samples, rows, here.folder / MASKS)
+    probes = {probe: here.folder / PROBES / probe / MASKS for probe in config.task.probes}
+    measures: Measures = measure(config, source, samples, rows, here.folder / MASKS, probes)
     write_outcome(config, source, samples, entries, measures, here.folder)
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:

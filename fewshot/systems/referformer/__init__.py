@@ -1,6 +1,6 @@
 """ReferFormer (CVPR 2022)."""
 
-from fewshot.systems.config import OFFICIAL_TRUNK
+from fewshot.systems.config import OFFICIAL_TRUNK, WORDS_ALONE
 from fewshot.systems.referformer.config import SMALL, ReferFormerConfig
 from fewshot.systems.spec import Later, SystemSpec
 
@@ -13,6 +13,7 @@ SPECS = (
         fit=Later("fewshot.systems.referformer.build:fit"),
         needs=frozenset({"expression"}),
         official={**OFFICIAL_TRUNK, "task.masks_by_nearest": True},
+        words_alone=WORDS_ALONE,
         small=SMALL,
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fewshot.losses.criterion import SetCriterion
+from fewshot.losses.criterion import SetCriterion, weights_of
 from fewshot.losses.matching import MatchCosts
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.text import TextEncoder
@@ -24,4 +24,4 @@ class ReferFormer(PyramidTrunk):
 
     def __init__(self, backbone: Backbone, text: TextEncoder, sizes: Sizes = RELEASED, **options: Any) -> None:
         super().__init__(backbone, text, sizes, **options)
-        self.criterion = SetCriterion(costs=MatchCosts(visible_scores=True))
+        self.criterion = SetCriterion(weights_of(self.box_weight), costs=MatchCosts(visible_scores=True))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.losses.criterion import WEIGHTS, SetCriterion, make_targets, mask_terms
+from fewshot.losses.criterion import SetCriterion, make_targets, mask_terms, weights_of
 from fewshot.losses.masks import visible_frames
 from fewshot.losses.matching import MatchCosts, Targets, match
 from fewshot.nn.outputs import Losses, Prediction
@@ -21,13 +21,17 @@ LOW = "_low"  # ends the names of the terms of masks before the refinement
 Refine = Callable[[Tensor], Tensor]
 
 
+def refined_weights(boxes: float = 1.0) -> dict[str, float]:
+    """The weights of the released training, those of the box losses times `boxes`."""
+    weights = weights_of(boxes)
+    return {**weights, **{f"{name}{LOW}": weights[name] for name in ("loss_mask", "loss_dice")}}
+
+
 @dataclass(frozen=True)
 class RefinedCriterion(SetCriterion):
     """`SetCriterion` with mask terms before and after the refinement."""
 
-    weights: dict[str, float] = field(
-        default_factory=lambda: {**WEIGHTS, **{f"{name}{LOW}": WEIGHTS[name] for name in ("loss_mask", "loss_dice")}}
-    )
+    weights: dict[str, float] = field(default_factory=refined_weights)
     costs: MatchCosts = MatchCosts(visible_scores=True)
 
     def refined(

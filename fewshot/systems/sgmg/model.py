@@ -25,7 +25,7 @@ from fewshot.nn.outputs import Losses, Prediction
 from fewshot.nn.spectral import SpectralFilter, damping_chain
 from fewshot.nn.text import TextEncoder
 from fewshot.systems.base import ReferenceState
-from fewshot.systems.sgmg.losses import RefinedCriterion
+from fewshot.systems.sgmg.losses import RefinedCriterion, refined_weights
 from fewshot.systems.trunk import LEVELS, RELEASED, RELEASED_PADDING, Decoding, Sizes, Trunk, size_of
 
 SIDE, STRIDE = 4, 8  # mask pixels along a side of a cell, and network pixels of the cell
@@ -79,7 +79,7 @@ class SgMg(Trunk):
         self.mask_head = DynamicMaskHead(dim, SIDE**2, STRIDE, STRIDE, layers=2, outputs=SIDE**2)
         self.optimiser = MultiScaleOptimiser(backbone.channels[0], backbone.channels[1], SIDE)
         self.add_heads(sizes.decoder_layers, dim, self.mask_head.num_parameters)
-        self.criterion = RefinedCriterion()
+        self.criterion = RefinedCriterion(refined_weights(self.box_weight))
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`.
@@ -95,7 +95,8 @@ class SgMg(Trunk):
         queries = self.seen(queries)
         # raw maps at strides 4 and 8, and four filtered levels at strides 8 to 64, all (N*T, C_i, h, w)
         fine, coarse, *levels = queries.for_each_clip(queries.features)
-        found = self.decode(fine, self.fused_levels(levels, state.words), queries, state)
+        fused = self.fused_levels(levels, state.words, padding=queries.padding)
+        found = self.decode(fine, fused, queries, state)
         features = mask_features(found.decoded.memory)
         sizes = queries.sizes.repeat_interleave(queries.frames.shape[1], 0)
         layers = range(len(self.score_heads)) if self.training else [len(self.score_heads) - 1]
@@ -154,9 +155,11 @@ class SgMg(Trunk):
         chain = damping_chain([size_of(x) for x in levels], levels[0].device)
         return [level_filter(x, damping) for level_filter, x, damping in zip(filters, levels, chain, strict=True)]
 
-    def fused_levels(self, levels: Sequence[Tensor], words: Words, support: bool = False) -> list[Tensor]:
+    def fused_levels(
+        self, levels: Sequence[Tensor], words: Words, support: bool = False, padding: Tensor | None = None
+    ) -> list[Tensor]:
         """Four filtered levels `(N*T, C, h, w)` as levels `(N, T, C, h, w)` that know the words, filtered once more."""
-        fused = super().fused_levels(levels, words, support)
+        fused = super().fused_levels(levels, words, support, padding)
         after = self.filtered([x.flatten(0, 1) for x in fused], self.filters_after)
         return [y.view_as(x) for x, y in zip(fused, after, strict=True)]
 

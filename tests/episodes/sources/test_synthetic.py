@@ -144,7 +144,7 @@ def test_the_episodes_are_those_of_the_first_release(tmp_path: Path) -> None:
 def test_things_are_painted_inside_their_box_alone_and_lose_nothing(number, monkeypatch) -> None:
     rng = np.random.default_rng([7, number])
     things = synthetic._cast(rng, 5 * number, class_looks())
-    ground = synthetic._ground(rng)
+    ground = synthetic.draw_ground(rng)
     inside = [synthetic.render(ground, things, t) for t in range(FRAMES)]
     everywhere = slice(0, SIZE)
     monkeypatch.setattr(synthetic, "_box", lambda *thing: (everywhere, everywhere))

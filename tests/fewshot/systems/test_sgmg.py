@@ -207,3 +207,26 @@ def test_clean_positions_are_those_of_the_valid_part_and_calm_on_the_padding() -
     # a row of padding has the code of half a pixel before the first one, in a frame of one row
     column = clean[0, 4:, 3, 0]  # x of a row that is all padding
     assert column[0] == pytest.approx(float(torch.tensor(-torch.pi).sin()), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_places_may_ask_the_words_with_their_position(kind: str) -> None:
+    """A level that is the same everywhere: only its places can make a difference to what the words say of it."""
+    config, same = (SMALL_SGMG, SgMgConfig) if kind == "SgMg" else (SMALL_REFERFORMER, ReferFormerConfig)
+    padding = torch.zeros(1, 64, 64, dtype=torch.bool)
+    for asked in (False, True):
+        system = small(same(**{**config, "word_positions": asked}))
+        system.fusion.attention.out_proj.weight.data.normal_()
+        words = system.encode_text(["the red one on the left"])
+        (level,) = Trunk.fused_levels(system, [torch.ones(2, 32, 8, 8)], words, padding=padding)
+        assert level.shape == (1, 2, 32, 8, 8) and torch.equal(level[:, 0], level[:, 1])
+        spread = float((level - level.mean((-1, -2), keepdim=True)).abs().max().detach())
+        assert spread > 1e-2 if asked else spread < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_box_losses_may_weigh_less(kind: str) -> None:
+    config, same = (SMALL_SGMG, SgMgConfig) if kind == "SgMg" else (SMALL_REFERFORMER, ReferFormerConfig)
+    usual, lighter = (small(same(**{**config, "box_weight": x})).criterion.weights for x in (1.0, 0.1))
+    changed = {name: lighter[name] / usual[name] for name in usual if lighter[name] != usual[name]}
+    assert changed == {"loss_bbox": pytest.approx(0.1), "loss_giou": pytest.approx(0.1)}

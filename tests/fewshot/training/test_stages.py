@@ -19,6 +19,7 @@ from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.checks import check
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import Command, checked
+from fewshot.cli.recipes import expand_words_alone
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import KINDS, PartConfig
 from fewshot.inference.loading import stored_stage, stored_system
@@ -84,6 +85,7 @@ def part(data: Path, kind: str) -> PartConfig:
         "vos": dict(benchmark="vos_folder", split="all", root=str(data / "videos")),
         "ris": dict(benchmark="refcoco", split="val", root=str(data / "refcoco")),
         "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_fraction=1.0),
+        "clips": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), frames=2, expressions=2),
         "fss": dict(benchmark="folder", root=str(data / "classes")),
     }
     return PartConfig(kind=kind, **places[kind], **small)
@@ -160,7 +162,19 @@ def test_every_task_learns(data: Path, kind: str) -> None:
     terms = learnt(system, batch, "total")
     assert {"loss_mask", "loss_mask_iou_0", "loss_ce_enc"} <= set(terms)
     given = {"supports": batch.supports is not None, "words": batch.queries.expressions[0] is not None}
-    assert given == {"supports": kind in ("fss", "vos", "rvos", "still_vos"), "words": kind in ("ris", "rvos")}
+    assert given == {"supports": kind in ("fss", "vos", "rvos", "still_vos"), "words": kind in ("ris", "rvos", "clips")}
+    assert len(batch.queries) == (4 if kind == "clips" else 2)
+
+
+@pytest.mark.parametrize("system", ["sgmg_tiny", "referformer_tiny"])
+def test_a_stage_of_words_alone_asks_a_system_for_both_for_no_supports(system: str) -> None:
+    typed = ["stage=synthetic_rvos", f"system={system}"]
+    config = checked(composed("train_stage", typed), Command(tuple(typed), {}))
+    assert config.system.affinity == "none" and composed("train_stage", typed).system.affinity == "cma"
+    insists = [*typed, "system.affinity=cma"]
+    assert checked(composed("train_stage", insists), Command(tuple(insists), {})).system.affinity == "cma"
+    config.parts["synthetic_rvos"].kind = "rvos"  # which gives masks as well
+    assert expand_words_alone(config, set()) == []
 
 
 def test_masks_are_learnt_from_boxes(data: Path) -> None:

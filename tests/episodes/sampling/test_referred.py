@@ -1,0 +1,60 @@
+"""Clips with expressions: every sample once in a round, frames around a start, and words that tell queries apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from episodes.sampling.referred import ClipEpisodes, clip_frames
+from tests.episodes.sampling.test_tasks import Videos
+
+
+def test_every_expression_of_every_start_comes_once_in_a_round() -> None:
+    episodes = ClipEpisodes(Videos(3, 12), seed=0, frames=5)
+    assert len(episodes) == 3 * 3 * 3  # videos, starts at 0, 5 and 10, expressions
+    specs = [episodes[i] for i in range(2 * len(episodes))]
+    for turn in (specs[: len(episodes)], specs[len(episodes) :]):
+        said = Counter((spec.queries[0].video, spec.queries[0].expression_id) for spec in turn)
+        assert set(said.values()) == {3} and len(said) == 9
+    again = ClipEpisodes(Videos(3, 12), seed=0, frames=5)
+    assert [again[i] for i in (40, 3, 17)] == [specs[i] for i in (40, 3, 17)]
+    assert [ClipEpisodes(Videos(3, 12), seed=1)[i].queries for i in range(9)] != [s.queries for s in specs[:9]]
+    assert all(spec.shots == 0 and len(spec.queries) == 1 and len(spec.queries[0].frames) == 5 for spec in specs)
+
+
+def test_the_start_is_in_its_clip_with_its_neighbours_and_no_frame_comes_twice() -> None:
+    names, generator = [f"{k:02d}" for k in range(20)], np.random.default_rng(0)
+    for start in (0, 7, 19):
+        for _ in range(40):
+            frames = [int(name) for name in clip_frames(names, start, 5, generator)]
+            assert start in frames and frames == sorted(set(frames)) and len(frames) == 5
+            near = [k for k in frames if 0 < abs(k - start) <= 3]
+            assert len(near) >= (1 if start in (0, 19) else 2)
+    assert clip_frames(names, 4, 1, generator) == ("04",)
+    assert len(clip_frames(names[:3], 1, 5, generator)) == 5  # a video of three frames: some twice
+
+
+def test_several_queries_share_their_frames_and_mean_other_objects_first() -> None:
+    episodes = ClipEpisodes(Videos(3, 2), seed=0, frames=1, expressions=2)
+    assert len(episodes) == 3 * 2  # videos and starts: expressions are drawn
+    firsts = set()
+    for i in range(60):
+        a, b = episodes[i].queries
+        assert a.frames == b.frames and a.expression_id != b.expression_id
+        assert {a.object_id, b.object_id} == {1, 2}
+        firsts.add(a.expression_id)
+    assert firsts == {"0", "1", "2"}
+
+
+def test_a_part_of_the_clips_runs_backwards() -> None:
+    episodes = ClipEpisodes(Videos(4, 20), seed=0, frames=5, reverse=0.3)
+    backwards = [list(s.queries[0].frames) != sorted(s.queries[0].frames) for s in (episodes[i] for i in range(300))]
+    assert 0.2 < np.mean(backwards) < 0.4
+
+
+@pytest.mark.parametrize("numbers", [{"frames": 0}, {"expressions": 0}])
+def test_there_is_a_frame_and_an_expression(numbers: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        ClipEpisodes(Videos(), seed=0, **numbers)
