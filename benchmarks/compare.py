@@ -146,13 +146,22 @@ def _common_protocol(files: Sequence[Path | str]) -> str:
 
 
 def known_protocol(file: Path | str) -> str | None:
-    """The protocol that a report names, if any. Raises ValueError, naming the file, for one that is not known here."""
-    named = read_protocol(file)
+    """The protocol that a report names, if any.
+
+    Raises ValueError, naming the file, for one that is not known here, or whose rules were others then.
+    """
+    named, digest = read_protocol(file)
+    if not named:
+        return named
     try:
-        if named:
-            get_protocol(named)
+        protocol = get_protocol(named)
     except ValueError as error:
         raise ValueError(f"{file} is of an {error}") from error
+    if digest not in (None, protocol.digest):
+        raise ValueError(
+            f"{file} was counted by other rules of protocol {named} (digest {digest}, here {protocol.digest} for "
+            f"{protocol.versioned}): test that run again"
+        )
     return named
 
 

@@ -130,6 +130,8 @@ class Report:
         """Everything in plain types: card, folds with intervals, classes, and the scores of all queries."""
         return {
             "protocol": self.protocol,
+            "protocol_version": self.definition.version,
+            "protocol_digest": self.definition.digest,
             "card": self._card().splitlines(),
             "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},
             "folds": [asdict(fold) for fold in self.folds],

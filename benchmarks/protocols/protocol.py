@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from benchmarks.scores.sums import Sums
@@ -55,6 +58,7 @@ class BaseProtocol(ABC):
     Attributes:
         name: key in `PROTOCOLS`.
         source: where the definition comes from.
+        version: raised when a rule changes, so that a number of before is not taken for one of now.
         score_type: class of the scores that it averages.
         measures: names of the headline numbers.
         extras: names of further numbers, shown beside them and named as what they are.
@@ -65,10 +69,23 @@ class BaseProtocol(ABC):
 
     name: str
     source: str
+    version: int = field(default=1, kw_only=True)
     score_type: ClassVar[type]
     measures: ClassVar[tuple[str, ...]]
     unit: ClassVar[str]
     lists_classes: ClassVar[bool]
+
+    @property
+    def versioned(self) -> str:
+        """Name and version: `hsnet@1`."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits over every rule (all fields but the words about the source): the same rules, the
+        same digits."""
+        rules = {name: value for name, value in asdict(self).items() if name != "source"}
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -150,7 +167,7 @@ class BaseProtocol(ABC):
         """
         setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen, stream, sampling)
         lines = {
-            "protocol": f"{self.name} ({self.source})",
+            "protocol": f"{self.versioned}, rules {self.digest} ({self.source})",
             "benchmark": benchmark,
             "checkpoint": _checkpoint_line(checkpoint),
             **self.card_lines(setting),

@@ -158,13 +158,18 @@ def read_scores(path: Path | str) -> list[Any]:
     return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
 
 
-def read_protocol(path: Path | str) -> str | None:
-    """The protocol that a JSON report names; None for a CSV, which holds scores only. Raises ValueError."""
+def read_protocol(path: Path | str) -> tuple[str | None, str | None]:
+    """The protocol that a JSON report names and the digest of its rules; None for what it does not say.
+
+    A CSV holds scores only. Raises ValueError.
+    """
     path = _file(path)
-    named = _content(path).get("protocol") if path.suffix == ".json" else None
-    if not isinstance(named, str | None):
-        raise ValueError(f"{path} names the protocol {named!r}, which is no name: {GIVE}")
-    return named
+    content = _content(path) if path.suffix == ".json" else {}
+    named, digest = content.get("protocol"), content.get("protocol_digest")
+    for what, found in (("protocol", named), ("digest", digest)):
+        if not isinstance(found, str | None):
+            raise ValueError(f"{path} names the {what} {found!r}, which is no name: {GIVE}")
+    return named, digest
 
 
 def scores_to_json(scores: Sequence[Score]) -> dict[str, Any]:

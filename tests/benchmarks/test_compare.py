@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def test_files_of_either_kind(tmp_path: Path) -> None:
     assert compare_reports(tmp_path / "a.csv", str(tmp_path / "b.json"), bootstrap=100) == compare(a, b, bootstrap=100)
     with pytest.raises(ValueError, match="c.csv is not a file"):
         compare_reports(tmp_path / "a.csv", tmp_path / "c.csv")
+
+
+def test_a_report_that_was_counted_by_other_rules_is_refused(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        Report(many(), bootstrap=0).write_json(tmp_path / name)
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert (report["protocol"], report["protocol_version"]) == ("cma", 1)
+    compare_reports(tmp_path / "a.json", tmp_path / "b.json", bootstrap=10)
+    (tmp_path / "b.json").write_text(json.dumps(report | {"protocol_digest": "0123456789ab"}))
+    with pytest.raises(ValueError, match=r"b.json was counted by other rules of protocol cma .*0123456789ab.*cma@1"):
+        compare_reports(tmp_path / "a.json", tmp_path / "b.json", bootstrap=10)

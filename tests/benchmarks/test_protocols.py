@@ -30,6 +30,31 @@ def test_official_choices() -> None:
     assert cma.scores == ("j_cma", "f_cma") and davis.scores == ("j_davis", "f_davis")
 
 
+def test_rules_do_not_change_without_a_new_version() -> None:
+    """Where a digest differs a rule was changed: raise the `version` of that protocol, and enter its digest here."""
+    assert {protocol.versioned: protocol.digest for protocol in PROTOCOLS.values()} == {
+        "cma@1": "6ffa44e3f179",
+        "cma_per_class@1": "37b97b1eded9",
+        "clean@1": "98de685d1608",
+        "clean_per_class@1": "0064deee8b96",
+        "davis@1": "79dba4c4cd1e",
+        "hsnet@1": "2860bf4128e5",
+        "pfenet@1": "0595ae953e32",
+        "bam@1": "3e9ac497a4cc",
+        "uniref@1": "d8de3b84e7e9",
+    }
+
+
+def test_a_digest_is_of_the_rules_and_not_of_the_words_about_them() -> None:
+    for protocol in PROTOCOLS.values():
+        assert replace(protocol, source="another paper").digest == protocol.digest
+        assert replace(protocol, version=2).digest != protocol.digest
+    assert replace(PROTOCOLS["davis"], bound_th=0.010).digest != PROTOCOLS["davis"].digest
+    rules = {**PROTOCOLS["hsnet"].rules, "": replace(PROTOCOLS["hsnet"].rules[""], count=999)}
+    assert replace(PROTOCOLS["hsnet"], rules=rules).digest != PROTOCOLS["hsnet"].digest
+    assert "hsnet@1, rules 2860bf4128e5 (" in PROTOCOLS["hsnet"].card().splitlines()[0]
+
+
 def test_protocols_say_which_queries_are_asked() -> None:
     official, clean = (PROTOCOLS[name].card(shots=1).splitlines() for name in ("cma", "clean"))
     assert "also for objects of another class" in next(line for line in official if line.startswith("queries "))
