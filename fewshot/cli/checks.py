@@ -15,6 +15,7 @@ from episodes.sampling.draws import check_draws
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
 from fewshot.config.sections import PartConfig
+from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 
 DATA = {"fss": "images", "clips": "rvos"}  # kind of a part -> kind of its data set, where these differ
@@ -50,12 +51,22 @@ def check_values(config: Any) -> None:
 
 
 def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
-    """The benchmark with its group, its protocol and its folder."""
+    """The benchmark with its group, its protocol and its folder; and that the system takes its supports."""
+    check_takes_supports(config.system, config.benchmark.name)
     check_group(config)
     check_protocol(config)
     if not data_set(config.benchmark.name).generated and config.data.root is None:
         raise ValueError(
             f"data.root is not set: benchmark {config.benchmark.name} is read from a folder; give data.root=<folder>"
+        )
+
+
+def check_takes_supports(system: SystemConfig, benchmark: str) -> None:
+    """Every episode has supports, and some systems take none as they are set."""
+    if system.support_key is not None:
+        raise ValueError(
+            f"system {system.name} as it is set takes no supports, which benchmark {benchmark} gives: add "
+            f"{system.support_key}"
         )
 
 
@@ -223,6 +234,8 @@ def check_stage(config: StageConfig) -> None:
             check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
         if part.ratio > 0:
             check_part(name, part)
+            if part.kind == "fss":
+                check_takes_supports(config.system, f"{part.benchmark} (parts.{name})")
     if config.train.select_on != "last" or config.train.prototype_fraction or config.train.prototype_weight:
         raise ValueError(
             "a stage has no validation and no prototype warm-up: take train.select_on=last, train.prototype_fraction=0 "

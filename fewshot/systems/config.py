@@ -35,6 +35,11 @@ class SystemConfig:
         """
 
     @property
+    def support_key(self) -> str | None:
+        """The `<key>=<value>` that makes it take masked supports; None: it takes them as it is set."""
+        return None
+
+    @property
     def threads(self) -> int | None:
         """CPU threads that serve it best; None: as torch chooses."""
         return None
@@ -162,6 +167,11 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         minimum=1,
         maximum=1024,
     )
+
+    @property
+    def support_key(self) -> str | None:
+        """See `SystemConfig.support_key`."""
+        return "system.affinity=cma" if self.affinity == "none" else None
 
     def check(self) -> None:
         """Refuse widths that cannot be split among the heads."""

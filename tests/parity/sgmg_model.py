@@ -73,9 +73,13 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
 def tolerance(name: str) -> float:
     """Allowed error of an array relative to its largest value."""
     if "class_logits" in name or "pred_logits" in name:
-        # sums whose terms cancel, 30 times smaller than the states (which agree to 1e-6) that they are made of
+        # Sums whose terms cancel, 30 times smaller than the states (which agree to 1e-6) that they are made of. In
+        # float64 this model is up to 1e-5 from the cases and in float32 1.7e-5 from itself in float64; with text attention,
+        # other attention or sampling summed in another order it is 0.3e-5 to 2.8e-5 from the cases.
         return 3e-5
-    if name.startswith("loss"):  # masks reach 300, so that rounding moves the probabilities at the border by 1e-4
+    if name.startswith("loss.loss_mask"):
+        # Masks reach 300, so that rounding moves the probabilities at the border by 1e-4: one term is off by 1.1e-5,
+        # and by 0.8e-5 where this model runs in float64.
         return 2e-5
     return 1e-3 if name.startswith("grad") else 1e-5
 
@@ -294,8 +298,10 @@ def gradients(model: Trunk, case: dict[str, Any]) -> dict[str, Tensor]:
 def gradient_problems(case: dict[str, Any], norms: Tensor, padded: bool) -> list[str]:
     """Norms that are off by more than 1e-3 of themselves.
 
-    The gate of a spectral filter is one number for a whole map. On a padded one its gradient is a sum in which most
-    cancels, and the padding, whose position code is rounding noise, has its part: there 5e-3 are allowed.
+    The gate of a spectral filter is one number for a whole map, and its gradient a sum in which most cancels. Sampling
+    points and ReLUs have kinks: with one part in 1e7 of noise on the frames of a padded case, these norms jump
+    between those of the case (to 1.2e-3) and others (3e-3 away, those of this model in float64) with nothing in
+    between, and so do those of the offsets by 3e-4: one point is on one side or the other. There 5e-3 are allowed.
     """
     if "grad.norms" not in case["expected"]:
         return []

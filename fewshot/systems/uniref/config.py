@@ -62,6 +62,11 @@ class UniRefConfig(FusionConfig, TransformerConfig, TextConfig, BackboneConfig, 
         False, "with box_supervision: colours are compared with red and blue exchanged, as in the released code"
     )
 
+    @property
+    def support_key(self) -> str | None:
+        """See `SystemConfig.support_key`."""
+        return "system.value_encoder=resnet18" if self.value_encoder == "none" else None
+
     def check(self) -> None:
         """Refuse widths that cannot be split among the heads."""
         self.check_width()
@@ -78,6 +83,11 @@ class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
         "resnet18", "what encodes masked references; none: no supports", choices=("resnet18", "none")
     )
     sam_size: str = key("huge", "size of Segment Anything", choices=("base", "large", "huge", "tiny"))
+
+    @property
+    def support_key(self) -> str | None:
+        """See `SystemConfig.support_key`."""
+        return "system.value_encoder=resnet18" if self.value_encoder == "none" else None
 
 
 # Instances that a CPU trains in seconds.

@@ -20,7 +20,7 @@ from fewshot.cli.errors import is_user_error
 from fewshot.cli.main import COMMANDS
 from fewshot.cli.program import checked
 from fewshot.config.keys import Key, schema_keys, tables, type_of
-from fewshot.systems.registry import systems
+from fewshot.systems.registry import find_system, systems
 
 PARTS = tuple(OmegaConf.load(config_folder() / "stage" / "uniref_video.yaml").parts)
 # What a command needs beside the key that is tried. Parts and tasks name folders that are not opened here.
@@ -66,7 +66,10 @@ WORDS = ["abc", "1e", "0x", "[a]", "{a: 1}", [["a"]], {"a": 1}]
 @cache
 def base(command: str, system: str) -> DictConfig:
     register_schemas()
-    return composed(command, [*([f"system={system}"] if system else []), *NEEDED.get(command, [])])
+    key = find_system(system).config(name=system).support_key if system and command == "meta_train" else None
+    return composed(
+        command, [*([f"system={system}"] if system else []), *([key] if key else []), *NEEDED.get(command, [])]
+    )
 
 
 def refusal(command: str, system: str, name: str, value: Any, kind: Any) -> Exception:
