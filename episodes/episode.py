@@ -8,6 +8,10 @@ from typing import Any
 from episodes.clip import Clip
 
 
+class Verbatim(str):
+    """An expression whose capitals are read, also by systems that read expressions in lower case."""
+
+
 @dataclass(frozen=True)
 class ClipSpec:
     """Object, video, expression and frames of a clip by name (nothing loaded).

@@ -327,6 +327,11 @@ class TaskConfig:
         "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "
         "released code of ReferFormer; false: logits are resized, then cut",
     )
+    keep_case: bool = key(
+        False,
+        "expressions in videos, of a system that keeps no memory of a video: capitals are read as they stand, as in "
+        "the released tests; false: in lower case, as in training",
+    )
     threshold: Optional[float] = key(
         None, "videos: an object is seen where its score is above this; null: always", minimum=0, maximum=1
     )

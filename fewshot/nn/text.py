@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
+from episodes.episode import Verbatim
 from fewshot.nn.fusion import Words
 from fewshot.nn.positions import sine_1d
 
@@ -57,8 +58,8 @@ class WordHashTokenizer:
 
 
 def lower_case(text: str) -> str:
-    """Lower case, white space collapsed."""
-    return " ".join(text.lower().split())
+    """Lower case unless it is `Verbatim`, white space collapsed."""
+    return " ".join((text if isinstance(text, Verbatim) else text.lower()).split())
 
 
 def without_punctuation(text: str) -> str:

@@ -56,6 +56,8 @@ class System(nn.Module):
         data_pad_multiples: other multiples for single data sets, by name, as in their released tests.
         independent_of_padding: whether padding at the bottom and right leaves the masks as they are (the contract
             test holds a system to it).
+        starts_anew: beginnings of names of tensors that keep their first values where a training starts from other
+            weights.
         num_classes: classes that its scores tell apart; 1: the one that is referred to.
         text_is_frozen, text_dropout: of its text encoder `text`, if it has one: see `train`.
         settings, needs_training, input_rule: as of `SystemSpec`, for a system that is named by its class
@@ -68,6 +70,7 @@ class System(nn.Module):
     pad_multiple: int = 1
     data_pad_multiples: Mapping[str, int] = {}
     independent_of_padding: bool = False
+    starts_anew: tuple[str, ...] = ()
     num_classes: int = 1
     text_is_frozen: bool = False
     text_dropout: bool = False

@@ -160,6 +160,11 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         False, "position codes that are no rounding noise on the padding (not for released weights)"
     )
 
+    fresh_scores: bool = key(
+        False,
+        "true: score heads start anew where a training starts from other weights (train.init_from), as in the released "
+        "fine-tuning",
+    )
     pad_multiple: Optional[int] = key(
         None,
         "frames are padded to a multiple of this when it is tested, 1: not at all; null: as in the released tests, 32 "
@@ -181,8 +186,10 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
 # What `recipe=official` turns on in ReferFormer and SgMg: the released training.
 OFFICIAL_TRUNK = {
     "system.text_dropout": True,
+    "system.fresh_scores": True,
     "benchmark.flip_inside_words": True,
     "benchmark.wrap_colours": True,
+    "task.keep_case": True,
     "optim.lr": 1e-4,
     "optim.weight_decay": 5e-4,
     "optim.warmup_fraction": 0.0,

@@ -106,6 +106,7 @@ class Trunk(System):
         freeze_text: keep the text encoder as it is.
         train_pooler: a frozen text encoder's pooler learns all the same.
         text_dropout: keep the dropout of a frozen text encoder in training, as the released code does.
+        fresh_scores: score heads start anew where a training starts from other weights, as in the released fine-tuning.
         backbone_lr, text_lr: their learning rates, as a factor on the learning rate of the rest.
         checkpointing: trade time for memory in training.
         word_positions: places ask the words with their position, so that what is `left` can be read where it is said,
@@ -132,6 +133,7 @@ class Trunk(System):
         freeze_text: bool = True,
         train_pooler: bool = False,
         text_dropout: bool = False,
+        fresh_scores: bool = False,
         backbone_lr: float = 0.5,
         text_lr: float = 0.1,
         checkpointing: bool = False,
@@ -145,6 +147,8 @@ class Trunk(System):
         self.relation, self.clean_positions = relation, clean_positions
         if pad_multiple is not None:
             self.pad_multiple, self.data_pad_multiples = pad_multiple, {}
+        if fresh_scores:
+            self.starts_anew = ("score_heads.",)
         if relation is not None:
             self.accepts = self.needs = frozenset({"support", "expression"})
         self.backbone_lr, self.text_lr, self.text_dropout = backbone_lr, text_lr, text_dropout

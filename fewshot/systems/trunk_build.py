@@ -33,6 +33,7 @@ def trunk_arguments(config: TrunkConfig, text: TextEncoder | None) -> dict[str, 
         "freeze_text": config.freeze_text,
         "train_pooler": config.train_pooler,
         "text_dropout": config.text_dropout,
+        "fresh_scores": config.fresh_scores,
         # pretrained parts learn more slowly; parts that start from scratch do not
         "backbone_lr": 1.0 if config.backbone == "tiny" else 0.5,
         "text_lr": 1.0 if config.text == "small" else 0.1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
 from fewshot.weights.checkpoint import load_checkpoint
-from fewshot.weights.load import load_weights
+from fewshot.weights.load import load_weights, start_training
 from fewshot.weights.trained_on import TrainedOn, trainings_before
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def start_system(config: MetaTrainConfig, device: torch.device) -> System:
     """The system with its initial weights, on `device`."""
     system = make_system(config.system, config.seed)
     if config.train.init_from is not None:
-        logger.info("%s", load_weights(system, config.train.init_from, spec_of(config.system).plan))
+        load = partial(load_weights, system, config.train.init_from, spec_of(config.system).plan)
+        logger.info("%s", start_training(system, load, system.starts_anew))
     return system.to(device)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fewshot.config.sections import PartConfig
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
-from fewshot.weights.load import start_from
+from fewshot.weights.load import start_from, start_training
 from fewshot.weights.trained_on import TrainedOn, trainings_before
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def train_stage(config: StageConfig, here: Session) -> None:
     system = make_system(config.system, config.seed)
     if config.train.init_from is not None:
         path = Path(config.train.init_from).expanduser()
-        logger.info("%s", start_from(system, path, spec_of(config.system).plan))
+        load = partial(start_from, system, path, spec_of(config.system).plan)
+        logger.info("%s", start_training(system, load, system.starts_anew))
     system.to(here.device)
     tell_system(system, system.name, here.device)
     datasets = {name: dataset_of(part, config, system.num_classes) for name, part in parts_in_use(config).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -130,6 +131,15 @@ def start_from(system: Named, path: Path, plan_of: PlanOf | None = None) -> Weig
         check_system(state, system.name, path)
         return _start(system, path, state["model"])
     return load_official(system, official_tensors(content, path), str(path), plan_of)
+
+
+def start_training(system: Named, load: Callable[[], WeightsReport], anew: tuple[str, ...]) -> WeightsReport:
+    """Fill `system` by `load`, but for tensors whose names begin with one of `anew`: these keep their first values."""
+    kept = {name: x.clone() for name, x in system.state_dict().items() if name.startswith(anew)}
+    report = load()
+    system.load_state_dict(kept, strict=False)
+    dropped = [name for name in kept if name not in report.fresh]
+    return replace(report, used=report.used - len(dropped), fresh=(*report.fresh, *dropped))
 
 
 def _start(system: Named, path: Path, tensors: dict[str, Tensor]) -> WeightsReport:

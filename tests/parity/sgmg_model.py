@@ -74,8 +74,8 @@ def tolerance(name: str) -> float:
     """Allowed error of an array relative to its largest value."""
     if "class_logits" in name or "pred_logits" in name:
         # Sums whose terms cancel, 30 times smaller than the states (which agree to 1e-6) that they are made of. In
-        # float64 this model is up to 1e-5 from the cases and in float32 1.7e-5 from itself in float64; with text attention,
-        # other attention or sampling summed in another order it is 0.3e-5 to 2.8e-5 from the cases.
+        # float64 this model is up to 1e-5 from the cases and in float32 1.7e-5 from itself in float64; with the words'
+        # attention, all attention or the sampling summed in another order it is 0.3e-5 to 2.8e-5 from the cases.
         return 3e-5
     if name.startswith("loss.loss_mask"):
         # Masks reach 300, so that rounding moves the probabilities at the border by 1e-4: one term is off by 1.1e-5,

@@ -49,7 +49,7 @@ def make_predictor(
         assert isinstance(source, SentenceSource)
         return SentencePredictor(source, frames, system, folder, task.window, task.masks_by_nearest)
     if source.task == "rvos" and spec_of(config.system).video is None:
-        return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold)
+        return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold, task.keep_case)
     numbers: dict[str, Any] = {"threshold": task.threshold}
     video = spec_of(config.system).video
     assert video is not None  # `check_system` has refused others

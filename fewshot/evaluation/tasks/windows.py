@@ -6,7 +6,7 @@ for its pixels as there: probabilities below 0.5 count nothing, and the most pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.masks.submission import RESULT_LAYOUTS, write_results
 from episodes.clip import Clip
+from episodes.episode import Verbatim
 from episodes.sources.base import normalise
 from episodes.task_items import RVOSItem
 from fewshot.evaluation.tasks.frames import FrameReader
@@ -31,6 +32,7 @@ class WindowPredictor(Predictor):
     Args:
         window: frames of a window; the last one of a video may be shorter.
         threshold: an object is seen in a window where its score is above this; None: always.
+        keep_case: capitals of expressions are read.
     """
 
     def __init__(
@@ -41,15 +43,17 @@ class WindowPredictor(Predictor):
         folder: Path,
         window: int,
         threshold: float | None = None,
+        keep_case: bool = False,
     ) -> None:
         self.frames, self.system, self.benchmark, self.folder = frames, system, benchmark, folder
         self.window, self.threshold = window, threshold
+        self.read: Callable[[str], str] = Verbatim if keep_case else normalise
         self.exclusive = RESULT_LAYOUTS[benchmark].palette
 
     def predict(self, sample: Sample) -> list[Row]:
         """Write the masks of every frame; one row per expression, with its frames and its mean score."""
         items, tally = _items(sample), Tally()
-        references = read_references(self.system, [normalise(item.text) for item in items])
+        references = read_references(self.system, [self.read(item.text) for item in items])
         names = items[0].frames
         for start in range(0, len(names), self.window):
             some = names[start : start + self.window]

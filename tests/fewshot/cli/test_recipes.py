@@ -55,6 +55,16 @@ def test_every_switch_of_cma_is_turned_on_and_each_can_be_typed_off() -> None:
         assert values(config, official) == {**official, name: False}
 
 
+@pytest.mark.parametrize("system", ["sgmg_tiny", "referformer_tiny"])
+def test_score_heads_and_capitals_of_the_released_code_come_with_its_recipe(system: str) -> None:
+    task = ("task=ref_youtube_vos", "data.root=somewhere", "untrained=true")
+    for recipe, official in (("corrected", False), ("official", True)):
+        training = configured("meta_train", f"system={system}", f"recipe={recipe}")
+        test = configured("task_test", f"system={system}", f"recipe={recipe}", *task)
+        switches = (training.system.fresh_scores, training.system.text_dropout, test.task.keep_case)
+        assert switches == (official,) * 3
+
+
 def test_the_corrected_recipe_is_the_default_and_turns_nothing_on() -> None:
     config = configured("meta_train", "system=cma_tiny")
     assert config.recipe == "corrected"

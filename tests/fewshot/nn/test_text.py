@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
+from episodes.episode import Verbatim
 from fewshot.nn.text import (
     TextEncoder,
     TextProjection,
@@ -58,6 +59,17 @@ def test_case_and_white_space_do_not_matter() -> None:
     encoder = small(dim=16).eval()
     with torch.no_grad():
         assert torch.equal(encoder(["  The RED\n dax "])[0], encoder(["the red dax"])[0])
+
+
+def test_capitals_of_a_verbatim_text_reach_the_tokenizer() -> None:
+    seen: list[str] = []
+
+    def tokenizer(texts: list[str], **options: Any) -> dict[str, Tensor]:
+        seen.extend(texts)
+        return WordHashTokenizer()(texts)
+
+    TextEncoder(small(dim=16).encoder, tokenizer).tokens(["The  Dog", Verbatim("The  Dog")])
+    assert seen == ["the dog", "The Dog"]
 
 
 def test_a_text_reads_the_same_beside_a_longer_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from episodes.batch import References
+from fewshot.cli.runs import MetaTrainConfig
+from fewshot.config.sections import TrainConfig
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma.checkpoint import plan as plan_of_cma
@@ -27,6 +30,7 @@ from fewshot.systems.sgmg.model import PatchPrediction, SgMg
 from fewshot.systems.trunk import Trunk
 from fewshot.systems.trunk_checkpoint import sizes_of, whose
 from fewshot.testing import noise_clips
+from fewshot.training.meta import start_system
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import load_official
 from tests.shared import SHARED, require_shared
@@ -184,6 +188,23 @@ def test_a_frozen_text_encoders_pooler_may_learn() -> None:
         assert not any(p.requires_grad for p in system.text.encoder.embeddings.parameters())
     mean = small(SgMgConfig(**{**SMALL_SGMG, "sentence": "mean", "train_pooler": True}))
     assert not any(p.requires_grad for p in mean.text.pooler.parameters())
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_score_heads_start_anew_where_that_is_asked_for(fresh: bool, tmp_path: Path) -> None:
+    pretrained = small(SgMgConfig(**SMALL_SGMG), seed=1).state_dict()
+    official = {key: value for name, value in pretrained.items() for key in SGMG.to_official(name)}
+    torch.save({"model": official}, tmp_path / "pretrained.pth")
+    settings = SgMgConfig(**{**SMALL_SGMG, "fresh_scores": fresh})
+    config = MetaTrainConfig(system=settings, train=TrainConfig(init_from=str(tmp_path / "pretrained.pth")))
+    started, scratch = (
+        {k: x for k, x in s.state_dict().items() if x.dtype.is_floating_point}
+        for s in (start_system(config, torch.device("cpu")), small(settings, config.seed))
+    )
+    heads = {name for name in started if name.startswith("score_heads.")}
+    assert len(heads) == 4
+    for name, value in started.items():
+        assert torch.equal(value, scratch[name] if fresh and name in heads else pretrained[name]), name
 
 
 @pytest.mark.parametrize(

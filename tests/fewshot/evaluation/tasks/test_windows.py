@@ -12,6 +12,7 @@ import torch
 from benchmarks.masks.png import read_labels
 from benchmarks.masks.submission import check_submission
 from episodes.batch import ClipBatch
+from episodes.episode import Verbatim
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import FitTransform
 from fewshot.evaluation.tasks.frames import FrameReader
@@ -56,10 +57,12 @@ class Halves(System):
         raise NotImplementedError
 
 
-def written(tmp_path: Path, benchmark: str, system: Halves, threshold: float | None = None) -> tuple[Path, list]:
+def written(
+    tmp_path: Path, benchmark: str, system: Halves, threshold: float | None = None, keep_case: bool = False
+) -> tuple[Path, list]:
     source = open_task_source(benchmark, write_ref_davis(tmp_path / "data", {"v": PAIR}))
     reader = FrameReader(source, FitTransform(12, 99), 1, "cpu")
-    predictor = WindowPredictor(reader, system, benchmark, tmp_path / "out", 3, threshold)
+    predictor = WindowPredictor(reader, system, benchmark, tmp_path / "out", 3, threshold, keep_case)
     samples = samples_of(source.items())
     rows = [row for sample in samples for row in predictor.predict(sample)]
     items = [item for sample in samples for item in sample.items]
@@ -87,6 +90,13 @@ def test_expressions_with_a_folder_each_may_overlap_and_need_a_score_above_the_t
     assert (mask == 255 * np.array([0] * 6 + [1] * 9 + [0])).all()
     out, rows = written(tmp_path / "sure", "ref_youtube_vos", Halves(), threshold=0.5)
     assert not read_labels(out / "Annotations" / "v" / "4" / f"{FRAMES[0]}.png").any() and rows[0]["found"] == 0
+
+
+def test_capitals_of_expressions_are_read_where_that_is_asked_for(tmp_path: Path) -> None:
+    for keep in (False, True):
+        system = Halves()
+        written(tmp_path / str(keep), "ref_youtube_vos", system, keep_case=keep)
+        assert system.read and all(isinstance(x, Verbatim) == keep for texts in system.read for x in texts)
 
 
 def test_where_masks_overlap_the_label_is_that_of_the_most_probable() -> None:
