@@ -24,6 +24,20 @@ SIZES = {  # channels of the first tap, blocks of each stage, heads of the first
     "base": (128, (2, 2, 18, 2), 4),
 }
 
+# Names of the authors' files and ours: torchvision keeps stages and the merging of patches between them in one list.
+# In files of pre-training the merging belongs to the stage before it, in those of ReferFormer and SgMg it stands apart.
+NAMES = tuple(
+    (official, f"features.{own}")
+    for i in range(4)
+    for official, own in (
+        (f"layers.{i}.blocks.*.mlp.fc1.", f"{2 * i}.*.mlp.0."),
+        (f"layers.{i}.blocks.*.mlp.fc2.", f"{2 * i}.*.mlp.3."),
+        (f"layers.{i}.blocks.*.", f"{2 * i}.*."),
+        (f"downsamples.{i}.", f"{2 * i + 1}."),
+        (f"layers.{i}.downsample.", f"{2 * i + 1}."),
+    )
+)
+
 
 class VideoSwin(Backbone):
     """A Video-Swin transformer that looks at all frames of a clip together, 8 at a time.

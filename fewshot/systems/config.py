@@ -70,6 +70,12 @@ class BackboneConfig:
         "not in its cache yet; null: random",
         place=True,
     )
+    backbone_window: Optional[int] = key(
+        None,
+        "side of an attention window (swin_tiny to swin_large only); null: 7, base and large 12",
+        minimum=1,
+        maximum=64,
+    )
     freeze_backbone: bool = key(True, "keep the image encoder as it starts")
     backbone_width: int = key(32, "channels of the first stage (tiny backbone only)", minimum=1, maximum=2048)
     activation_checkpointing: bool = key(False, "trade time for memory in training")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import BertModel, RobertaModel
 
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
-from fewshot.nn.swin import Swin
+from fewshot.nn.swin import SIZES as SWIN_SIZES
+from fewshot.nn.swin import Swin, SwinSize
 from fewshot.nn.text import (
     TextEncoder,
     WordHashTokenizer,
@@ -20,15 +24,17 @@ from fewshot.nn.text import (
     roberta_from_folder,
     small_text_encoder,
 )
+from fewshot.nn.video_swin import NAMES as VIDEO_NAMES
 from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
 from fewshot.nn.video_swin import VideoSwin, sum_over_time
 from fewshot.systems.config import BackboneConfig, TextConfig
 from fewshot.weights.files import official_tensors, read_pickle
 from fewshot.weights.imagenet import IMAGENET, imagenet_file
+from fewshot.weights.key_table import KeyTable
 from fewshot.weights.load import check_finite
 
-SWIN_SIZES = ("tiny", "small", "base", "large")
 PATCHES = "patch_embed.proj.weight"
+OUTER = r"^(module\.)?(backbone\.(0\.body\.)?)?"  # what the body is called in files of recognition and of detection
 TEXT_FILES = {
     "roberta": ("roberta-base", "tokenizer.json, or vocab.json and merges.txt"),
     "bert": ("bert-base-uncased", "tokenizer.json, or vocab.txt"),
@@ -41,7 +47,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     builders: dict[str, Callable[[], Backbone]] = {
         "resnet50": lambda: ResNet(50, checkpointing),
         "resnet101": lambda: ResNet(101, checkpointing),
-        **{f"swin_{size}": partial(Swin, size, checkpointing=checkpointing) for size in SWIN_SIZES},
+        **{f"swin_{name}": partial(build_swin, config, size) for name, size in SWIN_SIZES.items()},
         **{f"video_swin_{size}": partial(VideoSwin, size, checkpointing=checkpointing) for size in VIDEO_SIZES},
         "mobilenet_v2": lambda: MobileNetV2(checkpointing),
         "tiny": lambda: TinyBackbone(config.backbone_width, checkpointing),
@@ -55,11 +61,18 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     return backbone
 
 
+def build_swin(config: BackboneConfig, size: SwinSize) -> Swin:
+    """A Swin transformer of images with the window of the settings."""
+    if config.backbone_window is not None:
+        size = replace(size, window=config.backbone_window)
+    return Swin(size, checkpointing=config.activation_checkpointing)
+
+
 def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Weights of torchvision's classifier of the same name into a backbone; its classifier is left out.
 
-    Half-precision files are read as float32. Every tensor of the backbone must be in the file. Patches of Video-Swin
-    that were trained on pairs of frames are summed over time.
+    Half-precision files are read as float32. Every tensor of the backbone must be in the file. Of Video-Swin the
+    authors' own files (Liu et al., CVPR 2022) are read, too, and patches of pairs of frames are summed over time.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,9 +84,10 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
         raise FileNotFoundError(f"no backbone weights at {path}")
     content = official_tensors(read_pickle(path), path)
     wanted = backbone.body.state_dict()
-    found = {k if k in wanted else k.removeprefix("features."): x.float() for k, x in content.items()}
-    if isinstance(backbone, VideoSwin) and PATCHES in found and found[PATCHES].ndim == wanted[PATCHES].ndim:
-        found[PATCHES] = sum_over_time(found[PATCHES])
+    if isinstance(backbone, VideoSwin):
+        found = video_swin_tensors(content)
+    else:
+        found = {k if k in wanted else k.removeprefix("features."): x.float() for k, x in content.items()}
     missing = sorted(name for name in wanted if name not in found or found[name].shape != wanted[name].shape)
     if missing:
         raise ValueError(
@@ -83,6 +97,17 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     used = {name: found[name] for name in wanted}
     check_finite(used, str(path))
     backbone.body.load_state_dict(used)
+
+
+def video_swin_tensors(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a file of Video-Swin, torchvision's or the authors' one, under the names of the body, in float32."""
+    table, found = KeyTable(VIDEO_NAMES), {}
+    for key, value in content.items():
+        name = re.sub(OUTER, "", key)
+        found[table.to_own(name) or name] = value.float()
+    if PATCHES in found and found[PATCHES].ndim == 5:
+        found[PATCHES] = sum_over_time(found[PATCHES])
+    return found
 
 
 def build_text_encoder(config: TextConfig) -> TextEncoder | None:

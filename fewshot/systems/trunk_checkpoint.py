@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.swin import SIZES as SWIN_SIZES
+from fewshot.nn.swin import Swin
+from fewshot.nn.video_swin import NAMES as VIDEO_NAMES
 from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
 from fewshot.weights.key_table import KeyTable
 
@@ -15,18 +21,11 @@ FEEDFORWARD = "transformer.encoder.layers.0.linear1.weight"  # official tensor w
 CMA, REFERFORMER, SGMG = "CMA", "ReferFormer", "SgMg"
 
 _STAGES = range(4)
-# torchvision keeps stages and what lies between them in one list
-_VIDEO_SWIN = [
-    (f"backbone.0.body.{official}", f"backbone.body.features.{own}")
-    for i in _STAGES
-    for official, own in (
-        (f"layers.{i}.blocks.*.mlp.fc1.", f"{2 * i}.*.mlp.0."),
-        (f"layers.{i}.blocks.*.mlp.fc2.", f"{2 * i}.*.mlp.3."),
-        (f"layers.{i}.blocks.*.", f"{2 * i}.*."),
-        (f"downsamples.{i}.", f"{2 * i + 1}."),
-    )
-]
-BACKBONE = (*_VIDEO_SWIN, ("backbone.0.body.", "backbone.body."))
+_BODY = ("backbone.0.body.", "backbone.body.")
+_VIDEO_SWIN = tuple((f"{_BODY[0]}{official}", f"{_BODY[1]}{own}") for official, own in VIDEO_NAMES)
+# of a Swin transformer of images the merging of patches belongs to the stage before it, wherever a file puts it
+_SWIN = ((f"{_BODY[0]}downsamples.*.", f"{_BODY[1]}layers.*.downsample."),)
+BACKBONE = (*_VIDEO_SWIN, _BODY)
 
 _TRANSFORMER = (
     ("transformer.level_embed", "transformer.level_embed"),
@@ -92,6 +91,13 @@ def table(*rows: tuple[str, str]) -> KeyTable:
     return KeyTable(rows, ALIASES, IGNORED)
 
 
+def for_backbone(table: KeyTable, backbone: Backbone) -> KeyTable:
+    """The table for a system with this backbone: Video-Swin and the Swin of images share official names of stages."""
+    if not isinstance(backbone, Swin):
+        return table
+    return replace(table, rows=(*_SWIN, *(row for row in table.rows if row not in _VIDEO_SWIN)))
+
+
 def whose(official: Iterable[str]) -> str | None:
     """The system of the family that these official keys belong to; None: of none."""
     keys = set(official)
@@ -128,7 +134,7 @@ def sizes_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
     feedforward, dim = official[FEEDFORWARD].shape
     queries = official.get("query_embed.weight", official.get("refpoint_embed.weight"))
     return {
-        "backbone": backbone_of(official),
+        **backbone_of(official),
         "num_queries": 0 if queries is None else len(queries),
         "hidden_dim": dim,
         "feedforward_dim": feedforward,
@@ -137,22 +143,26 @@ def sizes_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def backbone_of(official: Mapping[str, Tensor]) -> str:
-    """The backbone whose tensors these are."""
+def backbone_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The keys of the backbone whose tensors these are.
+
+    Raises:
+        ValueError: there is no such backbone.
+    """
     patches = official.get("backbone.0.body.patch_embed.proj.weight")
     if patches is None:
-        return "resnet101" if "backbone.0.body.layer3.22.conv1.weight" in official else "resnet50"
-    if patches.ndim != 5:
-        raise ValueError("the backbone of this checkpoint is a Swin transformer of images: only Video-Swin is read")
+        return {"backbone": "resnet101" if "backbone.0.body.layer3.22.conv1.weight" in official else "resnet50"}
+    kind, known = "video_swin", {name: (embed, depths) for name, (embed, depths, _) in VIDEO_SIZES.items()}
+    if patches.ndim == 4:
+        kind, known = "swin", {name: (size.embed, size.depths) for name, size in SWIN_SIZES.items()}
     blocks = _count(official, r"backbone\.0\.body\.layers\.2\.blocks\.(\d+)\.")
-    found = [
-        f"video_swin_{k}"
-        for k, (embed, depths, _) in VIDEO_SIZES.items()
-        if (embed, depths[2]) == (patches.shape[0], blocks)
-    ]
+    found = [name for name, (embed, depths) in known.items() if (embed, depths[2]) == (patches.shape[0], blocks)]
     if not found:
-        raise ValueError(f"no Video-Swin has {patches.shape[0]} channels and {blocks} blocks in its third stage")
-    return found[0]
+        raise ValueError(f"no {kind} has {patches.shape[0]} channels and {blocks} blocks in its third stage")
+    if kind == "video_swin":
+        return {"backbone": f"{kind}_{found[0]}"}
+    rows = len(official["backbone.0.body.layers.0.blocks.0.attn.relative_position_bias_table"])
+    return {"backbone": f"{kind}_{found[0]}", "backbone_window": (math.isqrt(rows) + 1) // 2}
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:

@@ -175,8 +175,8 @@ def read_pickle(path: Path, only_look: bool = False) -> Any:
 
 
 def official_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict of an official file: under `model`, or the content itself."""
-    tensors = content.get("model", content) if isinstance(content, dict) else None
+    """The state dict of an official file: under `model` or `state_dict`, or the content itself."""
+    tensors = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else None
     if not is_state_dict(tensors):
-        raise CheckpointError(f"{path} holds no state dict: expected one under the key 'model'")
+        raise CheckpointError(f"{path} holds no state dict: expected one under the key 'model' or 'state_dict'")
     return dict(tensors)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fewshot.systems.trunk_checkpoint import PIXEL_DECODER, REFERFORMER, TEXT, TRUNK, check_whose, table
+from fewshot.systems.trunk_checkpoint import PIXEL_DECODER, REFERFORMER, TEXT, TRUNK, check_whose, for_backbone, table
 from fewshot.weights.key_table import Plan
 
 if TYPE_CHECKING:
@@ -25,4 +25,5 @@ def plan_of(official: Mapping[str, Tensor], system: ReferFormer) -> Plan:
         ValueError: it is a checkpoint of CMA or SgMg.
     """
     check_whose(official, REFERFORMER)
-    return Plan("official ReferFormer checkpoint", TABLE, () if system.relation is None else ("affinity.",))
+    fresh = () if system.relation is None else ("affinity.",)
+    return Plan("official ReferFormer checkpoint", for_backbone(TABLE, system.backbone), fresh)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fewshot.systems.trunk_checkpoint import SGMG, TRUNK, check_whose, table
+from fewshot.systems.trunk_checkpoint import SGMG, TRUNK, check_whose, for_backbone, table
 from fewshot.weights.key_table import Plan
 
 if TYPE_CHECKING:
@@ -42,4 +42,5 @@ def plan_of(official: Mapping[str, Tensor], system: SgMg) -> Plan:
         ValueError: it is a checkpoint of ReferFormer or CMA.
     """
     check_whose(official, SGMG)
-    return Plan("official SgMg checkpoint", TABLE, () if system.relation is None else ("affinity.",))
+    fresh = () if system.relation is None else ("affinity.",)
+    return Plan("official SgMg checkpoint", for_backbone(TABLE, system.backbone), fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torchvision.models import mobilenet_v2, resnet50
 
 from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
 from fewshot.nn.video_swin import VideoSwin
 from fewshot.systems.config import BackboneConfig
 from fewshot.systems.parts import build_backbone, load_backbone_weights
@@ -115,6 +117,37 @@ def test_patches_of_two_frames_are_summed_over_time(tmp_path: Path) -> None:
     load_backbone_weights(backbone, tmp_path / "kinetics.pth")
     found = backbone.body.state_dict()["patch_embed.proj.weight"]
     torch.testing.assert_close(found, kernel[:, :, :1] + kernel[:, :, 1:])
+
+
+@pytest.fixture
+def nano(monkeypatch: pytest.MonkeyPatch) -> VideoSwin:
+    """A Video-Swin of four small stages, one with two blocks."""
+    monkeypatch.setitem(VIDEO_SIZES, "nano", (12, (1, 1, 2, 1), 1))
+    return VideoSwin("nano")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "merging"),
+    [("backbone.", "layers.{}.downsample."), ("", "layers.{}.downsample."), ("backbone.0.body.", "downsamples.{}.")],
+)
+def test_video_swin_in_the_names_of_its_authors(prefix: str, merging: str, nano: VideoSwin, tmp_path: Path) -> None:
+    wanted = {name: torch.randn(x.shape) for name, x in nano.body.state_dict().items()}
+    pairs = {}
+    for name, value in wanted.items():
+        key = re.sub(r"^features\.([0246])\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.", name)
+        key = re.sub(r"^features\.([135])\.", lambda m: merging.format(int(m[1]) // 2), key)
+        key = key.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+        pairs[prefix + key] = value
+    kernel = pairs.pop(f"{prefix}patch_embed.proj.weight")
+    pairs[f"{prefix}patch_embed.proj.weight"] = torch.cat([0.25 * kernel, 0.75 * kernel], 2)
+    pairs[f"{prefix}layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(392, 392).long()
+    rest = {f"{prefix}norm.weight": torch.ones(96), "cls_head.fc_cls.weight": torch.ones(400, 96)}
+    torch.save({"meta": {"epoch": 30}, "state_dict": {**pairs, **rest}}, tmp_path / "kinetics.pth")
+    load_backbone_weights(nano, tmp_path / "kinetics.pth")
+    found = nano.body.state_dict()
+    assert found.keys() == wanted.keys() and len(pairs) > 60
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value)
 
 
 def test_an_unknown_size_of_video_swin_is_refused() -> None:

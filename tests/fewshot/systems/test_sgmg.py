@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from fewshot.config.sections import TrainConfig
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma.checkpoint import plan as plan_of_cma
+from fewshot.systems.config import BackboneConfig
+from fewshot.systems.parts import build_backbone
 from fewshot.systems.referformer.build import build_around as build_referformer
 from fewshot.systems.referformer.checkpoint import TABLE as REFERFORMER
 from fewshot.systems.referformer.config import SMALL as SMALL_REFERFORMER
@@ -28,10 +31,11 @@ from fewshot.systems.sgmg.config import SMALL as SMALL_SGMG
 from fewshot.systems.sgmg.config import SgMgConfig
 from fewshot.systems.sgmg.model import PatchPrediction, SgMg
 from fewshot.systems.trunk import Trunk
-from fewshot.systems.trunk_checkpoint import sizes_of, whose
+from fewshot.systems.trunk_checkpoint import for_backbone, sizes_of, whose
 from fewshot.testing import noise_clips
 from fewshot.training.meta import start_system
 from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.key_table import convert
 from fewshot.weights.load import load_official
 from tests.shared import SHARED, require_shared
 
@@ -128,6 +132,27 @@ def test_sizes_are_read_from_the_tensors() -> None:
         "encoder_layers": 4,
         "decoder_layers": 4,
     }
+
+
+@pytest.mark.parametrize(("name", "merging"), [("sgmg", "layers.{}.downsample."), ("referformer", "downsamples.{}.")])
+def test_a_checkpoint_on_a_swin_of_images_is_read(name: str, merging: str) -> None:
+    """No key list of one is at hand: stages as in the authors' files, a norm on every tap, windows of 7."""
+    spec, (table, config, build) = find_system(name), KINDS[{"sgmg": "SgMg", "referformer": "ReferFormer"}[name]]
+    with torch.device("meta"):
+        text = TextEncoder(roberta(), WordHashTokenizer())
+        own = build(config(backbone="swin_base", backbone_window=7), text).state_dict()
+    rows = for_backbone(table, build_backbone(BackboneConfig("swin_tiny")))
+    tensors = {key: x for key_own, x in own.items() for key in rows.to_official(key_own)}
+    assert len({key for key in tensors if key.startswith("backbone.0.body.norm")}) == 8
+    tensors = {re.sub(r"layers\.(\d)\.downsample\.", lambda m: merging.format(m[1]), k): x for k, x in tensors.items()}
+    sizes = sizes_of(tensors)
+    assert (sizes["backbone"], sizes["backbone_window"]) == ("swin_base", 7)
+    assert spec.fit is not None and spec.plan is not None
+    with torch.device("meta"):
+        system = build(config(**sizes), text)
+    plan = spec.plan(tensors, system)
+    found, ignored, _ = convert(tensors, plan.table)
+    assert {key: x.shape for key, x in found.items()} == {key: x.shape for key, x in own.items()} and not ignored
 
 
 @torch.no_grad()
