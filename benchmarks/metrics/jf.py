@@ -37,7 +37,7 @@ def boundary_f(pred: NDArray, gt: NDArray, void: NDArray | None = None, bound_th
     """
     pred, gt = _checked(pred, gt, void)
     radius = boundary_radius(pred.shape, bound_th)
-    box = _joint_box(pred, gt)
+    box = joint_box(pred, gt)
     return 1.0 if box is None else _boundary_f(pred[box], gt[box], radius)
 
 
@@ -47,7 +47,7 @@ def j_and_f(
     """Region overlap and boundary match, `(jaccard, boundary_f)`, of two `(H, W)` masks with one crop for both."""
     pred, gt = _checked(pred, gt, void)
     radius = boundary_radius(pred.shape, bound_th)
-    box = _joint_box(pred, gt)
+    box = joint_box(pred, gt)
     if box is None:
         return 1.0, 1.0
     pred, gt = pred[box], gt[box]
@@ -86,7 +86,7 @@ def _checked(pred: NDArray, gt: NDArray, void: NDArray | None) -> tuple[Mask, Ma
     return pred & scored, gt & scored
 
 
-def _joint_box(pred: Mask, gt: Mask) -> tuple[slice, slice] | None:
+def joint_box(pred: Mask, gt: Mask) -> tuple[slice, slice] | None:
     """Rows and columns of the joint bounding box plus one pixel, clipped to the image; None if both are empty."""
     union = pred | gt
     rows = np.flatnonzero(union.any(1))
@@ -102,8 +102,8 @@ def _jaccard(pred: Mask, gt: Mask) -> float:
 
 
 def _boundary_f(pred: Mask, gt: Mask, radius: int) -> float:
-    pred_bits, stride = _pack(boundary_map(pred), radius)
-    gt_bits, _ = _pack(boundary_map(gt), radius)
+    pred_bits, stride = pack_bits(boundary_map(pred), radius)
+    gt_bits, _ = pack_bits(boundary_map(gt), radius)
     pred_count, gt_count = pred_bits.bit_count(), gt_bits.bit_count()
     if pred_count == 0 or gt_count == 0:
         return float(pred_count == gt_count)
@@ -112,7 +112,7 @@ def _boundary_f(pred: Mask, gt: Mask, radius: int) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _pack(edge: Mask, radius: int) -> tuple[int, int]:
+def pack_bits(edge: Mask, radius: int) -> tuple[int, int]:
     """The map as one integer, pixel (y, x) at bit `y * stride + x`, and the stride.
 
     Each row is followed by at least `radius` zero bits, so that a sideways shift never reaches the next row's pixels.

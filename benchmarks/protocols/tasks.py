@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmarks.metrics.boundary_iou import SHARE
 from benchmarks.metrics.panoptic import PanopticClasses
+from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRules
 from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
@@ -23,6 +25,10 @@ STRAY_TEXTS = {
 CROWD_TEXTS = {
     True: "the segment that the truth of a video lists first, if it is a thing, as in the released code",
     False: "those that the lists of the truth call so",
+}
+REPEAT_TEXTS = {
+    True: "an object whose mask is given again counts twice from then on, as in the released code",
+    False: "an object whose mask is given again counts once",
 }
 VOID_TEXTS = {
     "left out": "pixels that are void in a frame of the clip are left out",
@@ -118,6 +124,28 @@ class VpsProtocol(TaskProtocol):
         }
 
 
+@dataclass(frozen=True)
+class PvosProtocol(TaskProtocol):
+    """Panoptic VOS."""
+
+    rules: PvosRules = field(default_factory=PvosRules)
+
+    def accumulator(self, groups: PvosGroups) -> PvosAccumulator:
+        """An accumulator of these rules for the groups of the classes."""
+        return PvosAccumulator(self.rules, groups)
+
+    def lines(self) -> Mapping[str, str]:
+        """Frames, averaging, boundary and objects that are given twice."""
+        return {
+            "frames": "all after the one that gives the mask of an object, the last one included",
+            "averaging": "pairs of object and frame pooled over all videos in four groups (things and stuff of seen "
+            "and unseen classes); mean of mask and boundary IoU; overall: mean of the four",
+            "boundary": f"{SHARE:.0%} of the diagonal, rounded, at least 1 pixel; the border of the image is one too",
+            "given twice": REPEAT_TEXTS[self.rules.repeats],
+            "decay": f"fit of exp(-d N / 100) to the mean IoU of frames with N objects, N below {CROWDED}",
+        }
+
+
 _VSPW = "Miao et al., CVPR 2021"
 _PUBLISHED = VssRules(stray="spill", last_clip=False, void="one label")
 VSS_PROTOCOLS = {
@@ -140,5 +168,13 @@ VPS_PROTOCOLS = {
         VpsProtocol("vipseg_corrected", f"{_VIPSEG}; windows as papers report them"),
     )
 }
+_VIPOSEG = "Xu et al., IJCAI 2023"
+PVOS_PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        PvosProtocol("viposeg", f"{_VIPOSEG}, as UniVS (Li et al., CVPR 2024) computes it", PvosRules(repeats=True)),
+        PvosProtocol("viposeg_corrected", f"{_VIPOSEG}, every object once"),
+    )
+}
 VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 2022")
-TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS}
+TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS, **PVOS_PROTOCOLS}
