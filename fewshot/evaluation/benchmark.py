@@ -35,7 +35,7 @@ from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
 from fewshot.cli.runs import EpisodeRunConfig
 from fewshot.evaluation.query import QueryResult
-from fewshot.evaluation.scoring import clip_scoring, image_score
+from fewshot.evaluation.scoring import clip_scoring, image_score, query_score
 from fewshot.run import processes
 from fewshot.run.session import tell_problems
 
@@ -112,8 +112,12 @@ class Benchmark(ABC):
         """The test episodes of a fold for one seed. Raises NotFeasible or ValueError."""
 
     @abstractmethod
-    def scoring(self, result: QueryResult) -> Callable[[], Score]:
-        """The scoring of a segmented query, as something that another process can run."""
+    def scoring(self, result: QueryResult) -> Callable[[], Any]:
+        """The scoring of a chunk of a segmented query, as something that another process can run."""
+
+    @abstractmethod
+    def score(self, spec: EpisodeSpec, n: int, probe: str, parts: Sequence[Any]) -> Score:
+        """The score of query `n` of an episode from what `scoring` gave for its chunks, in their order."""
 
     def probes(self) -> list[str]:
         """Sanity probes of the configuration, '' (none) first, without those that cannot change these episodes."""
@@ -205,10 +209,14 @@ class VideoBenchmark(Benchmark):
         draw = TEST_LISTS[self.protocol.drawn]
         return draw(self.source, self.folds, group, shots=shots, seed=seed, support_frames=frames, limit=limit)
 
-    def scoring(self, result: QueryResult) -> Callable[[], QueryScore]:
+    def scoring(self, result: QueryResult) -> Callable[[], Any]:
+        """J and F of the frames of a chunk under both definitions."""
+        return clip_scoring(result)
+
+    def score(self, spec: EpisodeSpec, n: int, probe: str, parts: Sequence[Any]) -> QueryScore:
         """J and F of a query video under both definitions."""
-        query = result.spec.queries[result.query]
-        return clip_scoring(result, twin=bool(self.source.twins(query.video, query.object_id)))
+        query = spec.queries[n]
+        return query_score(spec, n, probe, parts, twin=bool(self.source.twins(query.video, query.object_id)))
 
 
 class ImageBenchmark(Benchmark):
@@ -267,6 +275,11 @@ class ImageBenchmark(Benchmark):
     def scoring(self, result: QueryResult) -> Callable[[], ImageScore]:
         """Intersections and unions of a query image, in pixels."""
         return partial(_same, image_score(result, self.protocol, self.rule.size))
+
+    def score(self, spec: EpisodeSpec, n: int, probe: str, parts: Sequence[Any]) -> ImageScore:
+        """That of its one frame."""
+        (score,) = parts
+        return score
 
     @property
     def votes(self) -> bool:

@@ -1,13 +1,14 @@
 """Testing: every query of a list of episodes is segmented and scored, with each set of supports encoded once.
 
 Clips are cut into chunks of consecutive frames that see the same supports, and each chunk takes its best candidate, as
-CMA is tested (Li et al., ICCV 2023). An image is a clip of one frame. What a segmented query is scored as is not
-decided here: `work` makes a score of it.
+CMA is tested (Li et al., ICCV 2023). An image is a clip of one frame. Chunks are read, segmented, scored and forgotten
+one after the other, so that the length of a video costs no memory. What a segmented query is scored as is not decided
+here, but by the benchmark.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -21,13 +22,14 @@ from episodes.sampling.probes import EVERYTHING, probe_specs, probe_supports
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark, Score
 from fewshot.evaluation.query import QueryResult, Transform, read_queries, read_supports
-from fewshot.inference.chunks import encode_supports, evaluating, segment_clips
+from fewshot.inference.chunks import encode_supports, evaluating, segment_clip
+from fewshot.inference.look import SharedReferences, read_references
 from fewshot.run.console import counted
 from fewshot.systems.base import System
 
 STATES_KEPT = 4  # support states in memory: lists are ordered by class, so one is in use at a time
 CERTAIN = 100.0  # a logit whose probability is 1 in float32
-WAITING = 32  # queries whose scores may be outstanding in the pool
+WAITING = 8  # chunks of queries whose scores may be outstanding in the pool
 
 
 def portion(specs: Sequence[EpisodeSpec], rank: int, world: int) -> list[EpisodeSpec]:
@@ -67,37 +69,80 @@ def evaluate(
         FileNotFoundError: a missing frame or mask (named).
     """
     mine = portion(probe_specs(specs, probe, benchmark.source), rank, world)
-    source, transform, device = benchmark.source, benchmark.transform, next(system.parameters()).device
-    states = _SupportStates(system, source, transform, device, probe)
-    scores: list[Future[Score] | Score] = []
+    scores = _Scores(benchmark, probe, pool)
     with evaluating(system):
         counting = counted(mine, f"testing {probe}".rstrip(), "episode", progress)
-        for spec, clips in _read_ahead(source, transform, counting):
-            passes = [replace(spec, supports=(s,)) for s in spec.supports] if benchmark.votes else [spec]
-            if probe == EVERYTHING:
-                found = [[torch.full((len(clip.frames), *clip.size), CERTAIN) for clip in clips]]
-            else:
-                found = [
-                    segment_clips(system, clips, states.of(one), chunk=benchmark.chunk, device=device) for one in passes
-                ]
-            for n, (clip, *logits) in enumerate(zip(clips, *found, strict=True)):
-                result = QueryResult(spec, n, clip, tuple(logits), probe)
-                if on_query is not None:
-                    on_query(result)
-                task = benchmark.scoring(result)
-                scores.append(task() if pool is None else pool.submit(task))
-            _settle(scores, waiting=WAITING)
-    return _settle(scores, waiting=0)
+        for result in segmented(system, benchmark, counting, probe):
+            if on_query is not None:
+                on_query(result)
+            scores.add(result)
+    return scores.all()
 
 
-def _settle(scores: list[Future[Score] | Score], waiting: int) -> list[Score]:
-    """Waits until at most the last `waiting` scores are outstanding (their masks lie in memory); the finished ones."""
-    for k in range(len(scores) - waiting - 1, -1, -1):
-        score = scores[k]
-        if not isinstance(score, Future):
-            break
-        scores[k] = score.result()
-    return [score for score in scores if not isinstance(score, Future)]
+def segmented(
+    system: System, benchmark: Benchmark, specs: Iterable[EpisodeSpec], probe: str = ""
+) -> Iterator[QueryResult]:
+    """The queries of `specs`, segmented chunk by chunk: of an episode all queries in the first frames, in the next, ...
+
+    Frames are read a chunk ahead and forgotten, so that memory does not depend on the length of a video. The system is
+    in eval mode, without gradients (`evaluating`).
+    """
+    device = next(system.parameters()).device
+    states = _SupportStates(system, benchmark.source, benchmark.transform, device, probe)
+    references: list[SharedReferences] = []
+    first: Clip | None = None
+    for spec, start, clips in _read_ahead(benchmark.source, benchmark.transform, specs, benchmark.chunk):
+        first = clips[0] if start == 0 or first is None else first
+        _refuse_other_size(first, clips[0])
+        if probe == EVERYTHING:
+            found = [[torch.full((len(clip.frames), *clip.size), CERTAIN) for clip in clips]]
+        else:
+            if start == 0:
+                words = read_references(system, [clip.expression for clip in clips])
+                passes = [replace(spec, supports=(s,)) for s in spec.supports] if benchmark.votes else [spec]
+                references = [replace(words, supports=states.of(one)) for one in passes]
+            found = segment_clip(system, clips[0], references, device)
+        for n, (clip, *logits) in enumerate(zip(clips, *found, strict=True)):
+            yield QueryResult(spec, n, clip, tuple(logits), probe, start)
+
+
+class _Scores:
+    """Scores of queries in the order in which they come, each put together from those of its chunks.
+
+    Args:
+        pool: computes them beside the segmentation; None: they are computed at once.
+    """
+
+    def __init__(self, benchmark: Benchmark, probe: str, pool: Executor | None) -> None:
+        self.benchmark, self.probe, self.pool = benchmark, probe, pool
+        self.queries: list[tuple[EpisodeSpec, list[list[Any]]]] = []
+        self.waiting: deque[tuple[list[Any], Future[Any]]] = deque()
+
+    def add(self, result: QueryResult) -> None:
+        """Score a chunk of a query."""
+        if result.start == 0 and result.query == 0:
+            self.queries.append((result.spec, [[] for _ in result.spec.queries]))
+        parts, task = self.queries[-1][1][result.query], self.benchmark.scoring(result)
+        if self.pool is None:
+            parts.append(task())
+            return
+        self.waiting.append((parts, self.pool.submit(task)))
+        self._settle(WAITING)
+
+    def all(self) -> list[Score]:
+        """The scores of all queries."""
+        self._settle(0)
+        return [
+            self.benchmark.score(spec, n, self.probe, parts)
+            for spec, queries in self.queries
+            for n, parts in enumerate(queries)
+        ]
+
+    def _settle(self, outstanding: int) -> None:
+        """Wait until at most the last `outstanding` chunks have no score: their masks lie in memory."""
+        while len(self.waiting) > outstanding:
+            parts, score = self.waiting.popleft()
+            parts.append(score.result())
 
 
 class _SupportStates:
@@ -121,15 +166,30 @@ class _SupportStates:
 
 
 def _read_ahead(
-    source: Source, transform: Transform, specs: Iterable[EpisodeSpec]
-) -> Iterator[tuple[EpisodeSpec, tuple[Clip, ...]]]:
-    """Each episode with its query clips; the next one is read from disk while the caller works on this one."""
+    source: Source, transform: Transform, specs: Iterable[EpisodeSpec], chunk: int
+) -> Iterator[tuple[EpisodeSpec, int, tuple[Clip, ...]]]:
+    """The queries of each episode in chunks, with the index of the first frame of each.
+
+    The next chunk is read from disk while the caller works on this one.
+    """
     with ThreadPoolExecutor(1) as reader:
-        ahead: tuple[EpisodeSpec, Future[tuple[Clip, ...]]] | None = None
+        ahead: tuple[EpisodeSpec, int, Future[tuple[Clip, ...]]] | None = None
         for spec in specs:
-            following = spec, reader.submit(read_queries, source, spec, transform)
-            if ahead is not None:
-                yield ahead[0], ahead[1].result()
-            ahead = following
+            for start in range(0, len(spec.queries[0].frames), chunk):
+                part = slice(start, start + chunk)
+                following = spec, start, reader.submit(read_queries, source, spec, transform, part)
+                if ahead is not None:
+                    yield ahead[0], ahead[1], ahead[2].result()
+                ahead = following
         if ahead is not None:
-            yield ahead[0], ahead[1].result()
+            yield ahead[0], ahead[1], ahead[2].result()
+
+
+def _refuse_other_size(first: Clip, clip: Clip) -> None:
+    """Raise ValueError for a chunk whose frames have another size than those of the first one of the video."""
+    if clip.original_size != first.original_size:
+        (name, size), (name0, size0) = ((c.frame_names[0], c.original_size or c.size) for c in (clip, first))
+        raise ValueError(
+            f"video {clip.video!r}: frame {name} is {size[0]}x{size[1]}, but {name0} is {size0[0]}x{size0[1]}: all "
+            "must be of one size"
+        )

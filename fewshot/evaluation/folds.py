@@ -15,15 +15,16 @@ from pathlib import Path
 from benchmarks.masks.submission import write_masks
 from benchmarks.report import Report
 from benchmarks.scores.scores import write_scores
-from episodes.episode import Episode, EpisodeSpec
+from episodes.episode import EpisodeSpec
 from episodes.sampling.probes import probe_specs
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark
-from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.evaluate import evaluate, segmented
 from fewshot.evaluation.parallel import SharedTest, shared_test
-from fewshot.evaluation.query import QueryResult, read_queries, read_supports
+from fewshot.evaluation.query import QueryResult, read_supports
 from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
-from fewshot.inference.chunks import segment_queries
+from fewshot.evaluation.shown import Shown
+from fewshot.inference.chunks import evaluating
 from fewshot.media.pictures import contact_sheet, save_episode_picture
 from fewshot.run import processes
 from fewshot.run.logging import RunLogger
@@ -32,7 +33,6 @@ from fewshot.systems.base import System
 
 logger = logging.getLogger(__name__)
 MASKS, PICTURES = "masks", "pictures"
-QUERIES_DRAWN = 4  # expressions of an episode that its picture shows at most
 
 
 def run_test(
@@ -150,24 +150,25 @@ def impossible(specs: Sequence[EpisodeSpec], probe: str, source: Source) -> str 
 
 
 def save_masks(folder: Path, result: QueryResult) -> None:
-    """Write the masks of a query: `folder/group_<g>/seed_<s>/<video>/<expression id>/<frame>.png`."""
+    """Write the masks of a chunk of a query: `folder/group_<g>/seed_<s>/<video>/<expression id>/<frame>.png`."""
     spec, query = result.spec, result.spec.queries[result.query]
     place = folder / f"group_{spec.group}" / f"seed_{spec.seed}"
     name = query.expression_id or str(result.query)
-    write_masks(place, query.video, name, query.frames, result.masks().numpy())
+    write_masks(place, query.video, name, result.frames, result.masks().numpy())
 
 
 def draw(system: System, benchmark: Benchmark, specs: Sequence[EpisodeSpec], folder: Path) -> list[Path]:
     """A picture of each episode, and `overview_group<g>.png` with one query of each below the other."""
-    source, transform = benchmark.source, benchmark.transform
-    episodes, found, paths = [], [], []
+    fullest, masks, paths = [], [], []
     for spec in specs:
-        clips = read_queries(source, spec, transform)[:QUERIES_DRAWN]
-        episode = Episode(spec, read_supports(source, spec, transform), clips)
-        masks = segment_queries(system, episode, chunk=benchmark.chunk)
+        shown = Shown(spec, read_supports(benchmark.source, spec, benchmark.transform))
+        with evaluating(system):
+            for result in segmented(system, benchmark, [shown.spec]):
+                shown.add(result)
         name = f"group{spec.group}_seed{spec.seed}_{spec.index:04d}_{spec.class_name}.png"
-        paths.append(save_episode_picture(folder / name, episode, masks))
-        episodes.append(episode)
-        found.append(masks[0])
-    contact_sheet(folder / f"overview_group{specs[0].group}.png", episodes, found, columns=2)
+        paths.append(save_episode_picture(folder / name, *shown.strip(), captions=shown.captions()))
+        episode, mask = shown.fullest()
+        fullest.append(episode)
+        masks.append(mask)
+    contact_sheet(folder / f"overview_group{specs[0].group}.png", fullest, masks, columns=2)
     return paths

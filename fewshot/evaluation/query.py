@@ -20,15 +20,16 @@ Transform = Callable[[Clip, torch.Generator], Clip]
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One segmented query.
+    """Consecutive frames of one segmented query: a chunk of it.
 
     Attributes:
         spec: its episode, as the probe changed it.
         query: index of the query in `spec.queries`.
-        clip: the query clip: transformed frames, true masks `(T, Ho, Wo)` at the original size.
+        clip: the frames, transformed, with their true masks `(T, Ho, Wo)` at the original size.
         logits: of the mask, `(T, H, W)` float32 at network size: one map, or one for each support where the supports
             are given one by one.
         probe: '' or the probe.
+        start: index of the first of the frames in the query.
     """
 
     spec: EpisodeSpec
@@ -36,6 +37,12 @@ class QueryResult:
     clip: Clip
     logits: tuple[Tensor, ...]
     probe: str = ""
+    start: int = 0
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Names of the frames."""
+        return self.spec.queries[self.query].frames[self.start : self.start + len(self.clip.frames)]
 
     @cached_property
     def maps(self) -> tuple[Tensor, ...]:
@@ -66,12 +73,17 @@ def read_supports(source: Source, spec: EpisodeSpec, transform: Transform) -> tu
     return tuple(transform(source.read(clip), generator("test", clip.video)) for clip in spec.supports)
 
 
-def read_queries(source: Source, spec: EpisodeSpec, transform: Transform) -> tuple[Clip, ...]:
-    """One clip per query of an episode, transformed. The frames are read once and lie in memory once."""
-    first = spec.queries[0]
+def read_queries(
+    source: Source, spec: EpisodeSpec, transform: Transform, part: slice = slice(None)
+) -> tuple[Clip, ...]:
+    """One clip per query of an episode, transformed, of all frames or of a part of them.
+
+    The frames are read once and lie in memory once.
+    """
+    first, *_ = queries = [replace(query, frames=query.frames[part]) for query in spec.queries]
     frames = source.read_frames(first.video, first.frames)
     clips: list[Clip] = []
-    for query in spec.queries:
+    for query in queries:
         clip = transform(source.with_object(query, frames), generator("test", query.video))
         clips.append(replace(clip, frames=clips[0].frames) if clips else clip)
     return tuple(clips)

@@ -1,4 +1,4 @@
-"""J and F of one segmented clip under two protocols: CMA's at network size, DAVIS' at the original size.
+"""J and F of a segmented query under two protocols: CMA's at network size, DAVIS' at the original size.
 
 Both see the same probabilities; resolution, thresholds and boundary tolerance differ (Li et al., ICCV 2023; Perazzi et
 al., CVPR 2016). All frames count, first and last included.
@@ -6,7 +6,7 @@ al., CVPR 2016). All frames count, first and last included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,33 +46,33 @@ def mask_pairs(probabilities: Tensor, truth: Tensor) -> MaskPairs:
     return MaskPairs(network=network, original=(large.numpy(), truth.numpy()))
 
 
-def score_masks(pairs: MaskPairs) -> tuple[float, float, float, float]:
-    """`(j_cma, f_cma, j_davis, f_davis)`: means over all frames, first and last included, in 0..1."""
-    network = _mean_j_and_f(*pairs.network, VIDEO_PROTOCOLS["cma"].bound_th)
-    return (*network, *_mean_j_and_f(*pairs.original, VIDEO_PROTOCOLS["davis"].bound_th))
+def score_frames(pairs: MaskPairs) -> NDArray[np.float64]:
+    """`j_cma, f_cma, j_davis, f_davis` of each frame, `(T, 4)` in 0..1."""
+    cma = frame_scores(*pairs.network, VIDEO_PROTOCOLS["cma"].bound_th)
+    davis = frame_scores(*pairs.original, VIDEO_PROTOCOLS["davis"].bound_th)
+    return np.stack([*cma, *davis], 1)
 
 
-def _mean_j_and_f(pred: NDArray[np.bool_], truth: NDArray[np.bool_], bound_th: float) -> tuple[float, float]:
-    j, f = np.stack(frame_scores(pred, truth, bound_th), 1).mean(0)  # of both at once: adds frame by frame
-    return float(j), float(f)
-
-
-def clip_scoring(result: QueryResult, twin: bool) -> Callable[[], QueryScore]:
-    """The scoring of a segmented clip, for this process or another one. `twin` as in `QueryScore`.
+def clip_scoring(result: QueryResult) -> Callable[[], NDArray[np.float64]]:
+    """The scoring of some frames of a query (`score_frames`), for this process or another one.
 
     Raises:
         ValueError: the clip has no true masks.
     """
     if result.clip.masks is None:
         raise ValueError(f"query video {result.clip.video!r} has no true masks to score against")
-    pairs = mask_pairs(result.probabilities, result.clip.masks)
-    return partial(query_score, result.spec, result.query, result.probe, pairs, twin)
+    return partial(score_frames, mask_pairs(result.probabilities, result.clip.masks))
 
 
-def query_score(spec: EpisodeSpec, n: int, probe: str, pairs: MaskPairs, twin: bool) -> QueryScore:
-    """The score of query `n` of an episode."""
+def query_score(spec: EpisodeSpec, n: int, probe: str, parts: Sequence[NDArray[np.float64]], twin: bool) -> QueryScore:
+    """The score of query `n` of an episode: means over all its frames, first and last included.
+
+    Args:
+        parts: scores `(T, 4)` of its frames in chunks, as of `score_frames`.
+        twin: as in `QueryScore`.
+    """
     query = spec.queries[n]
-    j_cma, f_cma, j_davis, f_davis = score_masks(pairs)
+    j_cma, f_cma, j_davis, f_davis = np.concatenate(parts).mean(0).tolist()  # adds frame by frame
     return QueryScore(
         seed=spec.seed,
         group=spec.group,

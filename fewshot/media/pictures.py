@@ -24,6 +24,7 @@ from episodes.transforms.imagenet import MEAN, STD
 
 SUPPORT, PREDICTION, TRUTH = (0, 114, 178), (230, 120, 0), (255, 255, 255)
 TILE_HEIGHT = 192  # pixels
+FRAMES = 4  # of a query that are shown
 WIDEST = 6  # most width of a tile, in heights
 LEGEND = "blue: support, orange: prediction, white: truth"
 GAP, TEXT = 8, 15  # pixels between tiles, font size
@@ -125,18 +126,29 @@ def support_tiles(
     return tiles
 
 
-def query_tiles(clip: Clip, masks: Tensor, frames: int, height: int = TILE_HEIGHT) -> list[Tile]:
+def spread(total: int, frames: int) -> list[int]:
+    """Indices of `frames` of `total` frames, evenly spread, the first and the last among them; all where there are
+    fewer."""
+    return torch.linspace(0, total - 1, min(frames, total)).round().long().tolist()
+
+
+def query_tiles(
+    clip: Clip, masks: Tensor, frames: int, height: int = TILE_HEIGHT, captions: Sequence[str] = ()
+) -> list[Tile]:
     """`frames` frames, evenly spread over the clip, with the predicted masks `(T, h, w)` bool and the true outline.
 
     A clip of one frame is an image, and its caption speaks of none.
+
+    Args:
+        captions: of the `T` frames; none: their numbers in the clip.
     """
     total = clip.frames.shape[0]
     if masks.shape[0] != total:
         raise ValueError(f"{masks.shape[0]} predicted masks for the {total} frames of {clip.video!r}")
-    spread = torch.linspace(0, total - 1, min(frames, total)).round().long().tolist()
     tiles = []
-    for t in spread:
-        mask, name = masks[t].cpu().numpy(), "query" if total == 1 else f"frame {t + 1} of {total}"
+    for t in spread(total, frames):
+        mask, number = masks[t].cpu().numpy(), "query" if total == 1 else f"frame {t + 1} of {total}"
+        name = captions[t] if captions else number
         tiles.append(
             clip_tile(clip, t, mask=mask, truth=True, caption=f"{name}{iou_words(clip, t, mask)}", height=height)
         )
@@ -153,30 +165,42 @@ def iou_words(clip: Clip, t: int, mask: np.ndarray) -> str:
 
 
 def episode_picture(
-    episode: Episode, probabilities: Sequence[Tensor], *, frames: int = 4, height: int = TILE_HEIGHT
+    episode: Episode,
+    probabilities: Sequence[Tensor],
+    *,
+    frames: int = FRAMES,
+    height: int = TILE_HEIGHT,
+    captions: Sequence[str] = (),
 ) -> Image.Image:
     """A strip: the supports on the left; one row per query with its expression as title.
 
     Args:
         probabilities: per query `(T, h, w)`, float probabilities or bool masks, at any resolution.
         frames: how many query frames are shown.
+        captions: of the frames of a query; none: their numbers.
     """
     if len(probabilities) != len(episode.queries):
         raise ValueError(f"{len(probabilities)} predictions for {len(episode.queries)} queries")
     supports = support_tiles(episode.supports, height)
     rows = []
     for clip, probability in zip(episode.queries, probabilities, strict=True):
-        rows.append((_title(clip), supports + query_tiles(clip, _masks(probability), frames, height)))
+        rows.append((_title(clip), supports + query_tiles(clip, _masks(probability), frames, height, captions)))
     kind = "image" if len(episode.queries[0].frames) == 1 else "video"
     heading = f"class {episode.spec.class_name}, {kind} {episode.queries[0].video} ({LEGEND})"
     return sheet(rows, heading=heading)
 
 
 def save_episode_picture(
-    path: Path | str, episode: Episode, probabilities: Sequence[Tensor], *, frames: int = 4, height: int = TILE_HEIGHT
+    path: Path | str,
+    episode: Episode,
+    probabilities: Sequence[Tensor],
+    *,
+    frames: int = FRAMES,
+    height: int = TILE_HEIGHT,
+    captions: Sequence[str] = (),
 ) -> Path:
     """Write `episode_picture` to `path` (the format follows its suffix) and return the path."""
-    return _save(path, episode_picture(episode, probabilities, frames=frames, height=height))
+    return _save(path, episode_picture(episode, probabilities, frames=frames, height=height, captions=captions))
 
 
 def contact_sheet(

@@ -13,7 +13,7 @@ from episodes.episode import Episode
 from episodes.sampling.probes import probe_specs
 from fewshot.evaluation.evaluate import evaluate, portion
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
-from fewshot.evaluation.scoring import mask_pairs, score_masks
+from fewshot.evaluation.scoring import mask_pairs, score_frames
 from fewshot.inference.chunks import segment_queries
 from tests.episodes.memory import MemorySource, memory_specs
 from tests.fewshot.evaluation.oracle import Oracle, halve, halved
@@ -60,12 +60,14 @@ def test_thresholds_at_one_half() -> None:
     half, truth = torch.full((1, 4, 4), 0.5), torch.ones(1, 4, 4, dtype=torch.bool)
     pairs = mask_pairs(half, truth)
     assert not pairs.network[0].any() and pairs.original[0].all()
-    assert score_masks(pairs) == (0.0, 1.0, 1.0, 1.0)  # a full mask has no boundary inside the image: F is 1
+    assert score_frames(pairs).tolist() == [
+        [0.0, 1.0, 1.0, 1.0]
+    ]  # a full mask has no boundary inside the image: F is 1
 
 
 def test_absent_object_found_absent_scores_one() -> None:
     nothing = mask_pairs(torch.zeros(2, 4, 8), torch.zeros(2, 8, 16, dtype=torch.bool))
-    assert score_masks(nothing) == (1.0, 1.0, 1.0, 1.0)
+    assert score_frames(nothing).tolist() == [[1.0, 1.0, 1.0, 1.0]] * 2
 
 
 def test_supports_are_encoded_once_per_class_and_frames_are_read_once_per_video() -> None:
@@ -73,7 +75,9 @@ def test_supports_are_encoded_once_per_class_and_frames_are_read_once_per_video(
     scores = run(system, source, memory_specs(source))
     assert len(scores) == 12
     assert len(system.calls.supports) == 3
-    assert sorted(source.frames_read) == sorted(f"class{c}_{k}" for c in (1, 2, 3) for k in (0, 1, 2))
+    chunks = {0: 1, 1: 3, 2: 3}  # video 0 is the support; the five frames of the others come in twos
+    expected = [f"class{c}_{k}" for c in (1, 2, 3) for k, times in chunks.items() for _ in range(times)]
+    assert sorted(source.frames_read) == expected
 
 
 def test_states_of_other_supports_are_not_mixed_up() -> None:
@@ -122,10 +126,10 @@ def test_the_system_is_tested_in_eval_mode_and_left_as_it_was() -> None:
 def test_every_query_is_shown_with_its_prediction() -> None:
     source, seen = MemorySource(), []
     run(Oracle(), source, memory_specs(source)[:1], on_query=seen.append)
-    assert [(r.query, r.spec.index) for r in seen] == [(0, 0), (1, 0)]
+    assert [(r.spec.index, r.start, r.query) for r in seen] == [(0, start, n) for start in (0, 2, 4) for n in (0, 1)]
     result: QueryResult = seen[0]
-    assert result.probabilities.shape == (5, 4, 8) and result.clip.masks.shape == (5, 8, 16)
-    assert result.masks().shape == (5, 8, 16)
+    assert result.probabilities.shape == (2, 4, 8) and result.clip.masks.shape == (2, 8, 16)
+    assert result.masks().shape == (2, 8, 16) and seen[-1].frames == ("00004",)
     assert result.masks()[0, 0].nonzero()[:, 0].tolist() == [4, 5, 6, 7, 8, 9]
 
 
