@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Report:
         card: protocol card, printed above the tables (`Protocol.card`); '' prints the card with what is known here.
         bootstrap: number of bootstrap samples; 0 leaves those intervals out.
         random_seed: of the bootstrap.
+        record: what was tested, in plain types: weights, data, seeds, versions; written as `run` of the JSON file.
 
     Raises:
         ValueError: no real score, a query scored twice, an unknown protocol, or one of the other kind of scores.
@@ -39,6 +41,7 @@ class Report:
     card: str = ""
     bootstrap: int = 2000
     random_seed: int = 0
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", tuple(self.scores))
@@ -133,6 +136,7 @@ class Report:
             "protocol_version": self.definition.version,
             "protocol_digest": self.definition.digest,
             "card": self._card().splitlines(),
+            **({"run": dict(self.record)} if self.record else {}),
             "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},
             "folds": [asdict(fold) for fold in self.folds],
             **({"twins": [asdict(part) for part in self.twins]} if self.twins else {}),

@@ -39,6 +39,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.evaluation": (
         "episodes",
         "benchmarks",
+        "fewshot._origin",
         "fewshot.cli",
         "fewshot.inference",
         "fewshot.media",
@@ -73,6 +74,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.convert": ("fewshot.cli", "fewshot.config", "fewshot.inference", "fewshot.systems", "fewshot.weights"),
     "fewshot.freeze": ("episodes", "fewshot.cli", "fewshot.config"),
     "fewshot.compare": ("benchmarks", "fewshot.cli", "fewshot.config"),
+    "fewshot.table": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
     "experiments": ("episodes", "benchmarks", "fewshot.cli", "fewshot.nn", "fewshot.systems", "fewshot.training"),

@@ -158,6 +158,11 @@ def read_scores(path: Path | str) -> list[Any]:
     return scores_from_json({"columns": rows[0], "rows": rows[1:]} if rows else None, path)
 
 
+def read_report(path: Path | str) -> dict[str, Any]:
+    """The content of a JSON report. Raises ValueError, naming the file, where it is missing or none."""
+    return _content(_file(path))
+
+
 def read_protocol(path: Path | str) -> tuple[str | None, str | None]:
     """The protocol that a JSON report names and the digest of its rules; None for what it does not say.
 

@@ -32,7 +32,7 @@ def write_manifest(
     """
     if not specs:
         raise ValueError("a manifest needs at least one episode")
-    lines = "".join(_line(spec.to_json()) for spec in specs)
+    lines = _lines(specs)
     header = {
         "format": FORMAT,
         "benchmark": source.name,
@@ -46,6 +46,11 @@ def write_manifest(
     clear_stale(path)
     with replacing(path) as partial:
         partial.write_text(_line(header) + lines, encoding="utf-8")
+
+
+def episodes_digest(specs: Sequence[EpisodeSpec]) -> str:
+    """The SHA-256 that a manifest of these episodes has in its header."""
+    return _hash(_lines(specs))
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
@@ -108,6 +113,10 @@ def _difference(specs: Sequence[EpisodeSpec], source: Source) -> str:
             if clip.expression_id is not None and (said is None or said.object_id != clip.object_id):
                 return f"video {clip.video!r} has no expression {clip.expression_id!r} for object {clip.object_id}"
     return "the episodes' videos are there, but other videos, words or frames differ"
+
+
+def _lines(specs: Sequence[EpisodeSpec]) -> str:
+    return "".join(_line(spec.to_json()) for spec in specs)
 
 
 def _line(data: Mapping[str, Any]) -> str:

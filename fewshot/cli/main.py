@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "convert an official checkpoint",
     "freeze": "write a list of episodes to a file",
     "compare": "compare two results on the same episodes",
+    "table": "one table of many runs, over folds, shots and seeds",
     "davis": "J and F of written masks, as the DAVIS toolkit computes them",
 }
 

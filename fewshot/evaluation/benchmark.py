@@ -168,9 +168,13 @@ class Benchmark(ABC):
             return []
         return [episodes[i] for i in range(count)]
 
-    def report(self, scores: Sequence[Score], card: str = "", bootstrap: int = 0) -> Report:
-        """The report of scores under the protocol."""
-        return Report(tuple(scores), protocol=self.protocol.name, card=card, bootstrap=bootstrap)
+    def report(
+        self, scores: Sequence[Score], card: str = "", bootstrap: int = 0, record: Mapping[str, Any] | None = None
+    ) -> Report:
+        """The report of scores under the protocol; `record` says what was tested."""
+        return Report(
+            tuple(scores), protocol=self.protocol.name, card=card, bootstrap=bootstrap, record=dict(record or {})
+        )
 
     def card(self, **lines: Any) -> str:
         """The protocol card; `lines` as `BaseProtocol.card` takes them."""

@@ -22,6 +22,7 @@ from fewshot.evaluation.benchmark import Benchmark
 from fewshot.evaluation.evaluate import evaluate, segmented
 from fewshot.evaluation.parallel import SharedTest, shared_test
 from fewshot.evaluation.query import QueryResult, read_supports
+from fewshot.evaluation.record import tested
 from fewshot.evaluation.report import SHEET, Origin, Outcome, build_report, tell, write_report
 from fewshot.evaluation.shown import Shown
 from fewshot.inference.chunks import evaluating
@@ -66,6 +67,7 @@ def test_fold(
 ) -> None:
     """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
     outcome.shots, test = seeds[0][0].shots, benchmark.config.test
+    outcome.tested[seeds[0][0].group] = tested(system, seeds)
     episodes = sum(len(specs) for specs in seeds) * len(benchmark.probes())
     with score_pool(test.workers) as pool, shared_test(system, benchmark, episodes) as shared:
         for specs in seeds:

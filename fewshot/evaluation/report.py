@@ -15,6 +15,7 @@ from episodes.episode import EpisodeSpec
 from episodes.sampling.probes import PROBES
 from fewshot.cli.runs import EpisodeRunConfig, MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, Score
+from fewshot.evaluation.record import record
 from fewshot.run import processes
 from fewshot.run.logging import RunLogger
 from fewshot.systems.config import SystemConfig
@@ -64,6 +65,7 @@ class Outcome:
         pictures: of a few episodes, in the order of `shown`.
         shown: the episodes of the pictures.
         shots: support clips per episode.
+        tested: of each group, what was tested (`fewshot.evaluation.record.tested`).
     """
 
     scores: list[Score] = field(default_factory=list)
@@ -71,11 +73,13 @@ class Outcome:
     pictures: list[Path] = field(default_factory=list)
     shown: list[EpisodeSpec] = field(default_factory=list)
     shots: int | None = None
+    tested: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 def build_report(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> Report:
     """The report of everything that has been measured so far."""
-    return benchmark.report(outcome.scores, card(outcome, benchmark, origin), benchmark.config.test.bootstrap)
+    told, bootstrap = card(outcome, benchmark, origin), benchmark.config.test.bootstrap
+    return benchmark.report(outcome.scores, told, bootstrap, record(benchmark, outcome.tested))
 
 
 def write_report(report: Report, folder: Path) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from benchmarks.report import Report
 from benchmarks.scores.scores import read_scores
-from episodes.sampling.manifest import write_manifest
+from episodes.sampling.manifest import read_header, write_manifest
 from episodes.sources import Expression
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
 from fewshot.config.sections import TrainConfig
 from fewshot.evaluation.benchmark import open_benchmark
 from fewshot.evaluation.folds import run_test, spread
+from fewshot.evaluation.record import weights_digest
 from fewshot.evaluation.report import Origin
 from fewshot.systems.prototype.config import PrototypeConfig
 from tests.episodes.memory import MemorySource
@@ -57,6 +59,26 @@ def test_files_hold_every_query_and_the_table_the_probes(tmp_path: Path) -> None
     assert log.values["test/J"] == pytest.approx(100 * report.value("J"))
     assert len(log.rows) == 2 and all(Path(row[-1]).is_file() for row in log.rows)
     assert (tmp_path / "pictures" / "overview_group1.png").is_file()
+
+
+def test_results_say_what_was_tested(tmp_path: Path) -> None:
+    source, config = MemorySource(), settings(seeds=2)
+    report_of(tmp_path, config, source)
+    run = json.loads((tmp_path / "results.json").read_text())["run"]
+    assert (run["benchmark"], run["shots"], run["seeds"], run["data"]) == (source.name, 1, [0, 1], source.fingerprint())
+    assert run["system"] == config.system.name and run["settings"]["name"] == config.system.name
+    specs = [spec for of_seed in open_benchmark(config, source).tests(1) for spec in of_seed]
+    write_manifest(tmp_path / "g1.jsonl", specs, source)
+    assert run["groups"]["1"]["episodes"] == read_header(tmp_path / "g1.jsonl")["sha256"]
+    assert "torch" in run["versions"] and run["groups"]["1"]["device"].startswith("cpu")
+
+
+def test_weights_have_a_hash_of_their_values() -> None:
+    one = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    assert weights_digest(one) != weights_digest(other)
+    other.load_state_dict(one.state_dict())
+    assert weights_digest(one) == weights_digest(other) != weights_digest(other.half())
 
 
 def test_a_query_with_a_second_object_of_its_class_has_a_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""One table of many runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from benchmarks.overview import overview
+from benchmarks.report import Report
+from tests.benchmarks.test_report import many, query
+
+
+def write(folder: Path, scores: list, **record: object) -> Report:
+    known = {"system": "uniref", "settings": {"heads": 4, "dropout": 0.0}, "benchmark": "synthetic", "shots": 1}
+    report = Report(scores, bootstrap=0, record={**known, "seeds": [0], "trained_with_seed": 0, **record})
+    report.write_json(folder / "results.json")
+    return report
+
+
+def cells(places: list, **options: str) -> list[list[str]]:
+    table, left_out = overview(places, form="csv", **options)
+    assert left_out == []
+    return list(csv.reader(io.StringIO(table)))
+
+
+def test_seeds_and_folds_of_a_system_make_one_row(tmp_path: Path) -> None:
+    found = {
+        (seed, group): write(
+            tmp_path / f"{seed}{group}", many(groups=(group,), shift=0.1 * seed + 0.01 * group), trained_with_seed=seed
+        ).value("J", group=group)
+        for seed in (0, 1, 2)
+        for group in (1, 2)
+    }
+    header, row = cells(sorted(tmp_path.iterdir()))
+    assert header == ["system", "benchmark", "protocol", "measure", "shots", "fold 1", "fold 2", "mean", "seeds"]
+    assert row[:5] == ["uniref", "synthetic", "cma@1", "J", "1"] and row[-1] == "3"
+
+    def told(values: list[float]) -> str:
+        return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f}"
+
+    assert row[5:7] == [told([found[seed, group] for seed in (0, 1, 2)]) for group in (1, 2)]
+    assert row[7] == told([(found[seed, 1] + found[seed, 2]) / 2 for seed in (0, 1, 2)])
+
+
+def test_a_mean_needs_every_fold_and_seeds_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a", many(groups=(1,)))
+    write(tmp_path / "b", many(groups=(2,)))
+    write(tmp_path / "c", many(groups=(2,)), trained_with_seed=1)
+    write(tmp_path / "d", many(groups=(1,)), system="prototype")
+    rows = {row[0]: row for row in cells(sorted(tmp_path.iterdir()))[1:]}
+    assert rows["prototype"][5:] == [rows["uniref"][5], "-", "-", "1"]
+    assert rows["uniref"][7] != "-" and rows["uniref"][-1] == "1 to 2"
+
+
+def test_other_settings_shots_and_rules_are_rows_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "a", many())
+    write(tmp_path / "b", many(), settings={"heads": 8, "dropout": 0.0})
+    write(tmp_path / "c", many(), shots=5)
+    write(tmp_path / "d", many())
+    changed = json.loads((tmp_path / "d/results.json").read_text()) | {"protocol_digest": "0123456789ab"}
+    (tmp_path / "d/results.json").write_text(json.dumps(changed))
+    rows = cells(sorted(tmp_path.iterdir()))[1:]
+    assert [row[0] for row in rows] == ["uniref (heads=4)", "uniref (heads=8)", "uniref (heads=4)", "uniref (heads=4)"]
+    assert [row[4] for row in rows] == ["1", "1", "5", "1"]
+    assert rows[3][2] == "cma@1 (rules 0123456789ab)"
+
+
+def test_other_measures_and_probes(tmp_path: Path) -> None:
+    scores = [query(0.5, 0.7), query(0.25, 0.3, probe="wrong_support")]
+    write(tmp_path, scores)
+    assert cells([tmp_path], measure="F")[1][5] == "70.0"
+    assert cells([tmp_path / "results.json"], probe="wrong_support")[1][5] == "25.0"
+
+
+def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "a", many())
+    (tmp_path / "empty").mkdir()
+    Report(many(), bootstrap=0).write_json(tmp_path / "old" / "results.json")
+    table, left_out = overview([tmp_path / name for name in ("a", "empty", "old")])
+    assert len(table.splitlines()) == 3
+    assert ["empty" in left_out[0], "does not say what was tested" in left_out[1]] == [True, True]
+    with pytest.raises(ValueError, match="mIoU"):
+        overview([tmp_path / "a"], measure="mIoU")
+    with pytest.raises(ValueError, match="no numbers of probe 'no_support'"):
+        overview([tmp_path / "a"], probe="no_support")
+    with pytest.raises(ValueError, match="no run was named"):
+        overview([])
+    write(tmp_path / "again", many())
+    with pytest.raises(ValueError, match="a/results.json and .*again/results.json are both of uniref, fold 1, seed 0"):
+        overview([tmp_path / "a", tmp_path / "again"])
+
+
+def test_forms(tmp_path: Path) -> None:
+    write(tmp_path / "a", many(), system="uniref_sam")
+    write(tmp_path / "b", [replace(s, j_cma=0.5) for s in many()], system="uniref_sam", trained_with_seed=1)
+    places = [tmp_path / "a", tmp_path / "b"]
+    markdown, latex = (overview(places, form=form)[0].splitlines() for form in ("markdown", "latex"))
+    assert [line.count("|") for line in markdown] == [9, 9, 9] and "±" in markdown[2]
+    assert latex[0] == r"\begin{tabular}{llllrrrr}" and latex[-1] == r"\end{tabular}"
+    assert latex[4].startswith(r"uniref\_sam & ") and r"$\pm$" in latex[4] and latex[4].endswith(r" \\")
