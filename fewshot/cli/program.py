@@ -25,8 +25,8 @@ from fewshot.cli.composition import (
 )
 from fewshot.cli.errors import short_errors, tell
 from fewshot.cli.help import Description, help_text
-from fewshot.cli.recipes import expand_recipe, expand_words_alone
-from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig, StageConfig
+from fewshot.cli.recipes import expand
+from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig, TaskTestConfig
 from fewshot.cli.threads import wait_patiently
 from fewshot.config.keys import schema_keys, sections, type_of
 
@@ -170,9 +170,8 @@ def checked(config: DictConfig, command: Command = Command((), {})) -> Any:
     except MissingMandatoryValue as error:
         name = error.full_key or "a mandatory key"
         raise ValueError(f"{name} has no value: give {name}=<value>") from error
-    expand_recipe(built, command.typed)
-    if isinstance(built, StageConfig):
-        expand_words_alone(built, command.typed)
+    if not (isinstance(built, TaskTestConfig) and built.weights is not None):  # which bring their system
+        expand(built, command.typed)
     if isinstance(built, EpisodeRunConfig) and built.protocol is not None:
         built.benchmark.protocol = built.protocol
     check(built, complete=not (isinstance(built, MetaTestConfig) and built.weights is not None))

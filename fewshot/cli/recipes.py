@@ -1,16 +1,22 @@
-"""The one place where a recipe becomes values of keys: `recipe=official` turns all switches of a system on at once."""
+"""The one place where what a system says of itself becomes values of keys, but for those that are typed.
+
+`recipe=official` turns all switches of a system on at once; a test takes the settings of the system's own tests.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fewshot.cli.runs import RunConfig, StageConfig, parts_in_use
-from fewshot.config.keys import keys_of, set_value
+from episodes.catalogue import data_set
+from fewshot.cli.runs import RunConfig, StageConfig, TaskTestConfig, parts_in_use
+from fewshot.config.keys import keys_of, set_value, value_of
 from fewshot.systems.registry import spec_of
 
 CORRECTED, OFFICIAL = "corrected", "official"
-WORDS_ALONE = {"ris", "clips"}  # kinds of parts that give an expression and nothing else
+WORDS_ALONE = {"ris", "clips", "rvos", "rfs"}  # tests that give an expression and nothing else
+PARTS = WORDS_ALONE - {"rvos"}  # and parts of a stage: of the kind rvos some have a mask too
 
 
 def expand_recipe(config: RunConfig, typed: Collection[str]) -> list[str]:
@@ -30,7 +36,45 @@ def expand_recipe(config: RunConfig, typed: Collection[str]) -> list[str]:
 def expand_words_alone(config: StageConfig, typed: Collection[str]) -> list[str]:
     """Make the system of a stage whose tasks give expressions alone do without supports; the changes as `key=value`."""
     kinds = {part.kind for part in parts_in_use(config).values()}
-    return _set(config, spec_of(config.system).words_alone, typed) if kinds and kinds <= WORDS_ALONE else []
+    return _set(config, spec_of(config.system).words_alone, typed) if kinds and kinds <= PARTS else []
+
+
+def expand_tests(config: TaskTestConfig, typed: Collection[str]) -> list[str]:
+    """Give a test the settings of the system's own test on the data set; the changes as `key=value`."""
+    spec, task = spec_of(config.system), config.task.benchmark
+    values = dict(spec.tests.get(task, {}))
+    if config.weights is None and data_set(task).kind in WORDS_ALONE:  # a system of weights is as it was trained
+        values |= spec.words_alone
+    return _set(config, values, typed)
+
+
+def settings_of_tests(config: TaskTestConfig) -> list[str]:
+    """The settings of the system's own test on the data set that are in use, as `key=value`."""
+    own = spec_of(config.system).tests.get(config.task.benchmark, {})
+    return [f"{name}={in_yaml(value)}" for name, value in own.items() if value_of(config, name) == value]
+
+
+def in_yaml(value: Any) -> str:
+    """A single value as it is typed: `true`, `null`, `360`, `short`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def expand(config: RunConfig, typed: Collection[str], trained: bool = False) -> None:
+    """Give keys the values that the recipe and the system say, but for those that were `typed`.
+
+    Args:
+        trained: the system has its weights, and its own settings stay as they were in training.
+
+    Raises:
+        ValueError: the recipe has no meaning for the system.
+    """
+    if trained:
+        typed = {*typed, *(key.name for key in keys_of(config) if key.name.startswith("system."))}
+    expand_recipe(config, typed)
+    if isinstance(config, StageConfig):
+        expand_words_alone(config, typed)
+    if isinstance(config, TaskTestConfig):
+        expand_tests(config, typed)
 
 
 def _set(config: RunConfig, values: Mapping[str, Any], typed: Collection[str]) -> list[str]:

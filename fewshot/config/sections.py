@@ -325,7 +325,7 @@ class TaskConfig:
     masks_by_nearest: bool = key(
         False,
         "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "
-        "released code of ReferFormer; false: logits are resized, then cut",
+        "released code of ReferFormer, which it is tested with; false: logits are resized, then cut",
     )
     keep_case: bool = key(
         False,

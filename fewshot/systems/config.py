@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Optional
 
 from fewshot.config.keys import key
+from fewshot.config.limits import LONGEST_SIDE
 
 MISSING = "???"  # OmegaConf's mark of a mandatory value; models are built without it
 BACKBONES = (
@@ -202,6 +203,14 @@ OFFICIAL_TRUNK = {
     "optim.clip_norm": 0.1,
     "train.prototype_fraction": 0.0,
     "train.prototype_weight": 0.0,
+}
+
+# How both are tested as released: videos without a limit of the long side. Other data sets: as every system is.
+_VIDEOS = {"task.short": 360, "task.long": LONGEST_SIDE, "task.rule": "short", "task.threshold": None}
+_IMAGES = {"task.short": 360, "task.long": 640, "task.rule": "short"}
+TRUNK_TESTS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("ref_youtube_vos", "ref_davis17"), _VIDEOS),
+    **dict.fromkeys(("refcoco", "refcoco_plus", "refcocog"), _IMAGES),
 }
 
 # What makes ReferFormer and SgMg do without masked supports.

@@ -292,6 +292,22 @@ def test_the_weights_of_a_training_run_bring_their_system(call, tmp_path: Path) 
     assert code == 1 and "bring their own system, which differs" in err
 
 
+def test_the_system_of_the_weights_is_tested_as_its_released_code_is(call, tmp_path: Path) -> None:
+    root = write_jhmdb(tmp_path / "jhmdb_sentences")
+    register_schemas()
+    words_alone = ("system=referformer_tiny", "system.affinity=none", "train.steps=1")
+    run = write_trained(tmp_path / "trained", checked(composed("meta_train", [*words_alone])))
+    rest = (f"data.root={root}", f"weights={run}", "pictures=0", "logging=disabled", "device=cpu", "task.short=64")
+    code, out, err = call("task=jhmdb", "name=own", *rest)
+    assert code == 0, err
+    assert "as released" in out and "task.masks_by_nearest=true" in out and "cut at network size" in out
+    code, out, err = call("task=jhmdb", "name=typed", "task.masks_by_nearest=false", *rest)
+    assert code == 0, err
+    assert "as released" not in out and "logits resized" in out
+    stored = yaml.safe_load((tmp_path / "here" / "runs" / "own" / "config.yaml").read_text())
+    assert stored["task"]["masks_by_nearest"] is True
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(experiments.__file__).parent / "task").glob("*.yaml")), ids=lambda p: p.stem
 )

@@ -17,6 +17,7 @@ from episodes.sources.ref_video import RefVideoSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
+from fewshot.cli.recipes import settings_of_tests
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.expressions import score_expressions
 from fewshot.evaluation.tasks.measures import (
@@ -62,6 +63,8 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
         "input": str(config.input_rule()),
         "scored": SCORES[task.score],
     }
+    if own := settings_of_tests(config):
+        lines["as released"] = f"{', '.join(own)} (the tests of {config.system.name})"
     if (truth := truth_of(config, source, samples)) is not None:
         lines["truth"] = "/".join(truth.parts[-2:])
     if (kept := identity_of(config, source, samples)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from episodes.sources.ref_video import RefVideoSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RVOSItem, VOSItem
+from fewshot.cli.checks import check
 from fewshot.cli.program import Command
+from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.tasks.build import check_system, make_predictor
 from fewshot.evaluation.tasks.expressions import shuffled
@@ -76,7 +79,7 @@ def tested_system(config: TaskTestConfig) -> tuple[System, str]:
 
 
 def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:
-    """The configuration with the system of its weights.
+    """The configuration with the system of its weights, and with what the recipe and this system say of the test.
 
     Raises:
         ValueError: no weights, and an untrained system is not asked for; or a typed system that is not that of the
@@ -91,11 +94,12 @@ def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:
             "program out with a system as it is built"
         )
     stored = stored_system(Path(config.weights).expanduser())
-    return (
-        config
-        if stored is None
-        else replace(config, system=same_system(config.system, stored, command.typed, config.weights))
-    )
+    if stored is not None:
+        config = replace(config, system=same_system(config.system, stored, command.typed, config.weights))
+    config = deepcopy(config)  # `expand` writes into it
+    expand(config, command.typed, trained=True)
+    check(config)
+    return config
 
 
 def chosen(source: TaskSource, limit: int | None) -> list[Sample]:

@@ -1,6 +1,6 @@
 """ReferFormer (CVPR 2022)."""
 
-from fewshot.systems.config import OFFICIAL_TRUNK, WORDS_ALONE
+from fewshot.systems.config import OFFICIAL_TRUNK, TRUNK_TESTS, WORDS_ALONE
 from fewshot.systems.referformer.config import SMALL, ReferFormerConfig
 from fewshot.systems.spec import Later, SystemSpec
 
@@ -12,7 +12,8 @@ SPECS = (
         plan=Later("fewshot.systems.referformer.checkpoint:plan_of"),
         fit=Later("fewshot.systems.referformer.build:fit"),
         needs=frozenset({"expression"}),
-        official={**OFFICIAL_TRUNK, "task.masks_by_nearest": True},
+        official=OFFICIAL_TRUNK,
+        tests={**TRUNK_TESTS, **dict.fromkeys(("a2d", "jhmdb"), {"task.masks_by_nearest": True})},
         words_alone=WORDS_ALONE,
         small=SMALL,
     ),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from episodes.catalogue import names
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import Command, checked
 from fewshot.cli.recipes import expand_recipe
@@ -102,6 +103,30 @@ def test_every_official_key_is_a_key_of_some_run() -> None:
             key.name for run, typed in runs.items() for key in keys_of(configured(run, f"system={name}", *more, *typed))
         }
         assert set(spec.official) <= known, name
+
+
+def test_a_test_takes_the_settings_of_the_systems_own_test_unless_they_are_typed() -> None:
+    def tested(*typed: str) -> Any:
+        return configured("task_test", "data.root=somewhere", "untrained=true", *typed).task  # type: ignore[attr-defined]
+
+    for system in ("sgmg_tiny", "referformer_tiny"):
+        task = tested(f"system={system}", "task=ref_youtube_vos")
+        assert (task.short, task.rule, task.threshold) == (360, "short", None) and task.long > 4000
+        task = tested(f"system={system}", "task=ref_youtube_vos", "task.threshold=0.4", "task.long=700")
+        assert (task.short, task.threshold, task.long) == (360, 0.4, 700)
+        task = tested(f"system={system}", "task=refcocog")
+        assert (task.short, task.long, task.rule) == (360, 640, "short")
+        assert tested(f"system={system}", "task=jhmdb").masks_by_nearest == (system == "referformer_tiny")
+    assert not tested("system=referformer_tiny", "task=a2d", "task.masks_by_nearest=false").masks_by_nearest
+    task = tested("system=uniref_tiny", "task=ref_youtube_vos")
+    assert (task.short, task.long, task.rule, task.threshold) == (480, 1333, "fit", 0.3)
+
+
+def test_what_systems_say_of_their_tests_are_keys_of_a_test_on_data_sets_that_there_are() -> None:
+    known = {key.name for key in keys_of(configured("task_test", "data.root=somewhere", "untrained=true"))}
+    for name, spec in systems().items():
+        assert set(spec.tests) <= set(names("vos", "rvos", "ris", "rfs")), name
+        assert {key for values in spec.tests.values() for key in values} <= known, name
 
 
 def test_a_system_without_released_code_has_no_official_recipe(call) -> None:
