@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.masks.png import Labels, read_sequence
+from benchmarks.masks.png import LabelFiles
 from benchmarks.metrics.davis import (
     DavisAccumulator,
     SequenceScore,
@@ -70,22 +70,24 @@ class Folders:
             raise ValueError(f"{self.annotations / sequence} holds no PNG: the sequence cannot be scored")
         return names
 
-    def read(self, sequence: str) -> tuple[Labels, Labels]:
-        """Truth and result, `(T, H, W)` each; results of frames that are not scored may be missing (zeros)."""
+    def maps(self, sequence: str) -> tuple[LabelFiles, LabelFiles]:
+        """Truth and result of a sequence, to be read frame by frame.
+
+        Raises:
+            ValueError: no frame is left to score, or the results have another size than the truth.
+        """
         names = self.frames(sequence)
-        truth = read_sequence(self.annotations / sequence, names)
-        scored = slice(1, -1) if self.task == "semi-supervised" else slice(None)
-        if len(names[scored]) == 0:
+        truth, result = (LabelFiles(path / sequence, names, self.binary) for path in (self.annotations, self.results))
+        first = 1 if self.task == "semi-supervised" else 0
+        if len(names) <= 2 * first:
             raise ValueError(f"{self.annotations / sequence}: {len(names)} frames, none is left without first and last")
-        result = np.zeros_like(truth)
-        found = read_sequence(self.results / sequence, names[scored])
-        if found.shape[1:] != truth.shape[1:]:
+        found, wanted = result[first].shape, truth[first].shape
+        if found != wanted:
             raise ValueError(
-                f"{self.results / sequence}: results are {found.shape[1:]}, the truth is {truth.shape[1:]}: write the "
-                "masks at the resolution of the annotations"
+                f"{self.results / sequence}: results are {found}, the truth is {wanted}: write the masks at the "
+                "resolution of the annotations"
             )
-        result[scored] = found
-        return (np.minimum(truth, 1), np.minimum(result, 1)) if self.binary else (truth, result)
+        return truth, result
 
 
 def read_sequence_list(path: Path | str) -> list[str]:
@@ -99,7 +101,7 @@ def read_sequence_list(path: Path | str) -> list[str]:
 
 def score_sequence(folders: Folders, sequence: str) -> SequenceScore:
     """Read and score one sequence."""
-    return SCORES[folders.task](sequence, *folders.read(sequence))
+    return SCORES[folders.task](sequence, *folders.maps(sequence))
 
 
 def evaluate(folders: Folders, sequences: Sequence[str] | None = None, processes: int = 1) -> DavisAccumulator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,22 +34,34 @@ def read_labels(path: Path | str) -> Labels:
         raise ValueError(f"{path} cannot be read as a PNG ({error}): write it again") from error
 
 
-def read_sequence(folder: Path | str, names: Sequence[str]) -> Labels:
-    """Label maps `<folder>/<name>.png` of all names, one size: `(T, H, W)` uint8.
+class LabelFiles(Sequence[Labels]):
+    """Label maps `<folder>/<name>.png`, `(H, W)` uint8 each, of one size; a file is read when it is asked for.
 
-    Raises:
-        ValueError: a file is missing, broken or of another size than the first.
+    Args:
+        binary: every pixel above 0 is object 1.
     """
-    first = read_labels(Path(folder) / f"{names[0]}.png")
-    labels = np.empty((len(names), *first.shape), np.uint8)
-    labels[0] = first
-    for at, name in enumerate(names[1:], start=1):
-        path = Path(folder) / f"{name}.png"
-        frame = read_labels(path)
-        if frame.shape != first.shape:
-            raise ValueError(f"{path} has the size {frame.shape}, but {names[0]}.png has {first.shape}")
-        labels[at] = frame
-    return labels
+
+    def __init__(self, folder: Path | str, names: Sequence[str], binary: bool = False) -> None:
+        self.folder, self.names, self.binary = Path(folder), tuple(names), binary
+        self._read: tuple[str, tuple[int, ...]] | None = None  # a name, and the size of its map
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, at: Any) -> Any:
+        """The map of a frame by its index, or some of the frames, which are not read yet.
+
+        Raises:
+            ValueError: the file is missing, broken or of another size than those read before.
+        """
+        if isinstance(at, slice):
+            return LabelFiles(self.folder, self.names[at], self.binary)
+        path = self.folder / f"{self.names[at]}.png"
+        labels = read_labels(path)
+        self._read = self._read or (path.name, labels.shape)
+        if labels.shape != self._read[1]:
+            raise ValueError(f"{path} has the size {labels.shape}, but {self._read[0]} has {self._read[1]}")
+        return np.minimum(labels, 1) if self.binary else labels
 
 
 def davis_palette() -> bytes:

@@ -8,7 +8,7 @@ Segmentation", 2017 (several objects); Caelles et al., "The 2019 DAVIS Challenge
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,62 +43,80 @@ class SequenceScore:
     objects: dict[int, ObjectScore]
 
 
-def score_semi_supervised(name: str, truth: Labels, result: Labels, bound_th: float = DAVIS_TOLERANCE) -> SequenceScore:
-    """Score label maps `(T, H, W)` of all annotated frames; the first and the last are left out.
+def score_semi_supervised(
+    name: str, truth: Sequence[Labels], result: Sequence[Labels], bound_th: float = DAVIS_TOLERANCE
+) -> SequenceScore:
+    """Score label maps `(H, W)` of all annotated frames; the first and the last are left out.
 
     Objects are 1..n with n the highest id of the first true frame. Void (255) in the truth counts as background.
-    Objects missing in the result are scored as empty masks.
+    Objects missing in the result are scored as empty masks. Frames may be read as they are asked for: each is looked at
+    alone, and results that are not scored are not asked for.
 
     Raises:
         ValueError: shapes differ, fewer than three frames, no object in the first frame, or ids above n in the result.
     """
-    truth, result = _checked(name, truth, result)
+    _check_lengths(name, truth, result)
     if len(truth) < 3:
         raise ValueError(
             f"sequence {name!r}: {len(truth)} frames; without the first and the last none is left to score"
         )
-    count = _number_of_objects(name, truth)
-    truth, result = np.where(truth == VOID, 0, truth)[1:-1], result[1:-1]
-    if (highest := int(result.max())) > count:
-        raise ValueError(
-            f"sequence {name!r}: the result has id {highest} but the first true frame only has ids up to {count}; "
-            "map binary masks of 0 and 255 to 0 and 1, and drop ids that are no object of the truth"
-        )
-    pairs = (
-        (k, [j_and_f(p == k, t == k, bound_th=bound_th) for p, t in zip(result, truth, strict=True)])
-        for k in range(1, count + 1)
-    )
-    return SequenceScore(name, {k: _object_score(np.array(scores)) for k, scores in pairs})
+    count = _number_of_objects(name, truth[0])
+    scores = np.empty((count, len(truth) - 2, 2))
+    for frame, (t, r) in enumerate(_pairs(name, truth, result, range(1, len(truth) - 1))):
+        if (highest := int(r.max())) > count:
+            raise ValueError(
+                f"sequence {name!r}: the result has id {highest} but the first true frame only has ids up to {count}; "
+                "map binary masks of 0 and 255 to 0 and 1, and drop ids that are no object of the truth"
+            )
+        t = np.where(t == VOID, 0, t)
+        for k in range(count):
+            scores[k, frame] = j_and_f(r == k + 1, t == k + 1, bound_th=bound_th)
+    return _sequence_score(name, scores)
 
 
-def score_unsupervised(name: str, truth: Labels, result: Labels, bound_th: float = DAVIS_TOLERANCE) -> SequenceScore:
-    """Score at most 20 proposals `(T, H, W)` in all frames against the best-matching objects, void pixels ignored.
+def score_unsupervised(
+    name: str, truth: Sequence[Labels], result: Sequence[Labels], bound_th: float = DAVIS_TOLERANCE
+) -> SequenceScore:
+    """Score at most 20 proposals, ids in label maps `(H, W)`, in all frames against the best-matching objects.
 
     Proposals are assigned to objects so that the sum of the mean (J + F) / 2 is highest. Proposals left over cost
-    nothing. Objects are numbered in the order of their proposals, as in the official tables.
+    nothing, void pixels are ignored. Objects are numbered in the order of their proposals, as in the official tables.
 
     Raises:
         ValueError: shapes differ, no object in the first true frame, or more than 20 proposals.
     """
-    truth, result = _checked(name, truth, result)
-    objects, proposals = _number_of_objects(name, truth), int(result.max())
-    if proposals > MAX_PROPOSALS:
-        raise ValueError(
-            f"sequence {name!r}: the result has id {proposals}, at most {MAX_PROPOSALS} proposals are allowed"
-        )
-    scores = np.empty((max(proposals, objects), objects, len(truth), 2))
-    for frame, (t, r) in enumerate(zip(truth, result, strict=True)):
-        void = t == VOID
-        void = void if void.any() else None
-        for proposal, target in np.ndindex(scores.shape[:2]):
-            scores[proposal, target, frame] = j_and_f(r == proposal + 1, t == target + 1, void, bound_th)
+    _check_lengths(name, truth, result)
+    objects = _number_of_objects(name, truth[0])
+    frames = [
+        _proposal_scores(name, t, r, objects, bound_th) for t, r in _pairs(name, truth, result, range(len(truth)))
+    ]
+    proposals = max(objects, *(len(scores) - 1 for scores in frames))
+    # a proposal that a frame does not show has there the scores of an empty mask, which stand first
+    shown = [[k + 1 if k + 1 < len(own) else 0 for k in range(proposals)] for own in frames]
+    scores = np.stack([own[rows] for own, rows in zip(frames, shown, strict=True)], 2)
     rows, columns = linear_sum_assignment(scores.mean((2, 3)), maximize=True)
-    pairs = enumerate(zip(rows, columns, strict=True), start=1)
-    return SequenceScore(name, {k: _object_score(scores[row, column]) for k, (row, column) in pairs})
+    return _sequence_score(name, scores[rows, columns])
 
 
-def score_identity(name: str, truth: Labels, result: Labels, bound_th: float = DAVIS_TOLERANCE) -> SequenceScore:
-    """Score label maps `(T, H, W)` in all frames, each object against its own number, void pixels ignored.
+def _proposal_scores(name: str, truth: Labels, result: Labels, objects: int, bound_th: float) -> NDArray[np.float64]:
+    """J and F in a frame of an empty mask and of proposals 1 to the highest that it shows: `(1 + P, objects, 2)`."""
+    highest = int(result.max())
+    if highest > MAX_PROPOSALS:
+        raise ValueError(
+            f"sequence {name!r}: the result has id {highest}, at most {MAX_PROPOSALS} proposals are allowed"
+        )
+    void = _void(truth)
+    scores = np.empty((1 + highest, objects, 2))
+    for proposal, target in np.ndindex(scores.shape[:2]):
+        mask = result == proposal if proposal else np.zeros(result.shape, bool)
+        scores[proposal, target] = j_and_f(mask, truth == target + 1, void, bound_th)
+    return scores
+
+
+def score_identity(
+    name: str, truth: Sequence[Labels], result: Sequence[Labels], bound_th: float = DAVIS_TOLERANCE
+) -> SequenceScore:
+    """Score label maps `(H, W)` in all frames, each object against its own number, void pixels ignored.
 
     It differs from `score_unsupervised` in the assignment alone: that of Ref-DAVIS17 in papers does not punish a result
     that finds two objects and exchanges them. Numbers of the result that are no object cost nothing.
@@ -106,15 +124,13 @@ def score_identity(name: str, truth: Labels, result: Labels, bound_th: float = D
     Raises:
         ValueError: shapes differ, or no object in the first true frame.
     """
-    truth, result = _checked(name, truth, result)
-    count = _number_of_objects(name, truth)
-    scores = np.empty((count, len(truth), 2))
-    for frame, (t, r) in enumerate(zip(truth, result, strict=True)):
-        void = t == VOID
-        void = void if void.any() else None
-        for k in range(count):
+    _check_lengths(name, truth, result)
+    scores = np.empty((_number_of_objects(name, truth[0]), len(truth), 2))
+    for frame, (t, r) in enumerate(_pairs(name, truth, result, range(len(truth)))):
+        void = _void(t)
+        for k in range(len(scores)):
             scores[k, frame] = j_and_f(r == k + 1, t == k + 1, void, bound_th)
-    return SequenceScore(name, {k: _object_score(own) for k, own in enumerate(scores, start=1)})
+    return _sequence_score(name, scores)
 
 
 class DavisAccumulator:
@@ -163,18 +179,36 @@ class DavisAccumulator:
         return [(f"{name}_{k}", score) for name, sequence in ordered for k, score in sorted(sequence.objects.items())]
 
 
-def _checked(name: str, truth: Labels, result: Labels) -> tuple[Labels, Labels]:
-    truth, result = np.asarray(truth), np.asarray(result)
-    if truth.ndim != 3 or truth.shape != result.shape or truth.shape[0] == 0:
+def _check_lengths(name: str, truth: Sequence[Labels], result: Sequence[Labels]) -> None:
+    if len(truth) != len(result) or len(truth) == 0:
         raise ValueError(
-            f"sequence {name!r}: truth and result must be label maps (T, H, W) of one shape, got {truth.shape} and "
-            f"{result.shape}: every annotated frame needs a result of its size"
+            f"sequence {name!r}: {len(truth)} true frames and {len(result)} of the result: every annotated frame needs "
+            "a result"
         )
-    return truth, result
 
 
-def _number_of_objects(name: str, truth: Labels) -> int:
-    first = truth[0]
+def _pairs(
+    name: str, truth: Sequence[Labels], result: Sequence[Labels], frames: Iterable[int]
+) -> Iterator[tuple[Labels, Labels]]:
+    """Truth and result of some frames. Raises ValueError where they are no maps of one size."""
+    for frame in frames:
+        t, r = np.asarray(truth[frame]), np.asarray(result[frame])
+        if t.ndim != 2 or t.shape != r.shape:
+            raise ValueError(
+                f"sequence {name!r}: truth and result must be label maps (H, W) of one size, got {t.shape} and "
+                f"{r.shape} in frame {frame}"
+            )
+        yield t, r
+
+
+def _void(truth: Labels) -> NDArray[np.bool_] | None:
+    """Pixels that do not count; None where there are none."""
+    void = truth == VOID
+    return void if void.any() else None
+
+
+def _number_of_objects(name: str, first: Labels) -> int:
+    """Highest id of the first true frame."""
     count = int(np.where(first == VOID, 0, first).max())
     if count == 0:
         raise ValueError(
@@ -182,6 +216,11 @@ def _number_of_objects(name: str, truth: Labels) -> int:
             "be mapped to 1 first"
         )
     return count
+
+
+def _sequence_score(name: str, scores: NDArray[np.float64]) -> SequenceScore:
+    """Of J and F of each object in each frame, `(objects, T, 2)`."""
+    return SequenceScore(name, {k: _object_score(own) for k, own in enumerate(scores, start=1)})
 
 
 def _object_score(scores: NDArray[np.float64]) -> ObjectScore:

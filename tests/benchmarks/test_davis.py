@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.davis import (
     referring_table,
     table,
 )
+from benchmarks.masks import png
 from benchmarks.masks.png import read_labels, write_labels
 from benchmarks.masks.submission import check_submission, write_results
 from benchmarks.metrics.davis import DavisAccumulator, score_semi_supervised, score_unsupervised
@@ -155,3 +157,22 @@ def test_the_truth_of_a_real_video_scores_one(tmp_path: Path) -> None:
     rest = evaluate(Folders(tmp_path / "davis17", truth), chosen).compute()
     for row in (mean, rest):
         assert [row[f"{m}-{s}"] for m in "JF" for s in ("Mean", "Recall", "Decay")] == [1, 1, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("task", ["semi-supervised", "unsupervised", "identity"])
+def test_maps_are_read_and_forgotten_frame_by_frame(tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = [0, 0]  # now, at most
+
+    def watched(path: Path) -> np.ndarray:
+        labels = read_labels(path)
+        alive[:] = alive[0] + 1, max(alive[1], alive[0] + 1)
+        weakref.finalize(labels, lambda: alive.__setitem__(0, alive[0] - 1))
+        return labels
+
+    monkeypatch.setattr(png, "read_labels", watched)
+    truth = write_masks(tmp_path)["dog"][0]
+    for t in range(6, 20):
+        for root in ("truth", "result"):
+            write_labels(tmp_path / root / "dog" / f"{t:05d}.png", truth[0])
+    evaluate(Folders(tmp_path / "result", tmp_path / "truth", task), ["dog"])
+    assert 0 < alive[1] <= 4, "truth and result of a frame, and those of the frame before"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.masks.png import read_labels, read_sequence, write_labels, write_mask
+from benchmarks.masks.png import LabelFiles, read_labels, write_labels, write_mask
 
 LABELS = (np.arange(256 * 3) % 256).astype(np.uint8).reshape(16, 48)
 
@@ -44,10 +44,12 @@ def test_missing_broken_truncated_and_coloured_files_are_named(tmp_path: Path) -
 def test_sequences_have_one_size(tmp_path: Path) -> None:
     write_labels(tmp_path / "0.png", LABELS)
     write_labels(tmp_path / "1.png", LABELS)
-    assert read_sequence(tmp_path, ["0", "1"]).shape == (2, 16, 48)
+    maps = LabelFiles(tmp_path, ["0", "1"])
+    assert len(maps) == 2 and all(np.array_equal(labels, LABELS) for labels in maps)
+    assert set(np.unique(LabelFiles(tmp_path, ["0"], binary=True)[0])) == {0, 1} and list(maps[1:].names) == ["1"]
     write_labels(tmp_path / "1.png", LABELS[:8])
-    with pytest.raises(ValueError, match=r"1\.png.*\(8, 48\)"):
-        read_sequence(tmp_path, ["0", "1"])
+    with pytest.raises(ValueError, match=r"1\.png has the size \(8, 48\), but 0.png has \(16, 48\)"):
+        list(LabelFiles(tmp_path, ["0", "1"]))
 
 
 def test_a_mask_is_a_plane(tmp_path: Path) -> None:
