@@ -24,6 +24,7 @@ KINDS = {
     "rvos": "referring video object segmentation",
     "ris": "referring image segmentation",
     "rfs": "referring segmentation of one frame of a video, with the frames around it",
+    "vps": "panoptic segmentation of videos, and of images",
 }
 WITH_FOLDS = ("videos", "images")
 
@@ -131,6 +132,7 @@ _VOS = "episodes.sources.vos_layouts:"
 _RVOS = "episodes.sources.ref_video:"
 _RIS = "episodes.sources.refcoco:"
 _RFS = "episodes.sources."
+_VPS = "episodes.sources.panoptic:"
 
 OWN = (
     DataSet(
@@ -191,6 +193,8 @@ OWN = (
     DataSet("refcoco_plus", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),
     DataSet("refcocog", "ris", _RIS + "open_refcoco", splits=("val", "test", "train")),
     DataSet("refcoco_mixed", "ris", _RIS + "open_refcoco_mixed", splits=("train",)),
+    DataSet("vipseg", "vps", _VPS + "open_vipseg", splits=("val", "train", "test")),
+    DataSet("coco_panoptic", "vps", _VPS + "open_coco_panoptic", splits=("val2017", "train2017")),
 )
 
 

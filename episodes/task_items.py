@@ -91,4 +91,17 @@ class RFSItem:
     sample_id: str
 
 
-Item = VOSItem | RVOSItem | RISItem | RFSItem
+@dataclass(frozen=True)
+class VocabularyItem:
+    """Everything in a video: its tracks, classes or panoptic segments, of the vocabulary of its source.
+
+    Attributes:
+        video: its name.
+        frames: names of the frames to answer, in time order.
+    """
+
+    video: str
+    frames: tuple[str, ...]
+
+
+Item = VOSItem | RVOSItem | RISItem | RFSItem | VocabularyItem

@@ -1,51 +1,21 @@
 """Pixels that true and predicted segments of a video have in common, frame by frame: all that VPQ and STQ are made of.
 
-A panoptic map gives every pixel the id of a segment, 0 where nothing is known; a list beside it gives each segment of
-the frame its category. The maps are counted by runs of equal pixels, so that their ids are never sorted.
+The maps are counted by runs of equal pixels, so that their ids are never sorted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.panoptic import PanopticClasses, PanopticFrame, list_fault
+
 Ints = NDArray[np.int64]
 NOT_LISTED = -1
-
-
-class Segment(NamedTuple):
-    """An entry of the list of a frame."""
-
-    id: int
-    category: int
-    crowd: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class PanopticFrame:
-    """A frame: its `name`, its map `(H, W)` of ids (0: void) and the list of its segments."""
-
-    name: str
-    ids: NDArray[np.integer]
-    segments: Sequence[Segment]
-
-
-@dataclass(frozen=True)
-class PanopticClasses:
-    """Categories of a data set, by id: things, which are counted, and stuff, which is not."""
-
-    things: frozenset[int]
-    stuff: frozenset[int]
-
-    @property
-    def all(self) -> tuple[int, ...]:
-        """All categories in ascending order; numbers inside the metrics are places in it."""
-        return tuple(sorted(self.things | self.stuff))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +52,7 @@ class _Side:
         self.frames: list[list[tuple[int, int, bool]]] = []  # number, place of the category, crowd
 
     def add(self, frame: PanopticFrame) -> Ints:
-        """Take the list of a frame: its ids, sorted, void first. Raises ValueError for a broken list."""
-        ids = np.array(sorted({0, *(segment.id for segment in frame.segments)}), np.int64)
-        if len(ids) != len(frame.segments) + 1:
-            raise ValueError(f"{self.where(frame)} lists an id twice, or 0, which is void: correct the list")
+        """Take the list of a frame: its ids, sorted, void first. Raises ValueError for an unknown category."""
         for segment in frame.segments:
             if segment.category not in self.places:
                 known = list(self.places)
@@ -95,7 +62,7 @@ class _Side:
                 )
         rows = [(self.numbers.setdefault(s.id, len(self.numbers)), s) for s in frame.segments]
         self.frames.append([(number, self.places[s.category], bool(s.crowd)) for number, s in rows])
-        return ids
+        return np.array(sorted({0, *(segment.id for segment in frame.segments)}), np.int64)
 
     def columns(self, ids: Ints) -> Ints:
         """Places of the ids of `add` in the counts of the video, where void is 0."""
@@ -117,12 +84,9 @@ class _Side:
 
     def numbered(self, frame: PanopticFrame, ids: Ints, values: NDArray[np.integer]) -> Ints:
         """Places of `values` in the listed `ids`. Raises ValueError unless the map shows just what its list has."""
-        places = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
-        if (strange := ids[places] != values).any():
-            raise ValueError(f"{self.where(frame)}: id {values[strange][0]} of the map is not in its list: complete it")
-        if absent := sorted(set(ids[1:].tolist()) - set(ids[places].tolist())):
-            raise ValueError(f"{self.where(frame)}: segment {absent[0]} of the list has no pixel in the map: remove it")
-        return places
+        if fault := list_fault(np.unique(values), [segment.id for segment in frame.segments]):
+            raise ValueError(f"{self.where(frame)}: {fault}: correct one of them")
+        return np.searchsorted(ids, values)
 
 
 def count_video(

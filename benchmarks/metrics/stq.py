@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.panoptic import Ints, PanopticClasses, SegmentTable, VideoCounts
+from benchmarks.metrics.panoptic import Ints, SegmentTable, VideoCounts
 from benchmarks.metrics.ratios import ratio
+from episodes.panoptic import PanopticClasses
 
 INSTANCES = 1 << 16  # a label is category * INSTANCES + instance
 CROWD = 0  # the instance that a crowd has

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.panoptic import Ints, PanopticClasses, SegmentTable, VideoCounts
+from benchmarks.metrics.panoptic import Ints, SegmentTable, VideoCounts
 from benchmarks.metrics.ratios import Floats, ratio
+from episodes.panoptic import PanopticClasses
 
 IOU, TP, FP, FN = range(4)  # columns of the sums: overlap of the matches, matches, mistakes, misses
 

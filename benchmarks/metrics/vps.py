@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.metrics.panoptic import PanopticClasses, PanopticFrame, count_video
+from benchmarks.metrics.panoptic import count_video
 from benchmarks.metrics.ratios import Floats
 from benchmarks.metrics.stq import TrackCounts, Tracking, track_counts, tracking
 from benchmarks.metrics.vpq import WindowScore, mean_pq, window_score, window_sums
+from episodes.panoptic import PanopticClasses, PanopticFrame
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.metrics.boundary_iou import SHARE
-from benchmarks.metrics.panoptic import PanopticClasses
 from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRules
 from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
 from benchmarks.tables import card
+from episodes.panoptic import PanopticClasses
 
 STRAY_TEXTS = {
     "wrong": "counts for its true class, as found by no class",

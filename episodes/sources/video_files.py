@@ -54,14 +54,14 @@ class VideoFiles(Source):
         """Pixels `(T, 3, H, W)` uint8 RGB. Raises FileNotFoundError or ValueError, naming the file."""
         paths = [self.image_path(video, f) for f in frames]
         images = [self._cache.get(path, read_image) for path in paths]
-        _same_size(video, paths, images)
+        same_size(video, paths, images)
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
         """Masks `(T, H, W)` bool of one object. Raises ValueError if no frame of the video shows it."""
         paths = [self.mask_path(video, f) for f in frames]
         labels = [self._labels(path) for path in paths]
-        _same_size(video, paths, labels)
+        same_size(video, paths, labels)
         masks = np.stack(labels) > 0 if self.merge_objects else np.stack(labels) == object_id
         if not masks.any() and not any(self.visible(video, f, object_id) for f in self.frames(video)):
             raise ValueError(
@@ -164,7 +164,8 @@ def _size(image: Path) -> tuple[int, int]:
         raise ValueError(f"frame {image} cannot be read ({error}): restore the file") from error
 
 
-def _same_size(video: str, paths: Sequence[Path], arrays: Sequence[np.ndarray]) -> None:
+def same_size(video: str, paths: Sequence[Path], arrays: Sequence[np.ndarray]) -> None:
+    """Raise ValueError, naming the files, unless all pictures or masks of a video are of one size."""
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
             (h, w), (h0, w0) = array.shape[:2], arrays[0].shape[:2]

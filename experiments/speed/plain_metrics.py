@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.panoptic import PanopticClasses, PanopticFrame
+from episodes.panoptic import PanopticClasses, PanopticFrame
 
 Masks = Sequence[NDArray[np.bool_] | None]
 Video = tuple[Sequence[PanopticFrame], Sequence[PanopticFrame]]  # truth, prediction

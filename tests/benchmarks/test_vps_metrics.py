@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.metrics.panoptic import PanopticClasses, PanopticFrame, Segment, count_video
+from benchmarks.metrics.panoptic import count_video
 from benchmarks.metrics.vpq import window_score, window_sums
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules
 from benchmarks.protocols.tasks import TASK_PROTOCOLS, VPS_PROTOCOLS
+from episodes.panoptic import PanopticClasses, PanopticFrame, Segment
 from experiments.speed.plain_metrics import Video, plain_tracking, tube_sums
 
 CLASSES = PanopticClasses(things=frozenset({2, 5}), stuff=frozenset({0, 7}))
@@ -158,10 +159,10 @@ GOOD = frame("0", [1, 1, 2], (1, ROAD), (2, CAR))
     ("found", "message"),
     [
         ([frame("0", [1, 9, 2], (1, ROAD), (2, CAR))], "prediction of frame 0: id 9 of the map is not in its list"),
-        ([frame("0", [1, 1, 1], (1, ROAD), (2, CAR))], "segment 2 of the list has no pixel in the map: remove it"),
+        ([frame("0", [1, 1, 1], (1, ROAD), (2, CAR))], "segment 2 of the list has no pixel in the map: correct"),
         ([frame("0", [1, 1, 2], (1, ROAD), (2, 6))], "category 6, but there are 0 to 7: is it of another data set"),
-        ([frame("0", [1, 1, 1], (1, ROAD), (1, CAR))], "lists an id twice, or 0"),
-        ([frame("0", [1, 1, 0], (1, ROAD), (0, CAR))], "lists an id twice, or 0"),
+        ([frame("0", [1, 1, 1], (1, ROAD), (1, CAR))], "the list has an id twice, or 0"),
+        ([frame("0", [1, 1, 0], (1, ROAD), (0, CAR))], "the list has an id twice, or 0"),
         ([frame("0", [1, 1], (1, ROAD))], r"frame 0: maps must be \(H, W\) of one size, got truth \(1, 3\)"),
         ([frame("1", [1, 1, 2], (1, ROAD), (2, CAR))], "the prediction has frame 1 where 0 is due"),
         ([], "as many frames as each other"),

@@ -64,7 +64,7 @@ def test_every_row_has_a_reader_and_says_what_it_is(row: DataSet) -> None:
 
 def test_names_and_rows_by_kind() -> None:
     assert len(names()) == len(set(names())) == len(OWN)
-    assert [row.name for row in rows("rvos")] == list(names("rvos")) == ["ref_davis17", "ref_youtube_vos"]
+    assert [row.name for row in rows("rfs")] == list(names("rfs")) == ["a2d", "jhmdb"]
     assert data_set("davis17").splits[0] == "val" and data_set("refcoco").kind == "ris"
     assert folds_of("pascal5i").groups == (0, 1, 2, 3)
 
@@ -72,7 +72,7 @@ def test_names_and_rows_by_kind() -> None:
 def test_a_name_of_another_kind_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="unknown benchmark 'davis17'; there are: .*pascal5i"):
         open_source("davis17", ".")
-    with pytest.raises(ValueError, match="unknown benchmark 'pascal5i'; there are: davis16, .*refcoco_mixed$"):
+    with pytest.raises(ValueError, match="unknown benchmark 'pascal5i'; there are: davis16, .*refcoco_mixed, "):
         open_task_source("pascal5i", ".")
     with pytest.raises(ValueError, match="unknown benchmark 'lvos'; there are"):
         folds_of("lvos")
@@ -90,7 +90,7 @@ def test_switches_of_videos_are_refused_for_images() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kind": "sound"}, "kind must be one of videos, images, vos, rvos, ris, rfs, got 'sound'"),
+        ({"kind": "sound"}, "kind must be one of videos, images, vos, rvos, ris, rfs, vps, got 'sound'"),
         ({"kind": "images"}, "kind images needs folds"),
         ({"kind": "vos"}, "kind vos needs splits, the tested one first"),
     ],

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics.panoptic import PanopticClasses, PanopticFrame, Segment
 from benchmarks.metrics.stq import Tracking
 from benchmarks.metrics.vpq import Quality
 from benchmarks.metrics.vps import VpsScore
 from benchmarks.protocols.tasks import VPS_PROTOCOLS
+from episodes.panoptic import PanopticClasses, PanopticFrame, Segment
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
