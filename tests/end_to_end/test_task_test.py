@@ -295,8 +295,8 @@ def test_the_weights_of_a_training_run_bring_their_system(call, tmp_path: Path) 
 def test_the_system_of_the_weights_is_tested_as_its_released_code_is(call, tmp_path: Path) -> None:
     root = write_jhmdb(tmp_path / "jhmdb_sentences")
     register_schemas()
-    words_alone = ("system=referformer_tiny", "system.affinity=none", "train.steps=1")
-    run = write_trained(tmp_path / "trained", checked(composed("meta_train", [*words_alone])))
+    trained = checked(composed("train_stage", ["stage=synthetic_rvos", "system=referformer_tiny"]))
+    run = write_trained(tmp_path / "trained", trained)
     rest = (f"data.root={root}", f"weights={run}", "pictures=0", "logging=disabled", "device=cpu", "task.short=64")
     code, out, err = call("task=jhmdb", "name=own", *rest)
     assert code == 0, err
