@@ -24,6 +24,8 @@ KINDS = {
     "rvos": "referring video object segmentation",
     "ris": "referring image segmentation",
     "rfs": "referring segmentation of one frame of a video, with the frames around it",
+    "vis": "instance segmentation of videos: tracks of all objects",
+    "vss": "semantic segmentation of videos: a class for every pixel",
     "vps": "panoptic segmentation of videos, and of images",
 }
 WITH_FOLDS = ("videos", "images")
@@ -132,6 +134,7 @@ _VOS = "episodes.sources.vos_layouts:"
 _RVOS = "episodes.sources.ref_video:"
 _RIS = "episodes.sources.refcoco:"
 _RFS = "episodes.sources."
+_VIS = "episodes.sources.tracks:open_tracks"
 _VPS = "episodes.sources.panoptic:"
 
 OWN = (
@@ -193,6 +196,10 @@ OWN = (
     DataSet("refcoco_plus", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),
     DataSet("refcocog", "ris", _RIS + "open_refcoco", splits=("val", "test", "train")),
     DataSet("refcoco_mixed", "ris", _RIS + "open_refcoco_mixed", splits=("train",)),
+    DataSet("youtube_vis19", "vis", _VIS, splits=("valid", "train", "test")),
+    DataSet("youtube_vis21", "vis", _VIS, splits=("valid", "train", "test")),
+    DataSet("ovis", "vis", _VIS, splits=("valid", "train", "test")),
+    DataSet("vspw", "vss", "episodes.sources.vspw:open_vspw", splits=("val", "train", "test")),
     DataSet("vipseg", "vps", _VPS + "open_vipseg", splits=("val", "train", "test")),
     DataSet("coco_panoptic", "vps", _VPS + "open_coco_panoptic", splits=("val2017", "train2017")),
 )
