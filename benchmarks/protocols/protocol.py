@@ -52,28 +52,18 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class BaseProtocol(ABC):
-    """Rules by which the numbers of a fold are computed. Every number in a report belongs to one protocol.
+class NamedRules:
+    """Rules under a name, so that a number tells by which it was counted. A subclass adds the rules as fields.
 
     Attributes:
-        name: key in `PROTOCOLS`.
+        name: of the protocol.
         source: where the definition comes from.
         version: raised when a rule changes, so that a number of before is not taken for one of now.
-        score_type: class of the scores that it averages.
-        measures: names of the headline numbers.
-        extras: names of further numbers, shown beside them and named as what they are.
-        unit: what a bootstrap resamples, in words.
-        lists_classes: true: a report prints the classes one by one.
-        note: printed below the table of the folds, '' for nothing.
     """
 
     name: str
     source: str
     version: int = field(default=1, kw_only=True)
-    score_type: ClassVar[type]
-    measures: ClassVar[tuple[str, ...]]
-    unit: ClassVar[str]
-    lists_classes: ClassVar[bool]
 
     @property
     def versioned(self) -> str:
@@ -86,6 +76,32 @@ class BaseProtocol(ABC):
         same digits."""
         rules = {name: value for name, value in asdict(self).items() if name != "source"}
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def heading(self) -> str:
+        """Name, version, digest and source, for a card."""
+        return f"{self.versioned}, rules {self.digest} ({self.source})"
+
+
+@dataclass(frozen=True)
+class BaseProtocol(NamedRules, ABC):
+    """Rules by which the numbers of a fold are computed. Every number in a report belongs to one protocol.
+
+    Its name is a key in `PROTOCOLS`.
+
+    Attributes:
+        score_type: class of the scores that it averages.
+        measures: names of the headline numbers.
+        extras: names of further numbers, shown beside them and named as what they are.
+        unit: what a bootstrap resamples, in words.
+        lists_classes: true: a report prints the classes one by one.
+        note: printed below the table of the folds, '' for nothing.
+    """
+
+    score_type: ClassVar[type]
+    measures: ClassVar[tuple[str, ...]]
+    unit: ClassVar[str]
+    lists_classes: ClassVar[bool]
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -167,7 +183,7 @@ class BaseProtocol(ABC):
         """
         setting = Setting(benchmark, size, shots, supports, seeds, episodes, lists, frozen, stream, sampling)
         lines = {
-            "protocol": f"{self.versioned}, rules {self.digest} ({self.source})",
+            "protocol": self.heading,
             "benchmark": benchmark,
             "checkpoint": _checkpoint_line(checkpoint),
             **self.card_lines(setting),

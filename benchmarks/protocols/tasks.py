@@ -15,6 +15,7 @@ from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRu
 from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
+from benchmarks.protocols.protocol import NamedRules
 from benchmarks.tables import card
 from episodes.panoptic import PanopticClasses
 
@@ -38,16 +39,8 @@ VOID_TEXTS = {
 
 
 @dataclass(frozen=True)
-class TaskProtocol(ABC):
-    """Rules by which the numbers of a task are computed.
-
-    Attributes:
-        name: key in `TASK_PROTOCOLS`.
-        source: where the definition comes from.
-    """
-
-    name: str
-    source: str
+class TaskProtocol(NamedRules, ABC):
+    """Rules by which the numbers of a task are computed. Its name is a key in `TASK_PROTOCOLS`."""
 
     @abstractmethod
     def lines(self) -> Mapping[str, str]:
@@ -55,7 +48,7 @@ class TaskProtocol(ABC):
 
     def card(self) -> str:
         """The text printed beside the numbers: one `key: value` line per choice."""
-        return card({"protocol": f"{self.name} ({self.source})", **self.lines()})
+        return card({"protocol": self.heading, **self.lines()})
 
 
 @dataclass(frozen=True)

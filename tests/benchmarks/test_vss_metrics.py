@@ -117,3 +117,6 @@ def test_cards_say_what_the_rules_are() -> None:
     assert "but the last" not in cards["vspw_corrected"] and "left out" in cards["vspw_corrected"]
     assert all(TASK_PROTOCOLS[name] is protocol for name, protocol in VSS_PROTOCOLS.items())
     assert len(set(cards.values())) == len(cards)
+    digests = {name: protocol.digest for name, protocol in VSS_PROTOCOLS.items()}
+    assert len(set(digests.values())) == len(digests)
+    assert f"vspw@1, rules {digests['vspw']} (" in cards["vspw"]
