@@ -129,12 +129,30 @@ class MultiheadAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * dim, dim)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
-        """`(N, L, C), (N, S, C), (N, S, C)` and padding `(N, S)` bool to `(N, L, C)`."""
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        padding: Tensor | None = None,
+        blocked: Tensor | None = None,
+    ) -> Tensor:
+        """`(N, L, C), (N, S, C), (N, S, C)` to `(N, L, C)`.
+
+        Args:
+            padding: `(N, S)` bool, True where a key is not there.
+            blocked: `(N, L, S)` or `(L, S)` bool, True where a query must not look at a key; no row may be all True,
+                and there is no padding beside it.
+        """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         # Contiguous and sequence first, so that gradients are summed in the order of torch's module, to the last bit.
         first = (x.transpose(0, 1).contiguous() for x in (query, key, value))
         projected = [F.linear(x, w, b) for x, w, b in zip(first, weights, biases, strict=True)]
         q, k, v = (rearrange(x, "l n (h d) -> n h l d", h=self.heads) for x in projected)
-        read = attention(q, k, v, padding, dropout=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        if blocked is None:
+            read = attention(q, k, v, padding, dropout=dropout)
+        else:
+            free = ~(blocked if blocked.ndim == 2 else blocked[:, None])
+            read = F.scaled_dot_product_attention(q, k, v, attn_mask=free, dropout_p=dropout)
         return rearrange(self.out_proj(rearrange(read, "n h l d -> (l n) (h d)")), "(l n) c -> n l c", n=len(query))

@@ -52,6 +52,26 @@ def sine_box(boxes: Tensor, features: int, temperature: float = 10000.0, *, y_fi
     return _sines(boxes * (2 * math.pi), features, temperature).flatten(-2)
 
 
+def sine_in_time(moments: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Code of each cell of a frame at its moment (UniVS, Li et al., CVPR 2024): `(n,) -> (n, channels, h, w)`.
+
+    Cells count from 1, as fractions of the extent times 2 pi; the first half of the channels codes y, the second x, and
+    the code of the moment, a fraction of the longest video, is added to all of them.
+    """
+    y, x = (torch.arange(1, n + 1, dtype=torch.float32, device=moments.device) / (n + 1e-6) for n in size)
+    rows, columns = (_sines(place * (2 * math.pi), channels // 2, 10000.0) for place in (y, x))
+    height, width = size
+    place = torch.cat([rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], -1)
+    moment = _sines(moments * (2 * math.pi), channels, 10000.0)
+    return (place + moment[:, None, None]).permute(0, 3, 1, 2)
+
+
+def sine_points_in_time(moments: Tensor, points: Tensor, channels: int) -> Tensor:
+    """Code of points `x, y` in 0..1 at their moments, as `sine_in_time`: `(n,), (n, P, 2) -> (n, P, channels)`."""
+    moment = _sines(moments * (2 * math.pi), channels, 10000.0)
+    return sine_box(points, channels // 2) + moment[:, None]
+
+
 def _sines(angle: Tensor, features: int, temperature: float) -> Tensor:
     index = torch.arange(features, dtype=torch.float32, device=angle.device)
     divisor = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / features)

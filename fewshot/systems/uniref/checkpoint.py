@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from fewshot.systems.detectron_keys import resnet_rows, swin_rows
 from fewshot.systems.uniref.part_keys import FUSION, TEXT_PROJECTION, VALUE_ENCODER, under
 from fewshot.weights.key_table import KeyTable, Plan
 
@@ -16,23 +17,6 @@ if TYPE_CHECKING:
     from fewshot.systems.uniref.model import UniRef
 
 _BACKBONE = "detr.detr.backbone.0.backbone."
-_RESNET = [  # detectron2's names to torchvision's
-    (f"{_BACKBONE}stem.conv1.norm.", "backbone.body.bn1."),
-    (f"{_BACKBONE}stem.conv1.", "backbone.body.conv1."),
-    *(
-        (f"{_BACKBONE}res{stage}.*.{official}.", f"backbone.body.layer{stage - 1}.*.{own}.")
-        for stage in (2, 3, 4, 5)
-        for official, own in (
-            *((f"conv{i}.norm", f"bn{i}") for i in (1, 2, 3)),
-            *((f"conv{i}", f"conv{i}") for i in (1, 2, 3)),
-            ("shortcut.norm", "downsample.1"),
-            ("shortcut", "downsample.0"),
-        )
-    ),
-]
-
-_SWIN = [(f"{_BACKBONE}{name}", f"backbone.body.{name}") for name in ("patch_embed.", "layers.*.", "norm*.")]
-
 _TRANSFORMER = [
     (f"detr.detr.transformer.{official}", f"transformer.{own}")
     for official, own in (
@@ -74,8 +58,8 @@ _HEADS = [  # the seventh of each kind of head is for the proposals
 
 TABLE = KeyTable(
     rows=(
-        *_RESNET,
-        *_SWIN,
+        *resnet_rows(_BACKBONE),
+        *swin_rows(_BACKBONE),
         ("detr.detr.input_proj.*.", "level_projection.levels.*."),
         *_TRANSFORMER,
         *_HEADS,

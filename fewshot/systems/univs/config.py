@@ -1,0 +1,70 @@
+"""Settings of UniVS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fewshot.config.keys import key
+from fewshot.systems.config import SMALL_BACKBONE, BackboneConfig, SystemConfig
+
+SEPARATIONS = ("sep", "sep-blocked", "sep-l2p", "none")
+
+
+@dataclass
+class UniVSConfig(BackboneConfig, SystemConfig):
+    """UniVS and its sizes."""
+
+    name: str = key("univs", "the system")
+    text: str = key("none", "text tower; none: no expressions", choices=("small", "none"))
+    text_dim: int = key(640, "width of the text features", minimum=1, maximum=8192)
+    text_layers: int = key(12, "layers of the text tower (small only)", minimum=1, maximum=64)
+    freeze_text: bool = key(True, "keep the text tower as it starts")
+    text_to_image: bool = key(True, "words look at the frames before they are prompts")
+    hidden_dim: int = key(256, "width of the network; a multiple of 32 and of the heads", minimum=32, maximum=8192)
+    heads: int = key(8, "attention heads; must divide hidden_dim", minimum=1, maximum=256)
+    encoder_layers: int = key(6, "layers of the pixel decoder", minimum=1, maximum=64)
+    pixel_feedforward_dim: int = key(
+        1024, "width of the feed-forward layers of the pixel decoder", minimum=1, maximum=65536
+    )
+    decoder_layers: int = key(9, "rounds of the decoder", minimum=1, maximum=64)
+    feedforward_dim: int = key(2048, "width of the decoder's feed-forward layers", minimum=1, maximum=65536)
+    num_queries: int = key(200, "learnable queries, beside those of the prompts", minimum=1, maximum=10_000)
+    dense_points: int = key(32, "cells of a mask that are its prompt", minimum=4, maximum=4096)
+    separation: str = key(
+        "sep",
+        "who meets whom in the self-attention; sep: learnable queries among themselves and prompts among themselves, "
+        "sep-blocked: a prompt itself alone, sep-l2p: prompts everything, none: all",
+        choices=SEPARATIONS,
+    )
+    weights_of: str = key(
+        "student",
+        "which weights of an official file are read, the trained ones or their moving average",
+        choices=("student", "teacher"),
+    )
+
+    def check(self) -> None:
+        """Refuse widths that cannot be split among the heads or the groups of the pixel decoder."""
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"system.heads={self.heads} must divide system.hidden_dim={self.hidden_dim}")
+        if self.hidden_dim % 32:
+            raise ValueError(f"system.hidden_dim={self.hidden_dim} must be a multiple of 32")
+        if self.text == "small" and self.text_dim % 16:
+            raise ValueError(f"system.text_dim={self.text_dim} must be a multiple of 16 for the small text tower")
+
+
+# An instance that a CPU trains in seconds.
+SMALL = {
+    **SMALL_BACKBONE,
+    "text": "small",
+    "text_dim": 32,
+    "text_layers": 1,
+    "freeze_text": False,
+    "hidden_dim": 32,
+    "heads": 4,
+    "encoder_layers": 1,
+    "pixel_feedforward_dim": 64,
+    "decoder_layers": 3,
+    "feedforward_dim": 64,
+    "num_queries": 4,
+    "dense_points": 8,
+}

@@ -1,0 +1,259 @@
+"""UniVS: one network for what is named by classes, shown by masks, or described by expressions.
+
+Li et al., UniVS: Unified and Universal Video Segmentation with Prompts as Queries, CVPR 2024. A Mask2Former whose
+queries are of two kinds: learnable ones find everything that there is, prompt queries each its own target. Read
+`segment` from top to bottom for the network, and `encode_supports` and `forward` for episodes, in which the masks of
+support images are prompts for other videos.
+
+Legend: B episodes, K shots, S support frames, N query clips, T frames, n = N * T, P prompts, R tokens of a prompt, L
+words, C width, D width of the text; levels are maps at strides 32, 16 and 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from episodes.batch import ClipBatch
+from fewshot.nn.backbones import Backbone
+from fewshot.nn.masks import padded_masks
+from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.base import ReferenceState, System, learning_groups
+from fewshot.systems.univs import prompts
+from fewshot.systems.univs.decoder import LONGEST, TASKS, Found, Prompts, Scenes, UniVSDecoder
+from fewshot.systems.univs.draws import Draws
+from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses
+from fewshot.systems.univs.pixel_decoder import PixelDecoder
+from fewshot.systems.univs.text_prompts import TextPrompts
+from fewshot.systems.univs.text_tower import TextTower
+from fewshot.systems.univs.visual_prompts import Scene, VisualPrompts, box_of_masks, mask_prompts, relative
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of the network; the defaults are those of the released models."""
+
+    hidden_dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    pixel_feedforward_dim: int = 1024
+    decoder_layers: int = 9
+    feedforward_dim: int = 2048
+    num_queries: int = 200
+    text_dim: int = 640
+    dense_points: int = 32
+
+
+class UniVS(System):
+    """The network of UniVS.
+
+    Args:
+        backbone: four taps at strides 4, 8, 16 and 32.
+        text: tower that reads names and expressions; None: expressions are refused.
+        sizes: widths and depths.
+        separation: of the self-attention (`fewshot.systems.univs.decoder_layers.who_may_not_meet`).
+        text_to_image: words look at the frames before they are prompts.
+        freeze_backbone: keep the backbone; the output norms of a Swin learn all the same, as released.
+        freeze_text: keep the text tower.
+        backbone_lr: factor on the learning rate of the rest.
+        weights_of: which weights of an official file are read, those of the `student` or of the `teacher`.
+    """
+
+    name = "univs"
+    accepts = frozenset({"support", "expression"})
+    needs = frozenset()
+    pad_multiple = 32
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        text: TextTower | None,
+        sizes: Sizes = Sizes(),
+        *,
+        separation: str = "sep",
+        text_to_image: bool = True,
+        freeze_backbone: bool = False,
+        freeze_text: bool = True,
+        backbone_lr: float = 0.1,
+        weights_of: str = "student",
+    ) -> None:
+        super().__init__()
+        dim, heads = sizes.hidden_dim, sizes.heads
+        self.backbone, self.text, self.sizes = backbone, text, sizes
+        self.backbone_lr, self.weights_of = backbone_lr, weights_of
+        encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
+        self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
+        rounds = (sizes.decoder_layers, sizes.feedforward_dim, sizes.num_queries)
+        self.decoder = UniVSDecoder(dim, heads, *rounds, sizes.text_dim, separation)
+        self.text_prompts = TextPrompts(sizes.text_dim, dim, heads, text_to_image)
+        self.tasks = nn.ModuleDict({task: nn.Embedding(1, dim) for task in TASKS})
+        for part in (self.decoder, self.text_prompts):
+            start_linears(part)
+        self._freeze(freeze_backbone, freeze_text)
+
+    def _freeze(self, backbone: bool, text: bool) -> None:
+        if backbone:
+            self.backbone.freeze()
+            for name, parameter in self.backbone.body.named_parameters():
+                parameter.requires_grad_(name.split(".")[0] in ("norm0", "norm1", "norm2", "norm3"))
+        self.text_is_frozen = text
+        if text and self.text is not None:
+            self.text.requires_grad_(False)
+        self.accepts = frozenset({"support", "expression"} if self.text is not None else {"support"})
+
+    # ------------------------------------------------------------------------------------------------- the network
+
+    def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
+        """The three levels `(n, C, h, w)` and the mask features `(n, C, H, W)` at stride 4."""
+        return clips.features or self.encode_frames(clips.frames.flatten(0, 1))
+
+    def encode_frames(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Frames `(n, 3, H, W)`, padded to a multiple of 32, to the same."""
+        levels, mask_features = self.pixel_decoder(self.backbone(frames))
+        return (*levels, mask_features)
+
+    def scenes(self, features: Sequence[Tensor], frames: Tensor) -> Scenes:
+        """Features of `frame_features` as the decoder sees them.
+
+        Args:
+            frames: `(B, T)` index of each frame in its video. Those beyond the longest video of training are the last.
+        """
+        *levels, mask_features = features
+        moments = (frames.clamp(max=LONGEST - 1) / LONGEST).to(mask_features.device)
+        return self.decoder.scenes(levels, mask_features, moments)
+
+    def segment(self, scenes: Scenes, asked: Prompts | None, **options: Any) -> list[Found]:
+        """Answers of all queries before the first round of the decoder and after each (`UniVSDecoder.forward`)."""
+        answers: list[Found] = self.decoder(scenes, asked, **options)
+        return answers
+
+    # ------------------------------------------------------------------------------------------------- the prompts
+
+    def show(
+        self, scenes: Scenes, frame: int, masks: Tensor, draws: Draws, boxes: Tensor | None = None
+    ) -> VisualPrompts:
+        """Visual prompts from masks `(P, H, W)` in 0..1 on the padded frame `frame` of `scenes` (of all its videos).
+
+        Args:
+            boxes: `(P, 4)` x0, y0, x1, y1 in 0..1; None: those of the masks.
+        """
+        if boxes is None:
+            boxes = relative(box_of_masks(masks > 0.5), (masks.shape[-2], masks.shape[-1]))
+        return mask_prompts(scene_of(scenes, frame), masks, boxes, self.sizes.dense_points, draws)
+
+    def task(self, name: str) -> Tensor:
+        """Embedding `(C,)` of a task, which the prompt queries of that task start with."""
+        embedding = self.tasks[name]
+        assert isinstance(embedding, nn.Embedding)
+        return embedding.weight[0]
+
+    def name_classes(self, scenes: Scenes, concepts: Tensor) -> Prompts:
+        """Classes `(N, D)` as prompts of every video."""
+        texts = concepts.expand(scenes.moments.shape[0], -1, -1)[:, :, None]
+        return prompts.classes(self.text_prompts(texts, scenes), self.task("detection"))
+
+    def describe(self, scenes: Scenes, words: Tensor, sentences: Tensor) -> Prompts:
+        """Expressions as prompts: words `(B, P, L, D)` and sentences `(B, P, D)`."""
+        texts = torch.cat([sentences[:, :, None], words], 2)
+        return prompts.expressions(self.text_prompts(texts, scenes), sentences, self.task("grounding"))
+
+    # ------------------------------------------------------------------------------------------------ the episodes
+
+    def encode_supports(self, supports: ClipBatch, shots: int) -> UniVSState:
+        """Masked frames of the `K` support clips of an episode as one prompt.
+
+        Raises:
+            ValueError: a support has no mask.
+        """
+        masks = padded_masks(supports).flatten(0, 1)
+        features = supports.for_each_clip(self.frame_features(supports))
+        scenes = self.scenes(features, torch.zeros(len(masks), 1))
+        # each frame for itself, so that an episode does not depend on the others of its batch
+        shown = [self.show(scenes, n, masks[n : n + 1], Draws.seeded(0)).tokens for n in range(len(masks))]
+        tokens = torch.cat(shown).unflatten(0, (len(supports) // shots, -1))  # (B, K S, R, C)
+        return UniVSState(tokens.flatten(1, 2))
+
+    def encode_text(self, expressions: Sequence[str | None]) -> UniVSWords | None:
+        """Words of `N` expressions; None where no clip has one.
+
+        Raises:
+            ValueError: some have one and others none, or there is no text tower.
+        """
+        given = [text for text in expressions if text is not None]
+        if not given:
+            return None
+        if len(given) < len(expressions):
+            raise ValueError("some clips have an expression and others none: ask with one kind of reference at a time")
+        if self.text is None:
+            raise ValueError("this UniVS was built without a text tower (text=none) and reads no expressions")
+        return UniVSWords(*self.text(given))
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        """Find the object of each of `N` query clips by its supports, by its expression, or by both.
+
+        Raises:
+            ValueError: another number of references than of clips, or no reference at all.
+        """
+        state.check(len(queries))
+        features = queries.for_each_clip(self.frame_features(queries))
+        n, t = queries.frames.shape[:2]
+        scenes = self.scenes(features, torch.arange(t).expand(n, -1))
+        found = self.segment(scenes, self.prompts_of(scenes, state), learnable=False)
+        layers = [Prediction(masks=answer.masks.transpose(1, 2), stride=4) for answer in found]
+        return replace(layers[-1], layers=tuple(layers[:-1]))
+
+    def prompts_of(self, scenes: Scenes, state: ReferenceState) -> Prompts:
+        """What each query clip is asked with: one prompt.
+
+        Raises:
+            ValueError: there is neither a support nor an expression.
+        """
+        shown: UniVSState | None = state.supports
+        said: UniVSWords | None = state.words
+        if said is None and shown is None:
+            raise ValueError("UniVS finds what is shown or said, and there is neither: give supports or expressions")
+        frames = scenes.moments.shape[1]
+        looks = None
+        if shown is not None:
+            looks = prompts.without_place(shown.for_clips()[:, None, None], self.task("sot"))
+            looks = prompts.for_frames(looks, frames)
+        if said is None:
+            assert looks is not None
+            return looks
+        words = self.describe(scenes, said.words[:, None], said.sentences[:, None])
+        return replace(words, sentences=None) if looks is None else prompts.together(looks, words)
+
+    def losses(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
+        """Cross entropy and dice of the masks of all heads against the masks of the query clips."""
+        return episode_losses(prediction, queries, num_frames)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups: the backbone learns more slowly, as released."""
+        rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr, "offsets": lr}
+        return learning_groups(self.named_parameters(), rates)
+
+
+def scene_of(scenes: Scenes, frame: int) -> Scene:
+    """One frame of all that `scenes` hold, counted over all videos, at stride 8."""
+    moment = scenes.moments.flatten()[frame]
+    return Scene(scenes.levels[-1][frame], scenes.positions[-1][frame], moment)
+
+
+def start_linears(part: nn.Module) -> None:
+    """Linear layers start as in the released training: narrow normal weights, no bias."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def padded_to_multiple(frames: Tensor, multiple: int = 32) -> Tensor:
+    """Frames `(..., H, W)` with zeros at the bottom and right, to a multiple of `multiple` pixels."""
+    height, width = frames.shape[-2:]
+    return F.pad(frames, (0, -width % multiple, 0, -height % multiple))

@@ -1,0 +1,142 @@
+"""UniVS against the official code: every array of every case under `parity/univs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fewshot.nn.clip_text import CLIPText
+from fewshot.systems.univs.build import fit
+from fewshot.systems.univs.checkpoint import clip_to_official, clip_to_own, plan, table
+from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.load import load_official
+from tests.parity.reference import filled, read_case
+from tests.shared import SHARED, require_shared
+
+Runner = Callable[[dict[str, Any], Path], list[str]]
+# how the task of a case begins, and the module with its function `run(case, folder) -> problems`
+TASKS = {
+    "sot (VOS)": "univs_model",
+    "vos: inference state machine alone": "univs_tracking",
+}
+NOT_YET = (
+    ("grounding (RefVOS)", "sessions of expressions"),
+    ("vis ", "sessions of detection"),
+    ("vss ", "sessions of detection"),
+    ("vps ", "sessions of detection"),
+    ("vis:", "trackers of detection"),
+    ("vss:", "trackers of detection"),
+    ("vps:", "trackers of detection"),
+    ("training step", "losses"),
+    ("stage-3", "losses"),
+    ("pixel decoder with vision-language", "the variant that no released model uses"),
+)
+
+
+def cases() -> list[Any]:
+    """Every folder with a `case.json`, whatever the folder between the system and the case is called."""
+    root = SHARED / "parity" / "univs"
+    found = sorted(path.parent for path in root.glob("*/*/case.json"))
+    return [pytest.param(f, id=f.name, marks=[pytest.mark.parity, *_missing(f)]) for f in found or [root / "open"]]
+
+
+def _missing(folder: Path) -> list[Any]:
+    """A case of what is not built yet is expected to fail, and must."""
+    path = folder / "case.json"
+    case = json.loads(path.read_text()) if path.is_file() else {}
+    said = case.get("task") or case.get("module") or ""
+    return [
+        pytest.mark.xfail(strict=True, reason=f"not built yet: {why}") for what, why in NOT_YET if said.startswith(what)
+    ]
+
+
+def runner_of(case: dict[str, Any]) -> str:
+    """The module that runs a case. A kind of case that nobody knows is an error, not a skip."""
+    if "module" in case:
+        return "univs_modules"
+    kinds = [module for start, module in TASKS.items() if case.get("task", "").startswith(start)]
+    if not kinds:
+        raise AssertionError(f"unknown kind of case: { {k: case.get(k) for k in ('module', 'task')} }")
+    return kinds[0]
+
+
+@pytest.mark.parametrize("folder", cases())
+def test_case(folder: Path) -> None:
+    require_shared(*folder.relative_to(SHARED).parts)
+    torch.set_num_threads(1)
+    case = read_case(folder)
+    run: Runner = import_module(f"tests.parity.{runner_of(case)}").run
+    problems = run(case, folder)
+    assert not problems, f"{folder.name}: {len(problems)} problems:\n" + "\n".join(problems)
+
+
+def test_an_unknown_kind_of_case_fails() -> None:
+    for case in ({"task": "counting"}, {}):
+        with pytest.raises(AssertionError, match="unknown kind of case"):
+            runner_of(case)
+
+
+def _official(*parts: str) -> dict[str, torch.Tensor]:
+    return filled(json.loads(require_shared("parity", "univs", "open", *parts).read_text()))
+
+
+def _with_teacher(official: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A file of the third stage: the same names once more, with other values."""
+    teacher = {key.replace(".", "_t.", 1): x + 1 for key, x in official.items()}
+    return {**official, **teacher}
+
+
+def _swin(official: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A checkpoint on Swin-T: the head of a ResNet's, whose projections of the taps have other widths."""
+    head = {key: x for key, x in official.items() if not key.startswith("backbone.")}
+    for key, x in _official("mod_swin_t", "keys.json").items():
+        head[key] = x
+    place = "sem_seg_head.pixel_decoder."
+    for name, width in (("input_proj.0.0", 768), ("input_proj.1.0", 384), ("input_proj.2.0", 192), ("adapter_1", 96)):
+        head[f"{place}{name}.weight"] = torch.zeros(256, width, 1, 1)
+    return head
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("backbone", ["resnet50", "swin_tiny"])
+@pytest.mark.parametrize("which", ["student", "teacher"])
+def test_checkpoints_convert_in_both_directions(backbone: str, which: str) -> None:
+    """Every official tensor is used or left out with a reason, and every one of ours has an official name."""
+    official = _official("vos_memory", "keys.json")
+    file = _with_teacher(official if backbone == "resnet50" else _swin(official))
+    settings, system = fit(file, which)
+    assert settings.backbone == backbone
+    report = load_official(system, file, "univs.pth", plan)
+    assert report.used + len(report.ignored) == report.total == len(file) and not report.fresh
+    other = {key for key, why in report.ignored.items() if why.startswith("weights of the")}
+    assert len(other) == len(file) // 2
+    assert {key.rsplit(".", 2)[-2] for key in set(report.ignored) - other} <= {"reid_temp", "attn"}
+    for name, tensor in system.state_dict().items():
+        key = table(which).to_official(name)[0]
+        assert torch.equal(file[key], tensor), name
+
+
+@pytest.mark.parity
+def test_a_teacher_that_is_not_there_is_refused() -> None:
+    official = _official("vos_memory", "keys.json")
+    with pytest.raises(CheckpointError, match="holds no teacher"):
+        load_official(fit(official, "teacher")[1], official, "univs.pth", plan)
+
+
+@pytest.mark.parity
+def test_the_text_tower_converts_in_both_directions() -> None:
+    official = _official("refvos_text", "keys_clip.json")
+    own, ignored = clip_to_own(official)
+    tower = CLIPText()
+    tower.encoder.load_state_dict(own)
+    assert not ignored
+    again = clip_to_official(tower.encoder.state_dict())
+    assert set(again) == set(official) and all(torch.equal(again[key], official[key]) for key in official)
+    with pytest.raises(ValueError, match="1 unknown tensors: what"):
+        clip_to_own({"what": torch.zeros(1)})
