@@ -38,6 +38,7 @@ format: $(VENV)/.test
 speed: $(VENV)/.train  ## timings, as ratios within one run
 	$(RUN) -m experiments.speed.jf
 	$(RUN) -m experiments.speed.iou
+	$(RUN) -m experiments.speed.video_metrics
 	$(RUN) -m experiments.speed.cma
 	$(RUN) -m experiments.speed.uniref
 

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.metrics.panoptic import runs
 from benchmarks.metrics.ratios import ratio
 
 Counts = NDArray[np.int64]
@@ -93,7 +94,8 @@ class VssAccumulator:
             raise ValueError(f"video {video!r} was already added")
         steady, matrix = _Steadiness(self.rules), np.zeros_like(self.matrix)
         for raw, found in _pairs(video, truth, prediction):
-            classes = np.where((raw == 0) | (raw == VOID), VOID, raw - np.uint8(1))
+            classes = raw - np.uint8(1)  # 0 becomes `VOID`
+            np.putmask(classes, raw == VOID, VOID)
             matrix += self._confusion(video, classes, found)
             steady.update(raw if self.rules.void == "two labels" else classes, classes == VOID, found)
         self.matrix += matrix
@@ -130,15 +132,15 @@ class VssAccumulator:
         )
 
     def _confusion(self, video: str, truth: Labels, prediction: Labels) -> Counts:
-        known = truth != VOID
-        true, found = truth[known].astype(np.int64), prediction[known].astype(np.int64)
+        true, found, pixels = runs(truth, prediction)
+        known = true != VOID
+        true, found = true[known].astype(np.int64), found[known].astype(np.int64)
         if true.size and true.max() >= self.classes:
             raise ValueError(f"video {video!r}: truth of class {true.max() + 1}, but there are {self.classes}")
         spill = self.rules.stray == "spill"
         width = self.classes + (not spill)
-        cells = np.bincount(
-            width * true + (found if spill else np.minimum(found, self.classes)), minlength=self.classes * width
-        )
+        places = width * true + (found if spill else np.minimum(found, self.classes))
+        cells = np.bincount(places, pixels[known], self.classes * width).astype(np.int64)
         if len(cells) > self.classes * width:
             raise ValueError(
                 f"video {video!r}: prediction {found.max()} is no class and leaves the matrix, as in the released code"
@@ -148,32 +150,33 @@ class VssAccumulator:
 
 
 class _Steadiness:
-    """VC of one video, frame by frame: for every pixel, the number of frames for which its label has not changed."""
+    """VC of one video, frame by frame: for every pixel, the number of frames in which its label has been the same."""
 
     def __init__(self, rules: VssRules) -> None:
         self.rules = rules
         self._before: tuple[Labels, Labels] | None = None
-        self._same: tuple[Counts, Counts] | None = None  # frames before this one with the same true, predicted label
+        self._same: tuple[NDArray[np.uint16], ...] = ()  # frames up to this one with the same true, predicted label
         self._found: dict[int, list[float]] = {length: [] for length in rules.lengths}
         self._frames = 0
 
     def update(self, truth: Labels, void: NDArray[np.bool_], prediction: Labels) -> None:
         """Add the next frame: labels `(H, W)`, and the pixels that are void."""
         self._frames += 1
-        if self._before is None or self._same is None:
-            same = [np.zeros(truth.shape, np.int64) for _ in range(2)]
+        if self._before is None:
+            self._same = tuple(np.zeros(truth.shape, np.uint16) for _ in range(2))
         else:
-            pairs = zip(self._same, (truth, prediction), self._before, strict=True)
-            same = [np.where(now == before, count + 1, 0) for count, now, before in pairs]
+            for count, now, before in zip(self._same, (truth, prediction), self._before, strict=True):
+                count *= now == before
+        for count in self._same:
+            count += 1
         if self.rules.void == "left out":
-            same[0][void] = -1  # such a pixel is known from the next frame on
-        self._before, self._same = (truth, prediction), (same[0], same[1])
+            self._same[0][void] = 0  # such a pixel is known from the next frame on
+        self._before = truth, prediction
         for length, shares in self._found.items():
             if self._frames >= length:
-                true = same[0] >= length - 1
-                both = np.count_nonzero(true & (same[1] >= length - 1))
+                true, found = (count >= length for count in self._same)
                 kept = np.count_nonzero(true)
-                shares.append(both / kept if kept else math.nan)
+                shares.append(np.count_nonzero(true & found) / kept if kept else math.nan)
 
     def shares(self) -> dict[int, list[float]]:
         """The share of each clip, by length."""
