@@ -77,7 +77,15 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.table": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
-    "experiments": ("episodes", "benchmarks", "fewshot.cli", "fewshot.nn", "fewshot.systems", "fewshot.training"),
+    "experiments": (
+        "episodes",
+        "benchmarks",
+        "fewshot.cli",
+        "fewshot.inference",
+        "fewshot.nn",
+        "fewshot.systems",
+        "fewshot.training",
+    ),
 }
 # Networks take numbers and tensors: they never read files and never know of the configuration or the logs.
 NOT_FOR_MODELS = {"hydra", "omegaconf", "wandb", "PIL", "json", "yaml"}

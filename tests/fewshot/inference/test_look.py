@@ -15,6 +15,7 @@ from episodes.sources.base import normalise
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import FitTransform
 from episodes.transforms.input_rule import InputRule
+from experiments.speed import looks as timings
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import RISPredictor
 from fewshot.evaluation.tasks.samples import samples_of
@@ -96,6 +97,9 @@ def test_several_expressions_of_a_video_of_your_own_share_its_frames(system: Sys
     together = model.segment(video, support=support, text=TEXTS, chunk=2)
     shown = 3 if support else 0  # such a system reads the support with the words of each expression
     assert (looks.frames, looks.texts) == (4 + shown, 3 + shown)
+    for k, mask in enumerate(together.masks, start=1):
+        assert not ((together.labels == k) & ~mask).any(), "one map without overlaps: a label lies in its mask"
+    assert torch.equal(together.labels > 0, together.masks.any(0))
     for k, text in enumerate(TEXTS):
         alone = model.segment(video, support=support, text=text, chunk=2)
         close(together.scores[k], alone.scores[0])
@@ -169,6 +173,12 @@ def test_expressions_of_a_video_share_the_look_at_each_window(tmp_path: Path, na
     with evaluating(system):
         WindowPredictor(reader, system, "ref_youtube_vos", tmp_path / "out", 3).predict(sample)
     assert (looks.frames, looks.texts) == (len(FRAMES), len({normalise(item.text) for item in sample.items}))
+
+
+def test_the_timings_run(capsys: pytest.CaptureFixture[str]) -> None:
+    timings.main(["runs=1", "frames=1", "height=64", "width=64", "threads=1"])
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert names == ["cma", "referformer", "sgmg", "uniref"]
 
 
 def test_references_of_one_clip_are_repeated_without_a_copy_of_its_frames() -> None:
