@@ -6,7 +6,7 @@ Legend: n frames, C channels, L levels, s tokens of all levels, Q queries, D dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,22 +133,29 @@ class DeformableTransformer(nn.Module):
             nn.init.constant_(last[0].bias[2:].data, -2.0)  # ... and small
 
     def forward(
-        self, levels: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], sentence: Tensor | None
+        self,
+        levels: Sequence[Tensor],
+        paddings: Sequence[Tensor],
+        positions: Sequence[Tensor],
+        sentence: Tensor | None,
+        apart: Callable[[Encoded], Encoded] | None = None,
     ) -> Decoded:
         """Encode the levels `(n, C, h, w)` and decode the queries.
 
         Args:
             paddings: `(n, h, w)` bool per level; positions: `(n, C, h, w)` per level; sentence: `(n, C)`,
                 for schemes whose queries come from it.
+            apart: what was encoded for `n` frames to what is decoded, of as many frames as there are sentences.
         """
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
         padding = torch.cat([p.flatten(1) for p in paddings], 1)
         ratios = valid_ratios(paddings)
-        tokens = self.encode(levels, positions, shapes, padding, ratios)
-        encoded = Encoded(tokens, shapes, padding, ratios)
+        encoded = Encoded(self.encode(levels, positions, shapes, padding, ratios), shapes, padding, ratios)
+        if apart is not None:
+            encoded = apart(encoded)
         start = self.queries.start(sentence, encoded)
         states, boxes, references = self.decode(encoded, start)
-        maps = tokens.transpose(1, 2).split([h * w for h, w in shapes], -1)
+        maps = encoded.tokens.transpose(1, 2).split([h * w for h, w in shapes], -1)
         memory = tuple(m.unflatten(-1, s) for m, s in zip(maps, shapes, strict=True))
         return Decoded(memory, states, boxes, references, start.proposals)
 

@@ -46,10 +46,16 @@ class VisionLanguageFusion(nn.Module):
         nn.init.ones_(self.attention.out_proj.bias)
 
     def forward(self, tokens: Tensor, words: Words, positions: Tensor | None = None) -> Tensor:
-        """`(N, L_v, C)` visual tokens to the same shape.
+        """Visual tokens `(n, L_v, C)` to the same shape, for `N` texts: as many in a row for each entry.
+
+        What an entry reads from several texts is averaged.
 
         Args:
             positions: codes of the places, like the tokens, with which they ask the words; None: without, as released.
         """
         asking = tokens if positions is None else tokens + positions
-        return tokens * self.attention(asking, words.features + words.positions, words.features, words.padding)
+        each = len(words.features) // len(tokens)
+        if each > 1:
+            asking = asking.repeat_interleave(each, 0)
+        read = self.attention(asking, words.features + words.positions, words.features, words.padding)
+        return tokens * (read.unflatten(0, (-1, each)).mean(1) if each > 1 else read)

@@ -28,7 +28,7 @@ from fewshot.nn.padding import resize_padding
 from fewshot.nn.positions import sine_2d
 from fewshot.nn.projection import LevelProjection
 from fewshot.nn.proposals import score_head
-from fewshot.nn.queries import AnchorQueries, QueryScheme, TextQueries
+from fewshot.nn.queries import AnchorQueries, Encoded, QueryScheme, TextQueries
 from fewshot.nn.text import TextEncoder, TextProjection
 from fewshot.systems.base import ReferenceState, System, learning_groups, require_supports
 from fewshot.systems.trunk_supports import AffinityState, at_query_grid, frames_that_count, own_extents
@@ -238,12 +238,13 @@ class Trunk(System):
     ) -> list[Tensor]:
         """Four levels `(N*T, C, h, w)` as levels `(N, T, C, h, w)` that know the words.
 
-        `padding` `(N, H, W)` of the frames, for places that ask the words with their position.
+        `padding` `(N, H, W)` of the frames, for places that ask the words with their position. It may be that of fewer
+        clips than there are texts, which then share them (`VisionLanguageFusion`).
 
         Support levels 0 to 2 first pass a signed log-power curve; the last level and the query do not. Released
         weights of CMA were trained so.
         """
-        clips = words.features.shape[0]
+        clips = len(words.features if padding is None else padding)
         fused = []
         for index, level in enumerate(levels):
             if support and index < LEVELS - 1:
@@ -270,9 +271,11 @@ class Trunk(System):
 
         Args:
             fine: `(N*T, C_0, h, w)` the backbone's map at stride 4.
+            fused: the levels; or those of fewer clips, each of them for as many queries in a row (`for_each_query`).
         """
+        each = len(queries) // len(fused[0])
         if self.affinity is not None:
-            related = self.apply_affinity(fused, require_supports(state.supports, self.name))
+            related = self.apply_affinity(fused, require_supports(state.supports, self.name).every(each))
         elif state.supports is None:
             related = list(fused)
         else:
@@ -282,11 +285,21 @@ class Trunk(System):
         t = queries.frames.shape[1]
         decoded = self.transformer(
             [x.flatten(0, 1) for x in related],
-            [p.repeat_interleave(t, 0) for p in paddings[1:]],
-            [p.repeat_interleave(t, 0) for p in positions[1:]],
+            [p[::each].repeat_interleave(t, 0) for p in paddings[1:]],
+            [p[::each].repeat_interleave(t, 0) for p in positions[1:]],
             state.words.sentence.repeat_interleave(t, 0),
+            lambda encoded: self.for_each_query(encoded, state.words, positions[1:], each),
         )
         return Decoding(decoded, paddings, positions)
+
+    def for_each_query(self, encoded: Encoded, words: Words, positions: Sequence[Tensor], each: int) -> Encoded:
+        """What was encoded, for each query; a system that encodes for several together tells them apart here.
+
+        Args:
+            words: of the N queries; positions: `(N, C, h, w)` sine codes of the levels.
+            each: so many queries in a row share what was encoded.
+        """
+        return encoded
 
     # ------------------------------------------------------------------------------------------------ training
 

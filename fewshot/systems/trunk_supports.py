@@ -36,6 +36,13 @@ class AffinityState:
     def __len__(self) -> int:
         return len(self.masks)
 
+    def every(self, queries: int) -> AffinityState:
+        """The state of each `queries`-th query: `B * queries` states become `B`."""
+        if queries == 1:
+            return self
+        extents = self.extents if self.extents is None else self.extents[::queries]
+        return AffinityState(tuple(level[::queries] for level in self.levels), self.masks[::queries], extents)
+
     def repeat(self, expressions: int) -> AffinityState:
         """Each episode's state for its `expressions` query clips: `B` states become `B * expressions`."""
         levels = tuple(level.repeat_interleave(expressions, 0) for level in self.levels)

@@ -32,6 +32,7 @@ def build_around(config: SgMgConfig, text: TextEncoder | None) -> SgMg:
         sentence=SENTENCE[config.sentence],
         refine=config.refine,
         gate_padding=config.gate_padding,
+        fast=config.fast,
     )
 
 

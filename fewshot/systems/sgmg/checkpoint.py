@@ -36,11 +36,12 @@ TABLE = table(
 def plan_of(official: Mapping[str, Tensor], system: SgMg) -> Plan:
     """Plan for reading a file with these tensors into an SgMg.
 
-    What relates it to supports is in no official file, and starts from scratch.
+    What relates it to supports, and what tells expressions apart in the fast way, is in no official file and starts
+    from scratch.
 
     Raises:
         ValueError: it is a checkpoint of ReferFormer or CMA.
     """
     check_whose(official, SGMG)
-    fresh = () if system.relation is None else ("affinity.",)
+    fresh = ("affinity.",) * (system.relation is not None) + ("decoupling.",) * (system.decoupling is not None)
     return Plan("official SgMg checkpoint", for_backbone(TABLE, system.backbone), fresh)

@@ -26,6 +26,11 @@ class SgMgConfig(TrunkConfig):
         minimum=0,
         maximum=1,
     )
+    fast: bool = key(
+        False,
+        "expressions about the same frames share the fusion and the encoder and are told apart afterwards, as in the "
+        "paper's Fast SgMg: masks then depend on what else is asked (not for released weights)",
+    )
 
 
 # What `recipe=official` turns on: the released training.

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import Backbone
-from fewshot.nn.fusion import Words
+from fewshot.nn.fusion import VisionLanguageFusion, Words
 from fewshot.nn.mask_head import DynamicMaskHead
 from fewshot.nn.mask_optimiser import MultiScaleOptimiser, as_pixels
 from fewshot.nn.outputs import Losses, Prediction
+from fewshot.nn.queries import Encoded
 from fewshot.nn.spectral import SpectralFilter, damping_chain
 from fewshot.nn.text import TextEncoder
 from fewshot.systems.base import ReferenceState
@@ -51,6 +52,8 @@ class SgMg(Trunk):
         backbone, text, sizes: see `Trunk`.
         refine: `best` or `all`: candidates whose masks are refined outside training.
         gate_padding: see `SpectralFilter`.
+        fast: queries that share their frames (`ClipBatch.copies`) are fused with their words and encoded together, and
+            told apart afterwards (the paper's Fast SgMg): masks then depend on what else is asked.
         options: see `Trunk`.
     """
 
@@ -66,6 +69,7 @@ class SgMg(Trunk):
         *,
         refine: str = "best",
         gate_padding: int = 0,
+        fast: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(backbone, text, sizes, **{"sentence": "apart", **options})
@@ -76,6 +80,9 @@ class SgMg(Trunk):
         self.filters_before, self.filters_after = (
             nn.ModuleList(SpectralFilter(dim, gate_padding) for _ in range(LEVELS)) for _ in range(2)
         )
+        self.decoupling = VisionLanguageFusion(dim, sizes.heads) if fast else None
+        if self.decoupling is not None and options.get("pass_features"):
+            self.decoupling.start_near_identity()
         self.mask_head = DynamicMaskHead(dim, SIDE**2, STRIDE, STRIDE, layers=2, outputs=SIDE**2)
         self.optimiser = MultiScaleOptimiser(backbone.channels[0], backbone.channels[1], SIDE)
         self.add_heads(sizes.decoder_layers, dim, self.mask_head.num_parameters)
@@ -95,7 +102,10 @@ class SgMg(Trunk):
         queries = self.seen(queries)
         # raw maps at strides 4 and 8, and four filtered levels at strides 8 to 64, all (N*T, C_i, h, w)
         fine, coarse, *levels = queries.for_each_clip(queries.features)
-        fused = self.fused_levels(levels, state.words, padding=queries.padding)
+        shared = 1 if self.decoupling is None else queries.copies
+        if shared > 1:
+            levels = list(queries.features[-LEVELS:])
+        fused = self.fused_levels(levels, state.words, padding=queries.padding[::shared])
         found = self.decode(fine, fused, queries, state)
         features = mask_features(found.decoded.memory)
         sizes = queries.sizes.repeat_interleave(queries.frames.shape[1], 0)
@@ -162,6 +172,22 @@ class SgMg(Trunk):
         fused = super().fused_levels(levels, words, support, padding)
         after = self.filtered([x.flatten(0, 1) for x in fused], self.filters_after)
         return [y.view_as(x) for x, y in zip(fused, after, strict=True)]
+
+    def for_each_query(self, encoded: Encoded, words: Words, positions: Sequence[Tensor], each: int) -> Encoded:
+        """In the fast way, what was encoded for several queries together, as what it reads from the words of each."""
+        if self.decoupling is None:
+            return encoded
+        clips = len(words.features)
+        t = len(encoded.tokens) * each // clips
+        tokens, padding, ratios = (
+            x.unflatten(0, (-1, t)).repeat_interleave(each, 0)
+            for x in (encoded.tokens, encoded.padding, encoded.ratios)
+        )
+        places = None
+        if self.word_positions:
+            places = torch.cat([x.flatten(2) for x in positions], -1).transpose(1, 2).repeat(1, t, 1)
+        apart = self.decoupling(tokens.flatten(1, 2), words, places).view_as(tokens)
+        return Encoded(apart.flatten(0, 1), encoded.shapes, padding.flatten(0, 1), ratios.flatten(0, 1))
 
     def predict(self, found: Decoding, features: Tensor, sizes: Tensor, layer: int, clips: int) -> Prediction:
         """Scores, boxes and unrefined masks at stride 2 of a decoder layer, for all candidates.
