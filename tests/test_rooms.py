@@ -24,6 +24,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.media": ("episodes", "benchmarks"),
     "fewshot.losses": ("episodes", "fewshot.nn"),
     "fewshot.systems": ("episodes", "fewshot.config", "fewshot.losses", "fewshot.nn", "fewshot.weights"),
+    "fewshot.adaptation": (),
     "fewshot.cli": ("episodes", "benchmarks", "fewshot._origin", "fewshot.config", "fewshot.systems"),
     "fewshot.run": ("episodes", "fewshot.cli"),
     "fewshot.inference": (
