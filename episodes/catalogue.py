@@ -27,6 +27,7 @@ KINDS = {
     "vis": "instance segmentation of videos: tracks of all objects",
     "vss": "semantic segmentation of videos: a class for every pixel",
     "vps": "panoptic segmentation of videos, and of images",
+    "pvos": "objects and stuff of videos, from the masks of the first frames",
 }
 WITH_FOLDS = ("videos", "images")
 
@@ -136,6 +137,7 @@ _RIS = "episodes.sources.refcoco:"
 _RFS = "episodes.sources."
 _VIS = "episodes.sources.tracks:open_tracks"
 _VPS = "episodes.sources.panoptic:"
+_SYNTHETIC = "episodes.sources.synthetic_vocabulary:"
 
 OWN = (
     DataSet(
@@ -196,6 +198,11 @@ OWN = (
     DataSet("refcoco_plus", "ris", _RIS + "open_refcoco", splits=("val", "testA", "testB", "train")),
     DataSet("refcocog", "ris", _RIS + "open_refcoco", splits=("val", "test", "train")),
     DataSet("refcoco_mixed", "ris", _RIS + "open_refcoco_mixed", splits=("train",)),
+    DataSet("synthetic_vos", "vos", _SYNTHETIC + "open_vos", splits=("test", "train"), generated=True),
+    DataSet("synthetic_pvos", "pvos", _SYNTHETIC + "open_pvos", splits=("test", "train"), generated=True),
+    DataSet("synthetic_vis", "vis", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),
+    DataSet("synthetic_vss", "vss", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),
+    DataSet("synthetic_vps", "vps", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),
     DataSet("youtube_vis19", "vis", _VIS, splits=("valid", "train", "test")),
     DataSet("youtube_vis21", "vis", _VIS, splits=("valid", "train", "test")),
     DataSet("ovis", "vis", _VIS, splits=("valid", "train", "test")),

@@ -46,6 +46,7 @@ RESULT_LAYOUTS: dict[str, ResultLayout] = {
     "vos_folder": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
     "ref_davis17": ResultLayout("anno_{annotator}/{video}", True, "four runs of the DAVIS toolkit"),
     "ref_youtube_vos": ResultLayout("Annotations/{video}/{expression_id}", False, "the Ref-YouTube-VOS server"),
+    "synthetic_vos": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
     "synthetic_rvos": ResultLayout("Annotations/{video}/{expression_id}", False, "no benchmark: as Ref-YouTube-VOS"),
 }
 

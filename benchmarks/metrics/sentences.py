@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from benchmarks.metrics.coco_map import sentence_map
@@ -27,12 +25,6 @@ class Candidate:
 
     score: float
     mask: Runs
-
-
-def runs_of(mask: NDArray) -> dict[str, Any]:
-    """Run lengths of a mask `(H, W)` bool, of plain types."""
-    runs = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 
 def overlap(a: Runs, b: Runs) -> tuple[int, int]:

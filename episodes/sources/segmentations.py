@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 
@@ -27,6 +28,12 @@ def as_runs(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     """The mask `(H, W)` bool of a COCO segmentation. Errors as of `as_runs`."""
     return coco_mask.decode(as_runs(segmentation, height, width)).astype(bool)
+
+
+def runs_of(mask: NDArray) -> dict[str, Any]:
+    """Run lengths of a mask `(H, W)` bool, of plain types."""
+    runs = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 
 def _compress(runs: dict[str, Any]) -> dict[str, Any]:

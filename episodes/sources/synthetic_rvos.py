@@ -56,10 +56,16 @@ class Thing:
 
 def open_videos(row: DataSet, opening: Opening) -> RefVideoSource:
     """Reader of the catalogue; the videos are written first where no root is given."""
-    root = ensure_videos(None if opening.cache is None else Path(opening.cache))
-    root = root if opening.root is None else opening.folder
+    root = videos_folder(opening)
     layout = ref_youtube_vos_layout(root, opening.split)
     return RefVideoSource(row.name, root, opening.split, layout, cache_frames=opening.cache_frames)
+
+
+def videos_folder(opening: Opening) -> Path:
+    """The root that is given, or else the folder of the videos, see `ensure_videos`."""
+    if opening.root is not None:
+        return opening.folder
+    return ensure_videos(None if opening.cache is None else Path(opening.cache))
 
 
 def ensure_videos(cache: Path | None = None) -> Path:

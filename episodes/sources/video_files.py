@@ -42,6 +42,10 @@ class VideoFiles(Source):
     def mask_path(self, video: str, frame: str) -> Path:
         """File of a frame's mask."""
 
+    def read_label_map(self, path: Path) -> np.ndarray:
+        """Object ids `(H, W)` uint8 of a mask file. Raises FileNotFoundError or ValueError."""
+        return read_labels(path)
+
     def truth_folder(self, video: str) -> Path:
         """Folder that holds, in a folder per video, the masks that results are scored against."""
         return self.mask_folder(video)
@@ -106,7 +110,7 @@ class VideoFiles(Source):
         return self._ids[path]
 
     def _labels(self, path: Path) -> np.ndarray:
-        labels = self._cache.get(path, read_labels)
+        labels = self._cache.get(path, self.read_label_map)
         if path not in self._ids:
             self._ids[path] = frozenset(np.bincount(labels.ravel()).nonzero()[0].tolist()) - {0}
         return labels

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.metrics.sentences import Candidate, SentenceAccumulator, overlap, runs_of
+from benchmarks.metrics.sentences import Candidate, SentenceAccumulator, overlap
+from episodes.sources.segmentations import runs_of
 
 
 def square(side: int, size: tuple[int, int] = (60, 60)) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics.sentences import runs_of
 from benchmarks.metrics.vis import VisAccumulator, video_ious
 from benchmarks.protocols.tasks import TASK_PROTOCOLS, VIS
+from episodes.sources.segmentations import runs_of
 from experiments.speed.plain_metrics import track_overlap
 
 SIZE = (200, 300)

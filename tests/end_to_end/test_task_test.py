@@ -316,7 +316,7 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
     assert config.benchmark == path.stem and config.split in data_set(path.stem).splits
     of_detr = data_set(path.stem).kind == "rfs" or path.stem == "synthetic_rvos"
-    sizes = {"a2d": (360, 640), "jhmdb": (360, 640), "synthetic_rvos": (64, 96)}.get(
+    sizes = {"a2d": (360, 640), "jhmdb": (360, 640), "synthetic_rvos": (64, 96), "synthetic_vos": (64, 96)}.get(
         path.stem, (800, 1333) if path.stem.startswith("refcoco") else (480, 1333)
     )
     assert (config.short, config.long) == sizes and config.rule == ("short" if of_detr else "fit")

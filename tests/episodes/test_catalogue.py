@@ -90,7 +90,10 @@ def test_switches_of_videos_are_refused_for_images() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kind": "sound"}, "kind must be one of videos, images, vos, rvos, ris, rfs, vis, vss, vps, got 'sound'"),
+        (
+            {"kind": "sound"},
+            "videos, images, vos, rvos, ris, rfs, vis, vss, vps, pvos, got 'sound'",
+        ),
         ({"kind": "images"}, "kind images needs folds"),
         ({"kind": "vos"}, "kind vos needs splits, the tested one first"),
     ],

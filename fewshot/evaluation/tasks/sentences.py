@@ -8,10 +8,11 @@ from pathlib import Path
 
 from benchmarks.masks.png import write_mask
 from benchmarks.metrics.ris import best_candidate
-from benchmarks.metrics.sentences import overlap, runs_of
+from benchmarks.metrics.sentences import overlap
 from episodes.batch import ClipBatch
 from episodes.clip import Clip
 from episodes.sources.base import normalise
+from episodes.sources.segmentations import runs_of
 from episodes.sources.sentences import SentenceSource, Window
 from episodes.task_items import RFSItem
 from fewshot.evaluation.tasks.frames import FrameReader
