@@ -116,6 +116,18 @@ def packed_attention(
     return rearrange(out, "(n l) h d -> n h l d", n=rows)
 
 
+def attention_to_some(query: Tensor, key: Tensor, value: Tensor, blocked: Tensor, dropout: float) -> Tensor:
+    """Attention of `(N, heads, L, d)` to the keys `(N, heads, S, d)` that are not `blocked`, `(..., L, S)` bool.
+
+    Without gradients the steps are those of torch's module, in its order: where masks decide what is looked at, a logit
+    within rounding of 0 flips a cell.
+    """
+    if torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=~blocked, dropout_p=dropout)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return scores.masked_fill_(blocked, -torch.inf).softmax(-1) @ value
+
+
 class MultiheadAttention(nn.Module):
     """Projections around `attention`; tensors are named, and start, as those of `torch.nn.MultiheadAttention`."""
 
@@ -153,6 +165,5 @@ class MultiheadAttention(nn.Module):
         if blocked is None:
             read = attention(q, k, v, padding, dropout=dropout)
         else:
-            free = ~(blocked if blocked.ndim == 2 else blocked[:, None])
-            read = F.scaled_dot_product_attention(q, k, v, attn_mask=free, dropout_p=dropout)
+            read = attention_to_some(q, k, v, blocked if blocked.ndim == 2 else blocked[:, None], dropout)
         return rearrange(self.out_proj(rearrange(read, "n h l d -> (l n) (h d)")), "(l n) c -> n l c", n=len(query))

@@ -22,17 +22,12 @@ from tests.shared import SHARED, require_shared
 Runner = Callable[[dict[str, Any], Path], list[str]]
 # how the task of a case begins, and the module with its function `run(case, folder) -> problems`
 TASKS = {
-    "sot (VOS)": "univs_model",
-    "vos: inference state machine alone": "univs_tracking",
+    **dict.fromkeys(("sot (VOS)", "grounding (RefVOS)", "vis through", "vss through", "vps through"), "univs_model"),
+    **dict.fromkeys(
+        (f"{kind}: inference state machine alone" for kind in ("vos", "vis", "vss", "vps")), "univs_tracking"
+    ),
 }
 NOT_YET = (
-    ("grounding (RefVOS)", "sessions of expressions"),
-    ("vis ", "sessions of detection"),
-    ("vss ", "sessions of detection"),
-    ("vps ", "sessions of detection"),
-    ("vis:", "trackers of detection"),
-    ("vss:", "trackers of detection"),
-    ("vps:", "trackers of detection"),
     ("training step", "losses"),
     ("stage-3", "losses"),
     ("pixel decoder with vision-language", "the variant that no released model uses"),

@@ -7,21 +7,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from fewshot.nn.backbones import ResNet
-from fewshot.systems.univs.checkpoint import table
+from fewshot.nn.clip_text import CLIPText, rows_of
+from fewshot.systems.univs.answers import Candidates
+from fewshot.systems.univs.checkpoint import clip_to_own, table
+from fewshot.systems.univs.concepts import slice_of
 from fewshot.systems.univs.decoder import LEVELS, Found, Prompts, Scenes, cells_not_to_look_at
 from fewshot.systems.univs.draws import FixedDraws
+from fewshot.systems.univs.entities import EntityRules, EntityState
+from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, SemanticSession
+from fewshot.systems.univs.expression_session import ExpressionSession
 from fewshot.systems.univs.model import Sizes, UniVS
 from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
+from fewshot.systems.univs.text_prompts import words_and_sentence
 from fewshot.weights.key_table import check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.univs_reference import concepts, frames_of, mismatches, packed
-from tests.parity.univs_tracking import annotations_of
+from tests.parity.univs_tracking import annotations_of, final, rules_of
 
 Arrays = dict[str, Tensor]
 
@@ -155,7 +163,11 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     model.backbone.register_forward_hook(lambda _, given, taps: journal.backbone(taps))
     features = model.encode_frames(frames)
     with watched(model, journal):
-        states = RUNNERS[case["task"].split()[0]](case, model, features)
+        kind = case["task"].split()[0]
+        if kind == "grounding":
+            states = run_expressions(case, model, features, folder)
+        else:
+            states = RUNNERS[kind](case, model, features)
     return mismatches(case["expected"], {**journal.arrays, **states})
 
 
@@ -192,4 +204,89 @@ def tracks_stored(state: ObjectState) -> Arrays:
     }
 
 
-RUNNERS = {"sot": run_objects}
+def run_entities(case: Mapping[str, Any], model: UniVS, features: Sequence[Tensor]) -> Arrays:
+    """VIS and VPS: entities that are found."""
+    inputs, config = case["inputs"], case["config"]
+    rules = rules_of(case)
+    session = EntitySession(model, concepts(), slice_of(inputs["dataset_name"]), rules, FixedDraws())
+    size, frames = tuple(4 * side for side in features[-1].shape[-2:]), config["frames_per_clip"]
+    classes = session.classes.stop - session.classes.start
+    unpadded = (inputs["height"], inputs["width"])
+    video = EntityVideo(EntityState.start(frames, unpadded, (size[0], size[1]), 256, classes))
+    arrays: Arrays = {}
+    discover = EntityRules.discover
+
+    def watching(rules: EntityRules, state: EntityState, found: Candidates, start: int) -> EntityState:
+        """What is stored between the two steps of the rules."""
+        arrays.update({f"prop{start}.{name}": value for name, value in entities_stored(state).items()})
+        return discover(rules, state, found, start)
+
+    with patch.object(EntityRules, "discover", watching):
+        for start in range(inputs["frames"] - frames + 1):
+            video = session.step(video, [x[start : start + frames] for x in features], start)
+            stored = entities_stored(video.entities)
+            if video.memory is not None:
+                tokens = {"prompt_feats.sumL": video.memory.tokens.sum(2)[..., ::4]}
+                arrays.update({f"prop{start}.{name}": value for name, value in tokens.items()})
+                stored.update(tokens)
+            arrays.update({f"new{start}.{name}": value for name, value in stored.items()})
+    return {**arrays, **final(case, video.entities, rules)}
+
+
+def entities_stored(state: EntityState) -> Arrays:
+    """What a case stores of the state of entities."""
+    return {
+        "logits": state.scores[..., ::2],
+        "masks.packbits": packed(state.masks),
+        "mask_logits.s8": state.logits[::2, :, ::8, ::8],
+        "boxes": state.boxes,
+        "embds": state.embeddings[..., ::4],
+        "occurrence": state.occurrence,
+        "mask_quality_scores": state.quality,
+        "first_appear_frame_idxs": state.first.float(),
+    }
+
+
+def run_semantic(case: Mapping[str, Any], model: UniVS, features: Sequence[Tensor]) -> Arrays:
+    """VSS: a class for every pixel."""
+    inputs, frames = case["inputs"], case["config"]["frames_per_clip"]
+    session = SemanticSession(model, concepts(), slice_of(inputs["dataset_name"]), name_classes=True)
+    sizes = (inputs["height"], inputs["width"]), (inputs["out_height"], inputs["out_width"])
+    clips = [
+        session.step([x[start : start + frames] for x in features], start, *sizes)
+        for start in range(0, inputs["frames"], frames)
+    ]
+    return {"final.sem_mask": torch.cat(clips)}
+
+
+def run_expressions(case: Mapping[str, Any], model: UniVS, features: Sequence[Tensor], folder: Path) -> Arrays:
+    """RefVOS: targets that are described."""
+    inputs, config = case["inputs"], case["config"]
+    words, sentences = read_expressions(inputs["token_ids"], folder)
+    threshold, memory = 0.5, config["num_prev_frames_memory"]
+    tracker = ObjectTracker(memory, threshold, bounded=False, competition=False)
+    session = ExpressionSession(model, words, sentences, tracker)
+    height, width = (4 * side for side in features[-1].shape[-2:])
+    ids = tuple(inputs["exp_obj_ids"])
+    state = ObjectState.start(ids, (inputs["height"], inputs["width"]), (height, width), 256)
+    frames = config["frames_per_clip"]
+    arrays = {"text.word": words[:, :12], "text.sentence": sentences}
+    for start in range(inputs["frames"] - frames + 1):
+        state = session.step(state, [x[start : start + frames] for x in features], start)
+        stored = tracks_stored(state)
+        arrays.update({f"state{start}.{name}": value for name, value in stored.items()})
+    return arrays
+
+
+def read_expressions(token_ids: Sequence[Sequence[list[int]]], folder: Path) -> tuple[Tensor, Tensor]:
+    """Words `(P, 77, D)` and sentences `(P, D)` of expressions, each in some templates, by the CLIP tower of a case."""
+    own, ignored = clip_to_own(filled(json.loads((folder / "keys_clip.json").read_text())))
+    tower = CLIPText().eval()
+    tower.encoder.load_state_dict(own)
+    assert not ignored
+    read = [words_and_sentence(*tower(rows_of(list(rows)))) for rows in token_ids]
+    words, sentences = zip(*read, strict=True)
+    return torch.stack(words), torch.stack(sentences)
+
+
+RUNNERS = {"sot": run_objects, "vis": run_entities, "vps": run_entities, "vss": run_semantic}

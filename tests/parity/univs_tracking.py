@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.systems.univs.answers import Answer, Candidates
+from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
+from fewshot.systems.univs.outputs import instances, panoptic, semantic
 from tests.parity.univs_reference import array, mismatches, packed, rectangle
 
 Arrays = dict[str, Tensor]
@@ -123,4 +125,86 @@ def objects_stored(state: ObjectState) -> Arrays:
     }
 
 
-RUNNERS = {"vos": run_objects}
+def rules_of(case: Mapping[str, Any]) -> EntityRules:
+    """The rules of a case of VIS or VPS."""
+    config, panoptic = case["config"], case["task"].startswith("vps")
+    score, match = config["apply_cls_thres"], config["detect_newly_object_threshold"]
+    return EntityRules(
+        memory=config["num_prev_frames_memory"],
+        threshold=config["temporal_consistency_threshold"],
+        candidates=config["detections_per_image"],
+        stability=config["stability_score_thresh"],
+        box_limit=config["box_nms_thresh"],
+        mask_limit=config["overlap_threshold"],
+        first_score=score if panoptic else max(score, 0.1),
+        later_score=2 * score if panoptic else score,
+        match=match,
+        add_masks=match if panoptic else 2 * match,
+        share=None if panoptic else config["overlap_threshold_entity"],
+        things=58 if panoptic else None,
+        start_late=False,
+    )
+
+
+def run_entities(case: Mapping[str, Any]) -> Arrays:
+    """VIS and VPS: entities that are found."""
+    inputs, config = case["inputs"], case["config"]
+    head, rules = ScriptedHead(inputs, config["num_queries"], config["hidden_dim"]), rules_of(case)
+    unpadded, frames = (inputs["height"], inputs["width"]), config["frames_per_clip"]
+    state = EntityState.start(frames, unpadded, padded_size(inputs), head.width, head.classes)
+    arrays: Arrays = {}
+    for start in range(inputs["frames"] - frames + 1):
+        if start:
+            state = rules.advance(state)
+        answer = head.answer(start, frames, state.embeddings[:, -1] if start else None, len(state))
+        state = rules.follow(state, answer.prompts, start)
+        state = rules.discover(state, answer.learnable, start)
+        arrays.update({f"clip{start}.{name}": value for name, value in entities_stored(state).items()})
+    return {**arrays, **final(case, state, rules)}
+
+
+def final(case: Mapping[str, Any], state: EntityState, rules: EntityRules) -> Arrays:
+    """What is written at the end."""
+    size = (case["inputs"]["out_height"], case["inputs"]["out_width"])
+    if rules.things is None:
+        rows = instances(state, size)
+        return {
+            "final.scores": torch.tensor([row.score for row in rows]),
+            "final.category": torch.tensor([row.label for row in rows]),
+            "final.area": torch.stack([row.masks.flatten(1).sum(1) for row in rows]),
+        }
+    labels, segments = panoptic(state, size, rules.things)
+    found = [{"id": s.number, "isthing": s.thing, "category_id": s.label + 1} for s in segments]
+    said = case["inputs"].get("segments_infos") or case["final"]["segments_infos"]
+    assert found == said, f"segments {found}, expected {said}"
+    return {"final.panoptic": labels}
+
+
+def run_semantic(case: Mapping[str, Any]) -> Arrays:
+    """VSS: a class for every pixel."""
+    inputs, config = case["inputs"], case["config"]
+    head, frames = ScriptedHead(inputs, config["num_queries"], config["hidden_dim"]), config["frames_per_clip"]
+    clips = []
+    for start in range(0, inputs["frames"], frames):
+        answer = head.answer(start, min(frames, inputs["frames"] - start), None, 0)
+        unpadded, size = (inputs["height"], inputs["width"]), (inputs["out_height"], inputs["out_width"])
+        clips.append(semantic(answer.learnable, unpadded, padded_size(inputs), size))
+    return {"final.sem_mask": torch.cat(clips)}
+
+
+def entities_stored(state: EntityState) -> Arrays:
+    """What a case stores of the state of entities."""
+    return {
+        "logits.s3": state.scores[..., ::3],
+        "masks.packbits": packed(state.masks),
+        "mask_logits.s8": state.logits[..., ::8, ::8],
+        "boxes": state.boxes,
+        "embds.s16": state.embeddings[..., ::16],
+        "occurrence": state.occurrence,
+        "mask_quality_scores": state.quality,
+        "first_appear_frame_idxs": state.first,
+        "ids": state.ids,
+    }
+
+
+RUNNERS = {"vss": run_semantic, "vis": run_entities, "vps": run_entities, "vos": run_objects}

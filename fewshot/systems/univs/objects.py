@@ -77,11 +77,13 @@ class ObjectTracker:
         memory: M, frames that are kept beside those of the clip, and that a target is known again by.
         threshold: of the likeness to its past by which a prediction is believed; half of it in the first clips.
         bounded: forget boxes and embeddings that nothing reads any more; the official states grow with the video.
+        competition: a pixel belongs to one object at most.
     """
 
     memory: int = 5
     threshold: float = 0.5
     bounded: bool = True
+    competition: bool = True
 
     def advance(self, state: ObjectState, start: int, frames: int, given: Annotations) -> ObjectState:
         """The state with empty slots for the frames of the clip that are new, and with what is given in the clip.
@@ -103,6 +105,8 @@ class ObjectTracker:
         found = answer.prompts
         if not len(found):
             return state
+        if start == 0 and not self.competition:
+            return self._described(state, found)
         frames = found.masks.shape[1]
         new = (state.first >= start) & (state.first < start + frames)
         if bool(new.any()):
@@ -111,6 +115,13 @@ class ObjectTracker:
         if bool(earlier.any()):
             state = self._followed(state, found, earlier, start)
         return self._trimmed(state)
+
+    def _described(self, state: ObjectState, found: Candidates) -> ObjectState:
+        """Every frame of the first clip as it was predicted, for targets that are not given but described."""
+        logits = full_size(found.masks, (state.masks.shape[-2], state.masks.shape[-1]))
+        boxes, first = boxes_of(found.masks), torch.zeros_like(state.first)
+        masks = logits > 0
+        return replace(state, masks=masks, logits=logits, boxes=boxes, embeddings=found.embeddings, first=first)
 
     def _trimmed(self, state: ObjectState) -> ObjectState:
         keep = state.masks.shape[1] if self.bounded else state.seen
@@ -152,10 +163,11 @@ class ObjectTracker:
         threshold = self.threshold / 2 if start < frames else self.threshold
         believed = (alike > threshold)[:, None, None, None]
         masks = full_size(found.masks[rows], size) * believed
-        own = (masks > 0).flatten(1).sum(1)
-        masks = compete(masks, alike**2 * quality(self._inside(masks, state)))
-        won = (masks > 0).flatten(1).sum(1)
-        masks = masks * (won > LEAST_SHARE * own)[:, None, None, None]
+        if self.competition:
+            own = (masks > 0).flatten(1).sum(1)
+            masks = compete(masks, alike**2 * quality(self._inside(masks, state)))
+            won = (masks > 0).flatten(1).sum(1)
+            masks = masks * (won > LEAST_SHARE * own)[:, None, None, None]
         state = _copied(state)
         sums = state.logits[rows, -frames:] + masks
         state.logits[rows, -frames:] = sums

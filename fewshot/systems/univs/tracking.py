@@ -43,6 +43,15 @@ def both_ways(stored: Tensor, new: Tensor) -> Tensor:
     return (products.softmax(0) + products.softmax(1)).mean(2) / 2
 
 
+def both_ways_by_frame(stored: Tensor, new: Tensor) -> Tensor:
+    """`both_ways` of every pair of a slot and a frame, without a scale, and then the mean: `(N, M)`.
+
+    Released models know entities again among candidates by this one.
+    """
+    products = torch.einsum("nsc,mtc->nmst", stored, new).flatten(2)
+    return (products.softmax(0) + products.softmax(1)).mean(2) / 2
+
+
 def quality(masks: Tensor) -> Tensor:
     """How sure masks are of themselves, 0..1: cells well inside, of those that may be; logits `(N, ...) -> (N,)`."""
     inside, maybe = ((masks > limit).flatten(1).sum(1) for limit in (1, -1))
