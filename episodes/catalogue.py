@@ -208,6 +208,7 @@ OWN = (
     DataSet("ovis", "vis", _VIS, splits=("valid", "train", "test")),
     DataSet("vspw", "vss", "episodes.sources.vspw:open_vspw", splits=("val", "train", "test")),
     DataSet("vipseg", "vps", _VPS + "open_vipseg", splits=("val", "train", "test")),
+    DataSet("viposeg", "pvos", "episodes.sources.viposeg:open_viposeg", splits=("valid", "train")),
     DataSet("coco_panoptic", "vps", _VPS + "open_coco_panoptic", splits=("val2017", "train2017")),
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOID_ID = 0
+GROUPS = ("thing_seen", "thing_unseen", "stuff_seen", "stuff_unseen")  # of classes, by what training has seen
 
 
 class Segment(NamedTuple):

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.metrics.boundary_iou import boundary_width, mask_and_boundary_iou
+from episodes.panoptic import GROUPS
 
-GROUPS = ("thing_seen", "thing_unseen", "stuff_seen", "stuff_unseen")
 CROWDED = 60  # from so many objects on a frame counts in no decay
 Labels = NDArray[np.integer]
 Box = tuple[slice, slice]

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.boundary_iou import boundary_width
-from benchmarks.metrics.pvos import GROUPS, PvosGroups
+from benchmarks.metrics.pvos import PvosGroups
 from benchmarks.metrics.vis import video_ious
 from benchmarks.protocols.tasks import PVOS_PROTOCOLS, VPS_PROTOCOLS, VSS_PROTOCOLS
 from benchmarks.tables import text_table
-from episodes.panoptic import PanopticClasses, PanopticFrame, Segment
+from episodes.panoptic import GROUPS, PanopticClasses, PanopticFrame, Segment
 from episodes.sources.segmentations import runs_of
 from experiments.speed.jf import milliseconds
 from experiments.speed.options import options

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.metrics.pvos import GROUPS, PvosGroups, PvosScore
+from benchmarks.metrics.pvos import PvosGroups, PvosScore
 from benchmarks.protocols.tasks import PVOS_PROTOCOLS
+from episodes.panoptic import GROUPS
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 

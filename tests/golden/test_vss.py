@@ -37,7 +37,7 @@ def check_vc(found: VssScore, lines: list[str]) -> None:
 @cases
 def test_iou(case: Path) -> None:
     found, (line,) = score(case, "vspw"), read_json(case)["miou_program"]
-    printed = dict(re.findall(r"(\w+): ?([\d.]+)", line))
+    printed = dict(re.findall(r"(\w+): ?([^\s,]+)", line))
     assert printed.keys() == MIOU_NAMES.keys()
     for name, value in printed.items():
         assert_same(getattr(found, MIOU_NAMES[name]), float(value), name)
