@@ -1,4 +1,4 @@
-"""Candidates of a prediction at the original size: the best one of a clip, and all of a frame, for a ranking."""
+"""Candidates of a prediction: the best one of a clip, and all of a frame at the original size, for a ranking."""
 
 from __future__ import annotations
 
@@ -37,19 +37,15 @@ def frame_candidates(
     return masks.cpu(), _scores(prediction, t, logits)
 
 
-def best_of_clip(
-    system: System, prediction: Prediction, clips: ClipBatch, n: int, size: tuple[int, int]
-) -> tuple[Tensor, float]:
-    """Probabilities `(T, *size)` of the best candidate of clip `n`, and its mean score 0..1 (1 without scores).
-
-    Its logits are resized bilinearly to the original size first.
+def best_of_clip(system: System, prediction: Prediction, clips: ClipBatch, n: int) -> tuple[Tensor, float]:
+    """Mask logits of the best candidate of clip `n` at its unpadded network size, `(T, H, W)` float32, and its mean
+    score 0..1 (1 without scores).
     """
     score = 1.0
     if prediction.scores is not None:
         best = prediction.scores[n].float().sigmoid().gather(1, prediction.best()[n][:, None])
         score = float(best.mean())
-    logits = system.logits(prediction, clips, n)[:, None]
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0].sigmoid(), score
+    return system.logits(prediction, clips, n), score
 
 
 def candidate(prediction: Prediction, t: int, q: int) -> Prediction:

@@ -59,7 +59,7 @@ def runs(count: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def at_once(clip: ClipBatch) -> int:
-    """How many references may share a forward pass over this clip."""
+    """How many references may share a forward pass over this clip for the sake of memory."""
     _, frames, _, height, width = clip.frames.shape
     return max(1, PIXELS_AT_ONCE // (frames * height * width))
 
@@ -70,6 +70,7 @@ def answers(system: System, seen: ClipBatch, references: SharedReferences) -> It
     Args:
         seen: one clip with its visual features (`System.with_features`).
     """
-    for first, last in runs(references.count, at_once(seen)):
+    most = references.count if system.answers_together else at_once(seen)
+    for first, last in runs(references.count, most):
         clips = seen.repeat(last - first)
         yield system(clips, references.some(first, last)), clips

@@ -58,6 +58,8 @@ class System(nn.Module):
             test holds a system to it).
         starts_anew: beginnings of names of tensors that keep their first values where a training starts from other
             weights.
+        answers_together: whether masks depend on what else is asked of the same frames, so that all references of a
+            clip share a forward pass, however much memory it takes.
         num_classes: classes that its scores tell apart; 1: the one that is referred to.
         text_is_frozen, text_dropout: of its text encoder `text`, if it has one: see `train`.
         settings, needs_training, input_rule: as of `SystemSpec`, for a system that is named by its class
@@ -70,6 +72,7 @@ class System(nn.Module):
     pad_multiple: int = 1
     data_pad_multiples: Mapping[str, int] = {}
     independent_of_padding: bool = False
+    answers_together: bool = False
     starts_anew: tuple[str, ...] = ()
     num_classes: int = 1
     text_is_frozen: bool = False

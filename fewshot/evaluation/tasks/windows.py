@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.masks.submission import RESULT_LAYOUTS, write_results
@@ -57,28 +58,36 @@ class WindowPredictor(Predictor):
         names = items[0].frames
         for start in range(0, len(names), self.window):
             some = names[start : start + self.window]
-            probabilities, scores = self._find(sample.video, some, references)
-            masks = probabilities >= 0.5 if self.exclusive else probabilities > 0.5  # as the released codes cut
+            logits, scores, size = self._find(sample.video, some, references)
             for t, name in enumerate(some):
-                found = FrameMasks(tuple(range(1, len(items) + 1)), probabilities[:, t], masks[:, t], scores)
+                found = self._in_frame(logits[:, t], scores, size)
                 tally.add(found)
                 self._write(items, name, found)
         return [{**said_by(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
 
-    def _find(self, video: str, names: Sequence[str], references: SharedReferences) -> tuple[Tensor, tuple[float, ...]]:
-        """Probabilities `(n, T, Ho, Wo)` of the expressions in a window, zeros where not sure, and their scores."""
+    def _find(
+        self, video: str, names: Sequence[str], references: SharedReferences
+    ) -> tuple[Tensor, tuple[float, ...], tuple[int, int]]:
+        """Logits `(n, T, h, w)` of the expressions in a window at network size, their scores, and the original size."""
         clip = Clip(self.frames.source.read_frames(video, names), video=video, frame_names=tuple(names))
         seen = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
         found = [
-            best_of_clip(self.system, prediction, clips, n, clip.size)
+            best_of_clip(self.system, prediction, clips, n)
             for prediction, clips in answers(self.system, seen, references)
             for n in range(len(clips))
         ]
-        seen_maps = [
-            maps if self.threshold is None or score > self.threshold else torch.zeros_like(maps)
-            for maps, score in found
-        ]
-        return torch.stack(seen_maps), tuple(score for _, score in found)
+        return torch.stack([logits for logits, _ in found]), tuple(score for _, score in found), clip.size
+
+    def _in_frame(self, logits: Tensor, scores: tuple[float, ...], size: tuple[int, int]) -> FrameMasks:
+        """Masks of the expressions in a frame from their logits `(n, h, w)`, which are resized bilinearly first.
+
+        One frame at a time: those of a window at the original size, of ten expressions, would be gigabytes.
+        """
+        probabilities = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0].sigmoid()
+        if self.threshold is not None:
+            probabilities[[not score > self.threshold for score in scores]] = 0
+        masks = probabilities >= 0.5 if self.exclusive else probabilities > 0.5  # as the released codes cut
+        return FrameMasks(tuple(range(1, len(logits) + 1)), probabilities, masks, scores)
 
     def _write(self, items: Sequence[RVOSItem], frame: str, found: FrameMasks) -> None:
         if self.exclusive:

@@ -75,7 +75,7 @@ class SgMg(Trunk):
         super().__init__(backbone, text, sizes, **{"sentence": "apart", **options})
         if refine not in ("best", "all"):
             raise ValueError(f"refine must be 'best' or 'all', got {refine!r}")
-        self.refine, self.gate_padding = refine, gate_padding
+        self.refine, self.gate_padding, self.answers_together = refine, gate_padding, fast
         dim = sizes.hidden_dim
         self.filters_before, self.filters_after = (
             nn.ModuleList(SpectralFilter(dim, gate_padding) for _ in range(LEVELS)) for _ in range(2)

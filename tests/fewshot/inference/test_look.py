@@ -90,6 +90,16 @@ def test_the_expressions_of_an_episode_share_the_look_at_each_chunk(
         close(a.sigmoid(), b.sigmoid(), 4e-6 if system.name == "cma" else 1e-6)  # it takes logarithms of features
 
 
+def test_a_system_that_tells_expressions_apart_afterwards_gets_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = systems()["sgmg"]
+    system = make_system(spec.config(name=spec.name, **{**spec.small, "fast": True}), 0).eval()
+    with evaluating(system):
+        together = segment_clips(system, clips_of_one_video(), None, chunk=2, device="cpu")
+        one_by_one(monkeypatch)
+        apart = segment_clips(system, clips_of_one_video(), None, chunk=2, device="cpu")
+    assert all(torch.equal(a, b) for a, b in zip(together, apart, strict=True))
+
+
 def test_several_expressions_of_a_video_of_your_own_share_its_frames(system: System) -> None:
     model = Model(system, InputRule("short", 64))
     support = [RED_SUPPORT] if "support" in system.needs else None
