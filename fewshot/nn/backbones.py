@@ -12,10 +12,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet50, resnet101
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from fewshot.nn.norms import group_norm
 from fewshot.nn.recompute import run
+
+FOLD_FROM = 3  # images: with fewer, multiplying the weights takes as long as the normalisation does
 
 
 class Backbone(nn.Module):
@@ -53,9 +56,13 @@ class Backbone(nn.Module):
         learns = any(p.requires_grad for p in self.parameters())
         taps = []
         for stage in self.stages():
-            x = run(stage, x, checkpointing=self.checkpointing and learns)
+            x = self.through(stage, x, self.checkpointing and learns)
             taps.append(x)
         return taps
+
+    def through(self, stage: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
+        """One of the `stages`, from tap to tap."""
+        return run(stage, x, checkpointing=checkpointing)
 
     def encode_clips(self, clips: Tensor) -> list[Tensor]:
         """Clips `(N, T, 3, H, W)` to the four taps `(N * T, C_i, h_i, w_i)`, frame by frame in a backbone of images."""
@@ -80,6 +87,35 @@ class ResNet(Backbone):
         body = self.body
         stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool, body.layer1)
         return [stem, body.layer2, body.layer3, body.layer4]
+
+    def through(self, stage: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
+        """One of the `stages`; a frozen one without its normalisation, where that is faster."""
+        learns = x.requires_grad or any(p.requires_grad for p in stage.parameters())
+        if learns or len(x) < FOLD_FROM:
+            return super().through(stage, x, checkpointing)
+        return folded(stage, x)
+
+
+def folded(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)` of stages of a ResNet: each frozen normalisation is multiplied into the convolution before it."""
+    if isinstance(module, Bottleneck):
+        shortcut = x if module.downsample is None else folded(module.downsample, x)
+        x = F.relu_(_normed(module.conv1, module.bn1, x))
+        x = F.relu_(_normed(module.conv2, module.bn2, x))
+        return F.relu_(_normed(module.conv3, module.bn3, x) + shortcut)
+    if not isinstance(module, nn.Sequential):
+        return module(x)
+    layers = iter(module)
+    for layer in layers:
+        x = _normed(layer, next(layers), x) if isinstance(layer, nn.Conv2d) else folded(layer, x)
+    return x
+
+
+def _normed(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 class MobileNetV2(Backbone):

@@ -57,7 +57,8 @@ class VisionLanguageBlock(nn.Module):
         size = (h // self.reduction, w // self.reduction)
         if not all(size):
             raise ValueError(
-                f"features of {h}x{w} cells are too small for the pixel decoder: give frames of at least 32x32 pixels"
+                f"frames with maps of {h}x{w} cells at stride {32 // self.reduction} are too small for the pixel "
+                "decoder: each side must have at least 29 pixels"
             )
         value, placed = x.flatten(0, 1), (x + positions[:, None]).flatten(0, 1)
         if self.reduction > 1:

@@ -27,7 +27,8 @@ class SpectralFilter(nn.Module):
 
     def __init__(self, dim: int, padding: int = 0) -> None:
         super().__init__()
-        self.texture = nn.Conv2d(dim, dim, 3, padding=padding)
+        self.padding = padding
+        self.texture = nn.Conv2d(dim, dim, 3)
         self.gate = nn.Sequential(nn.Linear(dim, dim, bias=False), nn.ReLU(), nn.Linear(dim, 1, bias=False))
         self.conv1, self.conv2 = nn.Conv2d(2 * dim, 2 * dim, 1), nn.Conv2d(2 * dim, 2 * dim, 1)
 
@@ -48,8 +49,16 @@ class SpectralFilter(nn.Module):
             return x + torch.fft.ifft2(torch.complex(real.contiguous(), imaginary.contiguous())).real
 
     def openness(self, x: Tensor) -> Tensor:
-        """How far the Gaussian counts for each image: `(n, C, h, w) -> (n, 1)`, 0..1."""
-        return self.gate(self.texture(x).mean((-2, -1))).sigmoid()
+        """How far the Gaussian counts for each image: `(n, C, h, w) -> (n, 1)`, 0..1.
+
+        The mean of the texture is that convolution of nine means, those of the map and of its shifts by one cell.
+        """
+        if self.padding:
+            x = F.pad(x, (self.padding,) * 4)
+        h, w = x.shape[-2:]
+        means = x.unfold(-1, w - 2, 1).mean(-1).unfold(-2, h - 2, 1).mean(-1)  # (n, C, 3, 3)
+        texture = F.conv2d(means, self.texture.weight, self.texture.bias)
+        return self.gate(texture.flatten(1)).sigmoid()
 
 
 def damping_chain(sizes: Sequence[tuple[int, int]], device: torch.device | None = None) -> list[Tensor]:

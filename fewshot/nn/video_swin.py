@@ -10,12 +10,19 @@ Legend: N clips, T frames, C channels, (h, w) a map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.recompute import run
+from fewshot.nn.swin import OTHER_REGION
 
 PATCH, WINDOW = (1, 4, 4), (8, 7, 7)  # frames, rows, columns
 SIZES = {  # channels of the first tap, blocks of each stage, heads of the first stage
@@ -37,6 +44,8 @@ NAMES = tuple(
         (f"layers.{i}.downsample.", f"{2 * i + 1}."),
     )
 )
+
+PLACES_AT_ONCE = 65_536  # of windows that attend together without gradients; their weights take 0.3 GB with 3 heads
 
 
 class VideoSwin(Backbone):
@@ -63,6 +72,7 @@ class VideoSwin(Backbone):
             [heads * 2**stage for stage in range(len(depths))],
             list(WINDOW),
             stochastic_depth_prob=drop_path,
+            block=_block,
         )
         del self.body.norm, self.body.avgpool, self.body.head
         for module in self.body.modules():
@@ -87,6 +97,71 @@ class VideoSwin(Backbone):
             x = run(stage, x, checkpointing=self.checkpointing and learns)
             taps.append(rearrange(x, "n t h w c -> (n t) c h w").contiguous())
         return taps
+
+
+class WindowAttention(ShiftedWindowAttention3d):
+    """Torchvision's attention inside windows; without gradients fused, and some windows after the other.
+
+    The weights of all windows of 36 frames of 360x640 pixels would take 2.8 GB, several times over.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, h, w, C)` to the same; numbers differ from torchvision's by rounding, and not with gradients."""
+        if torch.is_grad_enabled():
+            return super().forward(x)
+        size = x.shape[1:4]
+        window = [min(side, whole) for side, whole in zip(size, self.window_size, strict=True)]
+        shift = [0 if side <= k else s for side, k, s in zip(size, self.window_size, self.shift_size, strict=True)]
+        time, down, right = (-side % k for side, k in zip(size, window, strict=True))
+        x = F.pad(x, (0, 0, 0, right, 0, down, 0, time))
+        padded = x.shape[1:4]
+        if any(shift):
+            x = x.roll([-s for s in shift], (1, 2, 3))
+        counts = dict(zip(("p", "q", "r"), window, strict=True))  # places of a window, by axis
+        windows = rearrange(x, "n (t p) (h q) (w r) c -> (n t h w) (p q r) c", **counts)
+        read = self.attend(windows, self.get_relative_position_bias(window), regions(padded, window, shift, x.device))
+        grid = dict(zip(("t", "h", "w"), (side // k for side, k in zip(padded, window, strict=True)), strict=True))
+        x = rearrange(read, "(n t h w) (p q r) c -> n (t p) (h q) (w r) c", **grid, **counts)
+        if any(shift):
+            x = x.roll(shift, (1, 2, 3))
+        return x[:, : size[0], : size[1], : size[2]].contiguous()
+
+    def attend(self, windows: Tensor, bias: Tensor, region: Tensor | None) -> Tensor:
+        """Windows `(m, L, C)`, each attending to itself, to the same.
+
+        Args:
+            bias: `(1, heads, L, L)`.
+            region: `(m / N, L)` number of the part of the clip that a place is from, of the windows of a clip: places
+                that a shift has brought together do not see each other. None: all are from one part.
+        """
+        some, outputs = max(1, PLACES_AT_ONCE // windows.shape[1]), []
+        for first in range(0, len(windows), some):
+            projected = self.qkv(windows[first : first + some])
+            q, k, v = rearrange(projected, "m l (x heads d) -> x m heads l d", x=3, heads=self.num_heads)
+            mask = bias
+            if region is not None:
+                own = region[torch.arange(first, first + len(q), device=region.device) % len(region)]
+                mask = bias + OTHER_REGION * (own[:, None, :, None] != own[:, None, None])
+            outputs.append(rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "m h l d -> m l (h d)"))
+        return self.proj(torch.cat(outputs))
+
+
+def _block(*sizes: Any, **options: Any) -> SwinTransformerBlock:
+    return SwinTransformerBlock(*sizes, **{**options, "attn_layer": WindowAttention})
+
+
+def regions(size: Sequence[int], window: Sequence[int], shift: Sequence[int], device: torch.device) -> Tensor | None:
+    """Number of the part of a shifted clip of this size that each place of its windows is from: `(windows, L)`."""
+    if not any(shift):
+        return None
+    numbers = torch.zeros(tuple(size), dtype=torch.int64, device=device)
+    for axis, (side, k, s) in enumerate(zip(size, window, shift, strict=True)):
+        if s:
+            index = torch.arange(side, device=device)
+            part = (index >= side - k).long() + (index >= side - s).long()
+            numbers = 3 * numbers + part.view([-1 if axis == other else 1 for other in range(3)])
+    p, q, r = window
+    return rearrange(numbers, "(t p) (h q) (w r) -> (t h w) (p q r)", p=p, q=q, r=r)
 
 
 def sum_over_time(weight: Tensor) -> Tensor:

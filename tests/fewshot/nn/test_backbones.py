@@ -10,9 +10,10 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2, resnet50
 
-from fewshot.nn.backbones import Backbone, MobileNetV2, ResNet, TinyBackbone
+from fewshot.nn import video_swin
+from fewshot.nn.backbones import FOLD_FROM, Backbone, MobileNetV2, ResNet, TinyBackbone
 from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
-from fewshot.nn.video_swin import VideoSwin
+from fewshot.nn.video_swin import VideoSwin, WindowAttention
 from fewshot.systems.config import BackboneConfig
 from fewshot.systems.parts import build_backbone, load_backbone_weights
 from fewshot.weights.checkpoint import CheckpointError
@@ -39,6 +40,19 @@ def test_resnet_is_torchvisions() -> None:
     with torch.no_grad():
         logits = reference.fc(backbone(x)[-1].mean((2, 3)))
         torch.testing.assert_close(logits, reference(x), rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_stages_of_a_resnet_without_their_normalisation_give_the_same_numbers() -> None:
+    torch.manual_seed(0)
+    backbone = ResNet(50).eval()
+    for name, buffer in backbone.named_buffers():
+        buffer.uniform_(0.5, 2.0) if name.endswith("running_var") else buffer.normal_(std=0.5)
+    images = torch.randn(FOLD_FROM, 3, 64, 64)
+    with torch.no_grad():
+        wanted = backbone(images)
+        found = backbone.freeze()(images)
+    for one, other in zip(found, wanted, strict=True):
+        assert 0 < (one - other).abs().max() <= 3e-6 * other.abs().max()
 
 
 def test_batch_statistics_are_never_used() -> None:
@@ -117,6 +131,22 @@ def test_patches_of_two_frames_are_summed_over_time(tmp_path: Path) -> None:
     load_backbone_weights(backbone, tmp_path / "kinetics.pth")
     found = backbone.body.state_dict()["patch_embed.proj.weight"]
     torch.testing.assert_close(found, kernel[:, :, :1] + kernel[:, :, 1:])
+
+
+@pytest.mark.parametrize("size", [(3, 40, 72), (10, 32, 100)])
+def test_windows_of_video_swin_attend_the_same_without_gradients(
+    size: tuple[int, int, int], nano: VideoSwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = torch.randn(2, size[0], 3, *size[1:])
+    for module in nano.eval().modules():
+        if isinstance(module, WindowAttention):  # which starts at almost nothing
+            torch.nn.init.normal_(module.relative_position_bias_table)
+    wanted = nano.encode_clips(clips)
+    with torch.no_grad():
+        for places in (video_swin.PLACES_AT_ONCE, 1000):  # all windows at once, and a few after the other
+            monkeypatch.setattr(video_swin, "PLACES_AT_ONCE", places)
+            for one, other in zip(nano.encode_clips(clips), wanted, strict=True):
+                assert (one - other).abs().max() <= 2e-6 * other.abs().max()
 
 
 @pytest.fixture

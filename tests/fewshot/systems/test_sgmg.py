@@ -164,6 +164,15 @@ def test_small_frames_are_refused_with_the_least_side() -> None:
 
 
 @torch.no_grad()
+def test_frames_that_are_too_small_for_referformer_are_refused_with_the_least_side() -> None:
+    system = small(ReferFormerConfig(**SMALL_REFERFORMER))
+    for size in ((28, 64), (64, 28), (8, 8)):
+        with pytest.raises(ValueError, match="too small for the pixel decoder: each side must have at least 29 pixels"):
+            segment(system, size)
+    assert segment(system, (29, 29)).masks.shape[-2:] == (8, 8)
+
+
+@torch.no_grad()
 def test_the_best_candidate_alone_is_refined_or_all() -> None:
     system = small(SgMgConfig(**{**SMALL_SGMG, "num_queries": 3}))
     best, system.refine = segment(system), "all"
