@@ -9,16 +9,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from benchmarks.metrics.boundary_iou import SHARE
-from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRules
-from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator
-from benchmarks.metrics.vps import VpsAccumulator, VpsRules
-from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules
+from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRules, PvosScore
+from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator, VisScore
+from benchmarks.metrics.vps import VpsAccumulator, VpsRules, VpsScore
+from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules, VssScore
 from benchmarks.protocols.protocol import NamedRules
 from benchmarks.tables import card
 from episodes.panoptic import PanopticClasses
 
+Score = TypeVar("Score")
 STRAY_TEXTS = {
     "wrong": "counts for its true class, as found by no class",
     "spill": "counts in a later class, as in the released code",
@@ -39,8 +41,12 @@ VOID_TEXTS = {
 
 
 @dataclass(frozen=True)
-class TaskProtocol(NamedRules, ABC):
+class TaskProtocol(NamedRules, ABC, Generic[Score]):
     """Rules by which the numbers of a task are computed. Its name is a key in `TASK_PROTOCOLS`."""
+
+    @abstractmethod
+    def numbers(self, score: Score) -> dict[str, float]:
+        """What papers report, in 0..1 (but for a decay), by the names of their columns, the headline first."""
 
     @abstractmethod
     def lines(self) -> Mapping[str, str]:
@@ -52,12 +58,16 @@ class TaskProtocol(NamedRules, ABC):
 
 
 @dataclass(frozen=True)
-class VisProtocol(TaskProtocol):
+class VisProtocol(TaskProtocol[VisScore]):
     """Video instance segmentation; there is one reading."""
 
     def accumulator(self, truth: Row) -> VisAccumulator:
         """An accumulator over the content of a YouTube-VIS file."""
         return VisAccumulator(truth)
+
+    def numbers(self, score: VisScore) -> dict[str, float]:
+        """AP over all thresholds and at two of them, and AR with the best 1 and 10 tracks."""
+        return {name: score.stats[name] for name in ("AP", "AP50", "AP75", "AR1", "AR10")}
 
     def lines(self) -> Mapping[str, str]:
         """Overlap, averaging and sizes."""
@@ -72,7 +82,7 @@ class VisProtocol(TaskProtocol):
 
 
 @dataclass(frozen=True)
-class VssProtocol(TaskProtocol):
+class VssProtocol(TaskProtocol[VssScore]):
     """Video semantic segmentation."""
 
     rules: VssRules = field(default_factory=VssRules)
@@ -80,6 +90,11 @@ class VssProtocol(TaskProtocol):
     def accumulator(self, classes: int = CLASSES) -> VssAccumulator:
         """An accumulator of these rules."""
         return VssAccumulator(self.rules, classes)
+
+    def numbers(self, score: VssScore) -> dict[str, float]:
+        """mIoU, IoU weighted by the pixels of the classes, and VC of each length."""
+        steady = {f"VC{length}": value for length, value in score.vc.items()}
+        return {"mIoU": score.miou, "WIoU": score.weighted_iou, **steady}
 
     def lines(self) -> Mapping[str, str]:
         """Averaging, predictions of no class, and the clips of VC."""
@@ -96,7 +111,7 @@ class VssProtocol(TaskProtocol):
 
 
 @dataclass(frozen=True)
-class VpsProtocol(TaskProtocol):
+class VpsProtocol(TaskProtocol[VpsScore]):
     """Video panoptic segmentation."""
 
     rules: VpsRules = field(default_factory=VpsRules)
@@ -104,6 +119,12 @@ class VpsProtocol(TaskProtocol):
     def accumulator(self, classes: PanopticClasses) -> VpsAccumulator:
         """An accumulator of these rules for the categories of a data set."""
         return VpsAccumulator(self.rules, classes)
+
+    def numbers(self, score: VpsScore) -> dict[str, float]:
+        """VPQ of all categories, things and stuff, and of each window; STQ and its factors."""
+        windows = {f"VPQ{frames}": window.all.pq for frames, window in score.windows.items()}
+        means = {"VPQ": score.vpq, "VPQ-Th": score.vpq_things, "VPQ-St": score.vpq_stuff}
+        return {**means, **windows, "STQ": score.tracking.stq, "SQ": score.tracking.sq, "AQ": score.tracking.aq}
 
     def lines(self) -> Mapping[str, str]:
         """Windows of VPQ and their mean, crowds and averaging of STQ."""
@@ -118,7 +139,7 @@ class VpsProtocol(TaskProtocol):
 
 
 @dataclass(frozen=True)
-class PvosProtocol(TaskProtocol):
+class PvosProtocol(TaskProtocol[PvosScore]):
     """Panoptic VOS."""
 
     rules: PvosRules = field(default_factory=PvosRules)
@@ -126,6 +147,11 @@ class PvosProtocol(TaskProtocol):
     def accumulator(self, groups: PvosGroups) -> PvosAccumulator:
         """An accumulator of these rules for the groups of the classes."""
         return PvosAccumulator(self.rules, groups)
+
+    def numbers(self, score: PvosScore) -> dict[str, float]:
+        """The overall number and those of the four groups, and the decay."""
+        groups = {name.replace("_", " "): group.iou for name, group in score.groups.items()}
+        return {"G": score.overall, **groups, "decay": score.decay}
 
     def lines(self) -> Mapping[str, str]:
         """Frames, averaging, boundary and objects that are given twice."""
@@ -170,4 +196,4 @@ PVOS_PROTOCOLS = {
     )
 }
 VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 2022")
-TASK_PROTOCOLS: dict[str, TaskProtocol] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS, **PVOS_PROTOCOLS}
+TASK_PROTOCOLS: dict[str, TaskProtocol[Any]] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS, **PVOS_PROTOCOLS}

@@ -77,6 +77,9 @@ def test_tracks(root: Path, tmp_path: Path, moved: bool) -> None:
         rows += own
     score = accumulator.compute()
     assert (score.stats["AP"] == pytest.approx(1)) != moved
+    if not moved:
+        columns = ("AP", "AP50", "AP75", "AR1", "AR10")
+        assert VIS.numbers(score) == pytest.approx({**dict.fromkeys(columns, 1.0), "AR1": score.stats["AR1"]})
     again = VIS.accumulator(source.truth)
     for number, own in read_tracks(write_tracks(tmp_path / "new", rows)).items():
         again.update(number, own)
@@ -98,7 +101,8 @@ def test_classes(root: Path, tmp_path: Path, protocol: str, moved: bool) -> None
     score = accumulator.compute()
     assert (score.miou == 1) != moved and again.compute() == pytest.approx(score, nan_ok=True)
     if not moved and protocol == "vspw_corrected":
-        assert score.vc[8] == 1
+        columns = {"mIoU": 1, "WIoU": 1, "VC8": 1, "VC16": math.nan}
+        assert VSS_PROTOCOLS[protocol].numbers(score) == pytest.approx(columns, nan_ok=True)
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -119,6 +123,9 @@ def test_segments(root: Path, tmp_path: Path, protocol: str, moved: bool) -> Non
     score = accumulator.compute()
     assert (score.vpq == 1) != moved and (score.tracking.stq == pytest.approx(1)) != moved
     assert again.compute() == score
+    if not moved:
+        columns = ["VPQ", "VPQ-Th", "VPQ-St", *(f"VPQ{k}" for k in (1, 2, 4, 6, 8)), "STQ", "SQ", "AQ"]
+        assert VPS_PROTOCOLS[protocol].numbers(score) == pytest.approx(dict.fromkeys(columns, 1.0))
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -140,6 +147,7 @@ def test_objects_and_stuff_from_first_masks(root: Path, tmp_path: Path, protocol
     score = accumulator.compute()
     for name in ("thing_seen", "stuff_seen"):
         assert (score.groups[name].iou == 1) != moved
+    assert list(PVOS_PROTOCOLS[protocol].numbers(score))[:2] == ["G", "thing seen"]
     assert math.isnan(score.overall) and score.left_out == {} and (score.decay == 0) != moved
     assert again.compute().groups["stuff_seen"] == score.groups["stuff_seen"]
 
