@@ -123,6 +123,7 @@ class Clip:
         video: name of the video (or image) on disk; `frame_names` the `T` names of its frames.
         original_size: `(height, width)` of the frames on disk, before any transform.
         ignore: `(T, Hm, Wm)` bool like the masks, True on void pixels (label 255 of PASCAL VOC); None: there are none.
+        asked: index of the one frame that is asked for, see `ClipBatch.asked`; None: all are.
 
     Raises:
         ValueError: tensors of a wrong shape, or objects or names of another number of frames.
@@ -135,6 +136,7 @@ class Clip:
     frame_names: tuple[str, ...] = ()
     original_size: tuple[int, int] | None = None
     ignore: Tensor | None = None
+    asked: int | None = None
 
     def __post_init__(self) -> None:
         t = self.frames.shape[0] if self.frames.ndim == 4 else 0

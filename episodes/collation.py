@@ -58,6 +58,7 @@ def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
         ignore=tuple(c.ignore for c in clips) if any(c.ignore is not None for c in clips) else (),
         objects=_all_objects(clips),
         original_sizes=tuple(c.original_size for c in clips),
+        asked=_asked(clips),
     )
 
 
@@ -73,6 +74,13 @@ def _all_objects(clips: Sequence[Clip]) -> tuple[Objects, ...]:
     if there and len(there) < len(clips):
         raise ValueError("some clips of a batch mean one object, the others all of theirs: keep the tasks apart")
     return there
+
+
+def _asked(clips: Sequence[Clip]) -> tuple[int, ...]:
+    asked = tuple(c.asked for c in clips if c.asked is not None)
+    if asked and len(asked) < len(clips):
+        raise ValueError("some clips of a batch ask for one frame, the others for all of theirs: keep the tasks apart")
+    return asked
 
 
 def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:

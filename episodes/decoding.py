@@ -38,3 +38,20 @@ def decode(path: Path) -> Iterator[np.ndarray]:
     except av.FFmpegError as error:
         where = f"after frame {done}" if done else "at its start"
         raise ValueError(f"{path} cannot be read as a video {where} ({error}): it is broken or cut short") from error
+
+
+def count_frames(path: Path) -> int:
+    """Number of frames of the first video stream, as the file's head says it, or else counted.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    av = pyav(path)
+    try:
+        with av.open(str(path)) as container:
+            said = container.streams.video[0].frames if container.streams.video else 0
+    except av.FFmpegError as error:
+        raise ValueError(
+            f"{path} cannot be read as a video at its start ({error}): it is broken or cut short"
+        ) from error
+    return said or sum(1 for _ in decode(path))

@@ -16,7 +16,8 @@ class Verbatim(str):
 class ClipSpec:
     """Object, video, expression and frames of a clip by name (nothing loaded).
 
-    `expression` is the text itself, so that a manifest can be read without the data set.
+    `expression` is the text itself, so that a manifest can be read without the data set. `asked` is the index of the
+    one frame that is asked for, where the others are shown for it; None: all are.
     """
 
     video: str
@@ -24,6 +25,7 @@ class ClipSpec:
     frames: tuple[str, ...]
     expression: str | None = None
     expression_id: str | None = None
+    asked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,12 @@ class EpisodeSpec:
         return len(self.supports)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types only; the inverse of `from_json`."""
-        return asdict(self)
+        """Plain types only; the inverse of `from_json`. What is asked of a clip is left out where that is all of it."""
+        content = asdict(self)
+        for clip in (*content["supports"], *content["queries"]):
+            if clip["asked"] is None:
+                del clip["asked"]
+        return content
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> EpisodeSpec:

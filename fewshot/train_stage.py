@@ -23,9 +23,8 @@ PROGRAM = Program(
     name="train_stage",
     schema=StageConfig,
     about=(
-        "Train a system on a mixture of tasks and data sets, each batch of one of them: the stages of UniRef++. Data "
-        "sets lie where parts.<name>.root says; parts.<name>.ratio=0 leaves one out. A run that was stopped goes on "
-        "with resume=true."
+        "Train a system on a mixture of tasks and data sets, each batch of one of them. Data sets lie where "
+        "parts.<name>.root says; parts.<name>.ratio=0 leaves one out. A run that was stopped goes on with resume=true."
     ),
     examples=(
         (
@@ -35,6 +34,11 @@ PROGRAM = Program(
         ),
         ("stage=uniref_pretrain parts.objects365.root=<folder>", "boxes of Objects365, from an ImageNet backbone"),
         ("stage=uniref_video --help", "what the video stage is made of"),
+        ("stage=synthetic_rvos", "SgMg on generated videos with expressions, nothing downloaded"),
+        (
+            "stage=refer_youtube_vos parts.ref_youtube_vos.root=<folder> train.init_from=<checkpoint> recipe=official",
+            "SgMg as its authors fine-tuned it",
+        ),
     ),
     run=run,
 )

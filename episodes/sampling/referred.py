@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from episodes.episode import ClipSpec
 from episodes.sampling.tasks import Drawn, TaskEpisodes, clip
 from episodes.seeding import rng
-from episodes.sources.base import Expression
+from episodes.sources.base import Expression, normalise
+from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 
 NEAR = 3  # frames to each side of the start from which one is drawn
@@ -49,7 +51,7 @@ class ClipEpisodes(TaskEpisodes):
         ]
         if not self.samples:
             raise ValueError(f"{source.name} ({source.split}) in {source.root} has no expression to learn from")
-        self._round: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+        self.rounds = Rounds(len(self.samples), "round", source.draws_as, source.split, seed)
 
     def __len__(self) -> int:
         """Samples of a round."""
@@ -57,7 +59,7 @@ class ClipEpisodes(TaskEpisodes):
 
     def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """No support, and the clip with the words of each query."""
-        video, start, number = self.sample(index)
+        video, start, number = self.samples[self.rounds[index]]
         frames = clip_frames(self.source.frames(video), start, self.num_frames, generator)
         said = self.source.expressions(video)
         if self.num_expressions > 1:
@@ -67,13 +69,62 @@ class ClipEpisodes(TaskEpisodes):
             frames = frames[::-1]
         return None, tuple(clip(video, about, frames, words=True) for about in asked)
 
-    def sample(self, index: int) -> tuple[str, int, int]:
-        """Video, start and number of the expression of episode `index`."""
-        turn, place = divmod(index, len(self.samples))
-        if self._round[0] != turn:
-            order = rng("round", self.source.draws_as, self.source.split, self.seed, turn)
-            self._round = turn, order.permutation(len(self.samples))
-        return self.samples[self._round[1][place]]
+
+class SentenceClipEpisodes(TaskEpisodes):
+    """Clips around frames that sentences are about, each asked for that frame alone (A2D-Sentences).
+
+    A sample is a sentence; `len(episodes)` of them make a round. Frames are drawn as in `ClipEpisodes`.
+
+    Args:
+        source: the data set.
+        seed: of all draws.
+        frames: of a clip.
+    """
+
+    source: SentenceSource
+
+    def __init__(self, source: SentenceSource, *, seed: int, frames: int = 5) -> None:
+        super().__init__(source, seed=seed)
+        if frames < 1:
+            raise ValueError(f"frames must be at least 1, got {frames}")
+        self.num_frames, self.samples = frames, list(source.items())
+        self.rounds = Rounds(len(self.samples), "round", source.draws_as, source.split, seed)
+
+    def __len__(self) -> int:
+        """Samples of a round."""
+        return len(self.samples)
+
+    def draw(self, index: int, generator: np.random.Generator) -> Drawn:
+        """No support, and the clip with its sentence."""
+        item = self.samples[self.rounds[index]]
+        names = [f"{number:05d}" for number in range(1, self.source.length(item.video) + 1)]
+        if item.frame not in names:
+            raise ValueError(
+                f"{self.source.name}: video {item.video!r} ends before frame {int(item.frame)}, which "
+                f"{self.source.list_path} names: restore the video, or correct the list"
+            )
+        frames = clip_frames(names, names.index(item.frame), self.num_frames, generator)
+        text, asked = normalise(item.text), frames.index(item.frame)
+        return None, (ClipSpec(item.video, item.object_id, frames, text, item.expression_id, asked),)
+
+
+class Rounds:
+    """Places `0..count-1` in rounds: `rounds[i]` is a place, each comes once in every `count` indices.
+
+    Args:
+        count: of places.
+        keys: of the draw of the order, which is another one in each round.
+    """
+
+    def __init__(self, count: int, *keys: str | int) -> None:
+        self.count, self.keys = count, keys
+        self._last: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+
+    def __getitem__(self, index: int) -> int:
+        turn, place = divmod(index, self.count)
+        if self._last[0] != turn:
+            self._last = turn, rng(*self.keys, turn).permutation(self.count)
+        return int(self._last[1][place])
 
 
 def clip_frames(frames: Sequence[str], start: int, count: int, generator: np.random.Generator) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from episodes.decoding import decode, pyav
+from episodes.decoding import count_frames, decode, pyav
 from episodes.sources.entries import whole
 from episodes.sources.sentences import SentenceSource, frame_name, read_rows, sentence
 from episodes.task_items import RFSItem
@@ -41,6 +41,7 @@ class A2DSource(SentenceSource):
         super().__init__(name, root, split, list_path, rows)
         self.video_folder, self.annotations = videos, annotations
         self._ids: dict[Path, tuple[int, ...]] = {}
+        self._lengths: dict[str, int] = {}
 
     def video_path(self, video: str) -> Path:
         """File of a video."""
@@ -74,17 +75,27 @@ class A2DSource(SentenceSource):
             self._ids[path] = tuple(int(k) for k in _read(path, ("instance",))[0].ravel())
         return self._ids[path]
 
+    def length(self, video: str) -> int:
+        """Number of frames of a video. Raises FileNotFoundError or ValueError, naming the file."""
+        if video not in self._lengths:
+            self._lengths[video] = count_frames(self._film(video))
+        return self._lengths[video]
+
     def decoded(self, video: str, numbers: set[int]) -> dict[int, np.ndarray]:
         """Those of the frames `numbers` that the video has. Raises FileNotFoundError or ValueError, naming the file."""
-        path, found = self.video_path(video), {}
-        if not path.is_file():
-            raise FileNotFoundError(f"video {path} is missing: restore it, or remove it from {self.list_path}")
-        for number, frame in enumerate(decode(path), start=1):
+        found = {}
+        for number, frame in enumerate(decode(self._film(video)), start=1):
             if number in numbers:
                 found[number] = frame
             if number >= max(numbers):
                 break
         return found
+
+    def _film(self, video: str) -> Path:
+        path = self.video_path(video)
+        if not path.is_file():
+            raise FileNotFoundError(f"video {path} is missing: restore it, or remove it from {self.list_path}")
+        return path
 
     def masks(self, video: str, frame: str) -> dict[int, np.ndarray]:
         """The masks `(H, W)` bool of an annotated frame, by object id. Raises FileNotFoundError or ValueError."""

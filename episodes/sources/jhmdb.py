@@ -90,6 +90,10 @@ class JHMDBSource(SentenceSource):
             if not path.is_file()
         ][:1]
 
+    def length(self, video: str) -> int:
+        """Number of frames of a video."""
+        return self.files[video].count
+
     def decoded(self, video: str, numbers: set[int]) -> dict[int, np.ndarray]:
         """Those of the frames `numbers` that the video has. Raises FileNotFoundError or ValueError, naming the file."""
         there = [number for number in sorted(numbers) if 1 <= number <= self.files[video].count]

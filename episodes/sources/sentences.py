@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.clip import Clip, Objects
+from episodes.episode import ClipSpec
 from episodes.sources.base import Expression
 from episodes.sources.entries import load_json, twice, whole, words
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
@@ -63,6 +65,10 @@ class SentenceSource(TaskSource):
         for row in rows:
             by_video.setdefault(row.video, []).append(row)
         self._rows = {video: _numbered(own) for video, own in sorted(by_video.items())}
+
+    @abstractmethod
+    def length(self, video: str) -> int:
+        """Number of frames of a video, annotated or not. Raises FileNotFoundError or ValueError, naming the file."""
 
     @abstractmethod
     def decoded(self, video: str, numbers: set[int]) -> dict[int, np.ndarray]:
@@ -126,6 +132,16 @@ class SentenceSource(TaskSource):
                 f"correct its masks, or remove its sentences from {self.list_path}"
             )
         return torch.from_numpy(np.stack(found))
+
+    def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """As `Source.with_object`; of a clip that asks for one frame, the object is known in that one alone."""
+        if spec.asked is None:
+            return super().with_object(spec, frames)
+        asked = replace(spec, frames=(spec.frames[spec.asked],), asked=None)
+        clip = super().with_object(asked, frames[spec.asked : spec.asked + 1])
+        assert clip.objects is not None  # of the frame that is asked for
+        known = spread(clip.objects, spec.asked, len(frames))
+        return replace(clip, frames=frames, objects=known, frame_names=spec.frames, asked=spec.asked)
 
     def visible(self, video: str, frame: str, object_id: int) -> bool:
         """True if the annotated frame shows the object."""
@@ -193,6 +209,15 @@ def _by_number(pair: tuple[str, RFSItem]) -> int:
 
 def _stacked(frames: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+
+
+def spread(objects: Objects, place: int, count: int) -> Objects:
+    """Objects of one frame as those of frame `place` of `count` frames, which show nothing of them elsewhere."""
+
+    def among(x: Tensor | None) -> Tensor | None:
+        return None if x is None else torch.cat([x if t == place else torch.zeros_like(x) for t in range(count)], 1)
+
+    return replace(objects, masks=among(objects.masks), boxes=among(objects.boxes), valid=among(objects.valid))
 
 
 def read_rows(path: Path, columns: tuple[str, ...], make: Callable[[list[Any]], RFSItem]) -> list[RFSItem]:

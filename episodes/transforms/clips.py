@@ -45,6 +45,7 @@ class TrainTransform:
         keep_object: a crop that leaves less than a quarter of the object is drawn again, up to eight times and then
             not taken, and the object keeps at least one pixel in every resize. A still image needs it: a support that
             does not show the object is refused.
+        cropped_sizes, cropped_max_size: `sizes` and `max_size` after a crop; none: the same.
         keep_order: clips whose expression has an ordinal (first to tenth) are not cropped, which would change who is
             the second from the left (UniRef++).
     """
@@ -64,6 +65,8 @@ class TrainTransform:
         crop_range: tuple[int, int] = (384, 600),
         keep_object: bool = False,
         keep_order: bool = False,
+        cropped_sizes: Sequence[int] = (),
+        cropped_max_size: int | None = None,
     ) -> None:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
@@ -72,6 +75,7 @@ class TrainTransform:
         self.whole_words, self.wrap_colours, self.visible_by_box = whole_words, wrap_colours, visible_by_box
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
         self.keep_object, self.keep_order = keep_object, keep_order
+        self.cropped_sizes, self.cropped_max_size = tuple(cropped_sizes) or self.sizes, cropped_max_size or max_size
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw.
@@ -83,11 +87,13 @@ class TrainTransform:
             clip = flip_clip(clip, whole_words=self.whole_words)
         if self.colour:
             clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.wrap_colours))
+        sizes, max_size = self.sizes, self.max_size
         if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
+            sizes, max_size = self.cropped_sizes, self.cropped_max_size
             if self.crop_sizes:
                 clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
             clip = self._crop_with_object(clip, generator) if self.keep_object else self._crop(clip, generator)
-        clip = self._resize(clip, short_side_size(clip.size, _pick(self.sizes, generator), self.max_size))
+        clip = self._resize(clip, short_side_size(clip.size, _pick(sizes, generator), max_size))
         return normalise_frames(self._validate(clip))
 
     def _resize(self, clip: Clip, size: tuple[int, int]) -> Clip:

@@ -18,7 +18,8 @@ from fewshot.config.sections import PartConfig
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 
-DATA = {"fss": "images", "clips": "rvos"}  # kind of a part -> kind of its data set, where these differ
+# kind of a part -> kinds of its data sets, where these differ
+DATA = {"fss": ("images",), "clips": ("rvos", "rfs", "ris")}
 
 
 def check(config: RunConfig, complete: bool = True) -> None:
@@ -232,7 +233,7 @@ def check_stage(config: StageConfig) -> None:
     for name, part in config.parts.items():
         for key in schema_keys(PartConfig, f"parts.{name}."):
             check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))
-        if part.ratio > 0:
+        if part.ratio is None or part.ratio > 0:
             check_part(name, part)
             if part.kind == "fss":
                 check_takes_supports(config.system, f"{part.benchmark} (parts.{name})")
@@ -246,7 +247,7 @@ def check_stage(config: StageConfig) -> None:
 def check_part(name: str, part: PartConfig) -> None:
     """A part that is used: where its data lie, and that its data set is one for its task."""
     of_files = part.kind in ("detection", "still_vos")  # read from the files that are named, whatever their name
-    known = () if of_files else names(DATA.get(part.kind, part.kind))
+    known = () if of_files else names(*DATA.get(part.kind, (part.kind,)))
     generated = part.benchmark in known and data_set(part.benchmark).generated
     if part.root is None and not generated:
         raise ValueError(
@@ -259,6 +260,10 @@ def check_part(name: str, part: PartConfig) -> None:
         return
     if part.benchmark not in known:
         raise ValueError(f"parts.{name}.benchmark={part.benchmark}: for {part.kind} valid are {', '.join(known)}")
+    if part.kind != "clips" and part.ratio is None:
+        raise ValueError(f"parts.{name}.ratio=null: {part.kind} is drawn without end; give a number")
+    if part.expressions > 1 and data_set(part.benchmark).kind != "rvos":
+        raise ValueError(f"parts.{name}.expressions={part.expressions}: several are for videos; take 1")
     if len(part.crop_range) != 2:
         raise ValueError(f"parts.{name}.crop_range={part.crop_range}: give the least and the largest side")
     if part.crop_range[0] > part.crop_range[1]:

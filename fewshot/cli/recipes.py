@@ -15,6 +15,7 @@ from fewshot.config.keys import keys_of, set_value, value_of
 from fewshot.systems.registry import spec_of
 
 CORRECTED, OFFICIAL = "corrected", "official"
+EVERY_PART = "parts.*."  # before a key of every part of a stage
 WORDS_ALONE = {"ris", "clips", "rvos", "rfs"}  # tests that give an expression and nothing else
 PARTS = WORDS_ALONE - {"rvos"}  # and parts of a stage: of the kind rvos some have a mask too
 
@@ -30,7 +31,12 @@ def expand_recipe(config: RunConfig, typed: Collection[str]) -> list[str]:
     spec = spec_of(config.system)
     if not spec.official:
         raise ValueError(f"recipe=official: system {spec.name} has no released code to repeat; take recipe=corrected")
-    return _set(config, spec.official, typed)
+    if not isinstance(config, StageConfig):
+        return _set(config, spec.official, typed)
+    # what a benchmark sets for few-shot training, the parts set in a stage
+    of_parts = {name.replace("benchmark.", EVERY_PART): value for name, value in spec.official.items()}
+    values = {**of_parts, **spec.stages.get(config.stage, {})}
+    return [*_set(config, values, typed), *_set_in_parts(config, values, typed)]
 
 
 def expand_words_alone(config: StageConfig, typed: Collection[str]) -> list[str]:
@@ -73,6 +79,8 @@ def expand(config: RunConfig, typed: Collection[str], trained: bool = False) -> 
     expand_recipe(config, typed)
     if isinstance(config, StageConfig):
         expand_words_alone(config, typed)
+        if "train.steps" in typed and "epochs" not in typed:
+            config.epochs = None
     if isinstance(config, TaskTestConfig):
         expand_tests(config, typed)
 
@@ -84,3 +92,16 @@ def _set(config: RunConfig, values: Mapping[str, Any], typed: Collection[str]) -
     for name, value in chosen.items():
         set_value(config, name, value)
     return [f"{name}={value}" for name, value in chosen.items()]
+
+
+def _set_in_parts(config: StageConfig, values: Mapping[str, Any], typed: Collection[str]) -> list[str]:
+    """The same for the keys `parts.*.x` of every part that is used."""
+    told = []
+    for name, part in parts_in_use(config).items():
+        own = {key.name for key in keys_of(part)}
+        for key, value in values.items():
+            inside = key.removeprefix(EVERY_PART)
+            if key.startswith(EVERY_PART) and inside in own and f"parts.{name}.{inside}" not in typed:
+                set_value(part, inside, value)
+                told.append(f"parts.{name}.{inside}={value}")
+    return told

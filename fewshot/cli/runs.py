@@ -207,6 +207,12 @@ class StageConfig(RunConfig):
     trains: ClassVar[bool] = True
 
     stage: str = key(MISSING, "name of the stage (experiments/stage)")
+    epochs: Optional[float] = key(
+        None,
+        "length in rounds of the samples of all parts (kind clips); null, or where train.steps is typed: train.steps",
+        minimum=0.001,
+        maximum=100_000,
+    )
     parts: dict[str, PartConfig] = key({}, "the mixture: a task on a data set each, parts.<name>.<key>")
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -225,4 +231,4 @@ class StageConfig(RunConfig):
 
 def parts_in_use(config: StageConfig) -> dict[str, PartConfig]:
     """The parts with a ratio above 0."""
-    return {name: part for name, part in config.parts.items() if part.ratio > 0}
+    return {name: part for name, part in config.parts.items() if part.ratio is None or part.ratio > 0}

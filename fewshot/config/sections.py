@@ -252,11 +252,17 @@ class PartConfig:
 
     kind: str = key(
         MISSING,
-        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos, frame by "
-        "frame or in clips, given masks in an image that is seen twice, or all objects of an image without a reference",
+        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos frame by "
+        "frame, expressions in clips (of videos or images), given masks in an image that is seen twice, or all "
+        "objects of an image without a reference",
         choices=KINDS,
     )
-    ratio: float = key(1.0, "fraction of the batches, relative to the other parts; 0: not used", minimum=0, maximum=1e6)
+    ratio: Optional[float] = key(
+        1.0,
+        "fraction of the batches, relative to the other parts; 0: not used; null (clips): as many as it has samples",
+        minimum=0,
+        maximum=1e9,
+    )
     benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
     root: Optional[str] = key(None, "folder of the data set")
     split: str = key("train", "part of the data set")
@@ -277,12 +283,27 @@ class PartConfig:
     reverse: float = key(0.0, "clips: probability of one that runs backwards", minimum=0, maximum=1)
     sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
+    colour: bool = key(False, "photometric distortion")
+    wrap_colours: bool = key(False, "distorted colours wrap around at 0 and 255, as in released training code")
+    flip_inside_words: bool = key(
+        False,
+        "mirrored clips: 'left' and 'right' are exchanged inside longer words too, as in released training code",
+    )
     crop: bool = key(True, "crop half of the clips before they are resized")
     crop_sizes: list[int] = key(
         [400, 500, 600], "short sides before a crop; []: as on disk", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
     )
     crop_range: list[int] = key(
         [384, 600], "least and largest side of a crop, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
+    cropped_sizes: list[int] = key(
+        [], "short sides drawn from after a crop; []: as without one", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
+    )
+    cropped_max_size: Optional[int] = key(
+        None,
+        "largest long side after a crop, in pixels; null: as without one",
+        minimum=SHORTEST_SIDE,
+        maximum=LONGEST_SIDE,
     )
 
 

@@ -205,6 +205,12 @@ OFFICIAL_TRUNK = {
     "train.prototype_weight": 0.0,
 }
 
+
+def schedule(epochs: int, *drops: int) -> dict[str, Any]:
+    """A released schedule: epochs, and those after which the rate falls tenfold."""
+    return {"epochs": epochs, "optim.schedule": "step", "optim.drop_at": [drop / epochs for drop in drops]}
+
+
 # How both are tested as released: videos without a limit of the long side. Other data sets: as every system is.
 _VIDEOS = {"task.short": 360, "task.long": LONGEST_SIDE, "task.rule": "short", "task.threshold": None}
 _IMAGES = {"task.short": 360, "task.long": 640, "task.rule": "short"}

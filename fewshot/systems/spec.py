@@ -50,6 +50,8 @@ class SystemSpec:
             states cannot be joined to a memory of a video.
         official: values of keys of the run (`system.x`, `train.y`) that `recipe=official` sets: the switches that bring
             back the released code of the system, and its numbers.
+        stages: stage -> values of keys of the run that `recipe=official` sets in it, beside those of `official`: its
+            released schedule. `parts.*.x` is the key x of every part.
         tests: data set -> values of keys (`task.x`) with which its released code is tested on it; they are used
             unless they are typed.
         words_alone: values of keys (`system.x`) with which it takes expressions without masked supports, where its
@@ -67,6 +69,7 @@ class SystemSpec:
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None
     official: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_alone: Mapping[str, Any] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.images import ImageEpisodes
 from episodes.sampling.mixture import Mixture, MixturePart
-from episodes.sampling.referred import ClipEpisodes
+from episodes.sampling.referred import ClipEpisodes, SentenceClipEpisodes
 from episodes.sampling.tasks import (
     DetectionEpisodes,
     PseudoVideoEpisodes,
@@ -23,11 +24,13 @@ from episodes.sampling.tasks import (
 )
 from episodes.sources import ImageSource, open_source
 from episodes.sources.instances import InstanceSource
+from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import TrainTransform
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import PartConfig
+from fewshot.run import processes
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
@@ -54,7 +57,7 @@ def train_stage(config: StageConfig, here: Session) -> None:
     tell_system(system, system.name, here.device)
     datasets = {name: dataset_of(part, config, system.num_classes) for name, part in parts_in_use(config).items()}
     mixture = mixture_of(config, datasets)
-    settings = settings_of(config, system.pad_multiple)
+    settings = settings_of(config, datasets)
     record = fingerprint(config, datasets)
     trainer = Trainer(
         system,
@@ -75,12 +78,44 @@ def train_stage(config: StageConfig, here: Session) -> None:
 
 def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
     """The endless episodes of all parts, batch by batch."""
-    parts = [MixturePart(name, dataset, config.parts[name].ratio) for name, dataset in datasets.items()]
+    parts = [MixturePart(name, dataset, ratio_of(config, name, dataset)) for name, dataset in datasets.items()]
     total = sum(part.ratio for part in parts)
     for part in parts:
         kind = config.parts[part.name].kind
         logger.info("part %s: %s, %.1f %% of the batches", part.name, kind, 100 * part.ratio / total)
     return Mixture(parts, batch=config.train.batch, seed=config.seed)
+
+
+def ratio_of(config: StageConfig, name: str, dataset: EpisodeDataset) -> float:
+    """Ratio of a part: what is set, or the number of its samples."""
+    ratio = config.parts[name].ratio
+    return samples_of(dataset, f"parts.{name}.ratio=null") if ratio is None else ratio
+
+
+def samples_of(dataset: EpisodeDataset, key: str) -> int:
+    """Samples of a round of a part.
+
+    Raises ValueError, naming the key that asks for it, where there are no rounds.
+    """
+    if not isinstance(dataset.specs, (ClipEpisodes, SentenceClipEpisodes)):
+        raise ValueError(
+            f"{key}: {dataset.source.name} is drawn without end; rounds have parts of the kind clips alone"
+        )
+    return len(dataset.specs)
+
+
+def steps_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> int:
+    """Steps of the stage: `train.steps`, or as many as its epochs take.
+
+    Raises ValueError for epochs of parts that have no rounds.
+    """
+    if config.epochs is None:
+        return config.train.steps
+    samples = sum(samples_of(dataset, f"epochs={config.epochs:g}") for dataset in datasets.values())
+    step = config.train.batch * config.train.accumulate * processes.world_size()
+    steps = math.ceil(config.epochs * samples / step)
+    logger.info("%g epochs of %d samples, %d a step: %d steps", config.epochs, samples, step, steps)
+    return steps
 
 
 def dataset_of(part: PartConfig, config: StageConfig, num_classes: int) -> EpisodeDataset:
@@ -89,11 +124,15 @@ def dataset_of(part: PartConfig, config: StageConfig, num_classes: int) -> Episo
         part.sizes,
         part.max_size,
         crop=part.crop,
-        colour=False,
+        colour=part.colour,
+        wrap_colours=part.wrap_colours,
+        whole_words=not part.flip_inside_words,
         crop_sizes=part.crop_sizes,
         crop_range=(part.crop_range[0], part.crop_range[1]),
         keep_object=True,
         keep_order=True,
+        cropped_sizes=part.cropped_sizes,
+        cropped_max_size=part.cropped_max_size,
     )
     specs = specs_of(part, config, num_classes)
     return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)
@@ -113,13 +152,18 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
         "rvos": lambda source: RVOSEpisodes(
             source, seed=config.seed, batch=config.train.batch, mask_fraction=part.mask_fraction
         ),
-        "clips": lambda source: ClipEpisodes(
-            source, seed=config.seed, frames=part.frames, expressions=part.expressions, reverse=part.reverse
-        ),
+        "clips": lambda source: clips_of(source, part, config.seed),
         "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
         "detection": lambda source: DetectionEpisodes(source, seed=config.seed),
     }
     return kinds[part.kind](source_of(part, num_classes))
+
+
+def clips_of(source: TaskSource, part: PartConfig, seed: int) -> TaskEpisodes:
+    """Clips with expressions; where sentences are about single frames, around these."""
+    if isinstance(source, SentenceSource):
+        return SentenceClipEpisodes(source, seed=seed, frames=part.frames)
+    return ClipEpisodes(source, seed=seed, frames=part.frames, expressions=part.expressions, reverse=part.reverse)
 
 
 def source_of(part: PartConfig, num_classes: int) -> TaskSource:
@@ -157,18 +201,17 @@ def trainings(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> tuple
     return (*dict.fromkeys(own), *trainings_before(config.train.init_from))
 
 
-def settings_of(config: StageConfig, pad_multiple: int) -> TrainSettings:
+def settings_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> TrainSettings:
     """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
     train = asdict(config.train)
     for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight"):
         del train[name]
     return TrainSettings(
         **asdict(config.optim),
-        **train,
+        **{**train, "steps": steps_of(config, datasets)},
         select="last",
         seed=config.seed,
         workers=config.workers,
-        pad_multiple=pad_multiple,
     )
 
 

@@ -1,7 +1,7 @@
 """SgMg (ICCV 2023)."""
 
 from fewshot.systems.config import TRUNK_TESTS, WORDS_ALONE
-from fewshot.systems.sgmg.config import OFFICIAL, SMALL, SgMgConfig
+from fewshot.systems.sgmg.config import OFFICIAL, SMALL, STAGES, SgMgConfig
 from fewshot.systems.spec import Later, SystemSpec
 
 SPECS = (
@@ -13,6 +13,7 @@ SPECS = (
         fit=Later("fewshot.systems.sgmg.build:fit"),
         needs=frozenset({"expression"}),
         official=OFFICIAL,
+        stages=STAGES,
         tests=TRUNK_TESTS,
         words_alone=WORDS_ALONE,
         small=SMALL,

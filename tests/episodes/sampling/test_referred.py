@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from episodes.sampling.referred import ClipEpisodes, clip_frames
+from episodes.decoding import count_frames
+from episodes.episode import ClipSpec, EpisodeSpec
+from episodes.sampling.referred import ClipEpisodes, SentenceClipEpisodes, clip_frames
+from episodes.sources.sentences import SentenceSource
+from episodes.sources.tasks import open_task_source
 from tests.episodes.sampling.test_tasks import Videos
+from tests.episodes.sentence_trees import pixels, write_film, write_jhmdb
 
 
 def test_every_expression_of_every_start_comes_once_in_a_round() -> None:
@@ -52,6 +59,35 @@ def test_a_part_of_the_clips_runs_backwards() -> None:
     episodes = ClipEpisodes(Videos(4, 20), seed=0, frames=5, reverse=0.3)
     backwards = [list(s.queries[0].frames) != sorted(s.queries[0].frames) for s in (episodes[i] for i in range(300))]
     assert 0.2 < np.mean(backwards) < 0.4
+
+
+def test_what_is_asked_of_a_clip_is_written_where_it_is_not_all() -> None:
+    whole = EpisodeSpec("a2d", 0, "train", 0, 0, 1, "object", (), (ClipSpec("v", 1, ("1", "2"), "it", "0"),))
+    assert "asked" not in whole.to_json()["queries"][0] and EpisodeSpec.from_json(whole.to_json()) == whole
+    part = replace(whole, queries=(replace(whole.queries[0], asked=1),))
+    assert part.to_json()["queries"][0]["asked"] == 1 and EpisodeSpec.from_json(part.to_json()) == part
+
+
+def test_frames_around_a_sentence_come_from_the_whole_video(tmp_path: Path) -> None:
+    source = open_task_source("jhmdb", write_jhmdb(tmp_path / "jhmdb_sentences"))
+    assert isinstance(source, SentenceSource)
+    episodes = SentenceClipEpisodes(source, seed=0, frames=5)
+    specs = [episodes[i].queries[0] for i in range(4)]
+    assert len(episodes) == 4 and len({(spec.video, spec.frames[spec.asked or 0]) for spec in specs}) == 4
+    for spec in specs:
+        assert spec.asked is not None and list(spec.frames) == sorted(spec.frames) and len(spec.frames) == 5
+        last = {"catch_1": 7, "wave_2": 3}[spec.video]
+        assert all(1 <= int(frame) <= last for frame in spec.frames)
+        clip = source.read(spec)
+        assert clip.asked == spec.asked and clip.masks is not None and clip.masks.flatten(1).any(1).sum() == 1
+
+
+def test_frames_of_a_video_are_counted(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", [pixels(k) for k in range(1, 8)])
+    assert count_frames(film) == 7
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    with pytest.raises(ValueError, match=r"broken\.mp4 cannot be read as a video at its start"):
+        count_frames(tmp_path / "broken.mp4")
 
 
 @pytest.mark.parametrize("numbers", [{"frames": 0}, {"expressions": 0}])

@@ -355,3 +355,19 @@ def test_all_objects_of_a_clip_are_transformed_like_each_alone() -> None:
     assert {1, 2} <= counts
     whole = TestTransform(20)(replace(make_clip(), objects=objects))
     assert torch.equal(whole.objects.masks, masks) and torch.allclose(whole.objects.boxes, boxes / 2)
+
+
+def test_a_crop_may_have_sizes_of_its_own() -> None:
+    transform = TrainTransform(
+        [40],
+        400,
+        flip=False,
+        colour=False,
+        crop_sizes=(),
+        crop_range=(20, 20),
+        cropped_sizes=[12, 16],
+        cropped_max_size=14,
+    )
+    clip = Clip(torch.zeros(1, 3, 30, 30, dtype=torch.uint8))
+    found = {transform(clip, torch.Generator().manual_seed(seed)).size for seed in range(40)}
+    assert found == {(40, 40), (12, 12), (14, 14)}
