@@ -264,7 +264,7 @@ class PartConfig:
         maximum=1e9,
     )
     benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
-    root: Optional[str] = key(None, "folder of the data set")
+    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_rvos)")
     split: str = key("train", "part of the data set")
     annotations: Optional[str] = key(None, "detection and still_vos: file in COCO's form, under root")
     images: Optional[str] = key(None, "detection and still_vos: folder of the images, under root")
@@ -379,4 +379,4 @@ class TaskConfig:
 class TaskDataConfig:
     """Places of the data."""
 
-    root: Optional[str] = key(None, "folder of the data set")
+    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_rvos)")

@@ -145,14 +145,16 @@ def predict_rest(samples: list[Sample], predictor: Predictor, system: System, he
 
 
 def probed(config: TaskTestConfig, source: TaskSource, samples: list[Sample]) -> dict[str, list[Sample]]:
-    """The samples as each probe of the task changes them, by its name.
+    """The samples as each probe of the task changes them, by its name; the same words whatever the limit is.
 
     Raises ValueError where there is nothing to exchange.
     """
     if not config.task.probes:
         return {}
     assert isinstance(source, RefVideoSource)  # `check_task` leaves probes to expressions in videos
-    return {probe: shuffled(source, samples, config.seed) for probe in config.task.probes}
+    names = {sample.name for sample in samples}
+    changed = shuffled(source, samples_of(source.items()), config.seed)
+    return {probe: [sample for sample in changed if sample.name in names] for probe in config.task.probes}
 
 
 def finish(

@@ -55,6 +55,10 @@ def test_every_option_gives_a_valid_configuration(option):
     folds = folds_of(composed("meta_train", [option]).benchmark.name)
     if folds.name in names("images"):  # without expressions, so not for the default system
         extra += ["group=0", "system=prototype"]
+    if option.startswith("system=") and (
+        key := OmegaConf.to_object(composed("meta_train", [option]).system).support_key
+    ):
+        extra += [key]  # it takes none as it is set
     checked(composed("meta_test" if folds.test_only else "meta_train", [option, *extra]))
 
 

@@ -171,7 +171,7 @@ def test_numbers_of_the_rows_of_a_table_have_limits(command: str) -> None:
         (
             "system=nope",
             "system=nope: valid are cma, cma_tiny, prototype, referformer, referformer_tiny, sgmg, sgmg_tiny, uniref, "
-            "uniref_sam, uniref_small, uniref_tiny.",
+            "uniref_sam, uniref_small, uniref_tiny, univs, univs_tiny.",
         ),
         ("system=cma_tine", "Did you mean 'cma_tiny'?"),
         ("system=cma_schema", "system=cma_schema: valid are cma, cma_tiny"),
@@ -180,7 +180,7 @@ def test_numbers_of_the_rows_of_a_table_have_limits(command: str) -> None:
         ("system=[cma,uniref]", "system=[cma: valid are cma"),
         ("benchmark={name: synthetic}", "benchmark={name: synthetic}: valid are coco20i"),
         ("benchmark.train_sizes={a: 1}", "benchmark.train_sizes={a: 1}: give a whole number from 8 to 8,192"),
-        ("optim=nope", "optim=nope: valid are onecycle, small, uniref."),
+        ("optim=nope", "optim=nope: valid are onecycle, refer, small, uniref."),
     ],
 )
 def test_what_is_typed_is_told_in_one_line(call, typed: str, said: str) -> None:
