@@ -36,11 +36,13 @@ class Follows(System):
         super().__init__()
         self.alone, self.scored = alone, scored
         self.seen: list[ClipBatch] = []
+        self.read: list[str | None] = []
 
     def encode_supports(self, supports: ClipBatch, shots: int) -> None:
         raise NotImplementedError
 
     def encode_text(self, expressions: Sequence[str | None]) -> tuple[str | None, ...]:
+        self.read += expressions
         return tuple(expressions)
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
@@ -83,6 +85,7 @@ def test_the_frame_that_is_asked_for_is_answered_in_its_window(
         ("v_wave_2_f_2", "00002"),
     ]
     assert {tuple(batch.frames.shape[:2]) for batch in system.seen} == {(1, 5)}
+    assert len(system.read) == 2, "the words of a video are read once, for its three frames together"
     assert all(batch.asked == (2,) for batch in system.seen)
     assert all(row["intersection"] == row["union"] == object_mask(1, 1).sum() for row in rows)
     assert rows[0]["score"] == pytest.approx(torch.tensor(2.0).sigmoid().item())
