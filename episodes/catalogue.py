@@ -199,7 +199,7 @@ OWN = (
     DataSet("refcocog", "ris", _RIS + "open_refcoco", splits=("val", "test", "train")),
     DataSet("refcoco_mixed", "ris", _RIS + "open_refcoco_mixed", splits=("train",)),
     DataSet("synthetic_vos", "vos", _SYNTHETIC + "open_vos", splits=("test", "train"), generated=True),
-    DataSet("synthetic_pvos", "pvos", _SYNTHETIC + "open_pvos", splits=("test", "train"), generated=True),
+    DataSet("synthetic_pvos", "pvos", _SYNTHETIC + "open_pvos", splits=("unseen", "test", "train"), generated=True),
     DataSet("synthetic_vis", "vis", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),
     DataSet("synthetic_vss", "vss", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),
     DataSet("synthetic_vps", "vps", _SYNTHETIC + "open_vocabulary", splits=("test", "train"), generated=True),

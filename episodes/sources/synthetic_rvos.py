@@ -11,7 +11,7 @@ Written once to a cache folder in the layout of Ref-YouTube-VOS, and read as tha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,9 @@ FORMAT = 1  # raise it when other files are written
 VIDEOS = {"test": 120, "train": 600}  # by split
 TWINS = 0.6  # share of the videos in which the first thing has a twin
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "bar")
+NOVEL_SHAPES = ("star", "moon")  # in no split that is trained on
+SPLITS = (*VIDEOS, "unseen")
+GROUND, STRIPED = 200, "striped ground"  # the object that stands for the ground, and a kind of it in no trained split
 HUES = {"red": 0.0, "orange": 0.085, "yellow": 0.16, "green": 0.36, "blue": 0.62, "purple": 0.79}
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
 APART = 6.0  # pixels between two places that words tell apart, in every frame
@@ -80,18 +83,32 @@ def write_splits(folder: Path) -> None:
         write_split(folder, split, count)
 
 
-def write_split(folder: Path, split: str, count: int) -> None:
-    """Write `count` videos of a split under `folder` in the layout of Ref-YouTube-VOS."""
+def write_split(
+    folder: Path,
+    split: str,
+    count: int,
+    things_of: Callable[[np.random.Generator], list[Thing]] | None = None,
+    grounds: Sequence[str] = (),
+) -> None:
+    """Write `count` videos of a split under `folder` in the layout of Ref-YouTube-VOS.
+
+    Args:
+        things_of: draws the things of a video; None: `cast`.
+        grounds: kinds of ground that the videos have in turn, listed as object `GROUND` of the video; none: a ground
+            of the one kind, which is not listed.
+    """
     names = [f"{5 * t:05d}" for t in range(FRAMES)]
     meta, sayings = {}, {}
     for number in range(count):
-        rng = np.random.default_rng([list(VIDEOS).index(split), number])
-        things = cast(rng)
+        rng = np.random.default_rng([SPLITS.index(split), number])
+        things = (things_of or cast)(rng)
         video, ground = f"{split}_{number:04d}", draw_ground(rng)
+        classes = {str(k): thing.shape for k, thing in enumerate(things, start=1)}
+        if grounds:
+            kind = classes[str(GROUND)] = grounds[number % len(grounds)]
+            ground = striped(rng, ground) if kind == STRIPED else ground
         write_video(folder / split, video, names, (render(ground, things, t) for t in range(FRAMES)))
-        meta[video] = {
-            "objects": {str(k): {"category": thing.shape, "frames": names} for k, thing in enumerate(things, start=1)}
-        }
+        meta[video] = {"objects": {k: {"category": name, "frames": names} for k, name in classes.items()}}
         sayings[video] = {"frames": names, "expressions": expressions(rng, things)}
     lists = folder / "meta_expressions" / split
     lists.mkdir(parents=True)
@@ -101,13 +118,13 @@ def write_split(folder: Path, split: str, count: int) -> None:
 
 def cast(rng: np.random.Generator) -> list[Thing]:
     """Two or three things: the first one, perhaps a twin of it, and another shape, half the time of its colour."""
-    first = _draw(rng, str(rng.choice(SHAPES)), None, [])
+    first = draw_thing(rng, str(rng.choice(SHAPES)), None, [])
     things = [first]
     if rng.random() < TWINS:
         things.append(_twin(rng, first))
     if len(things) == 1 or rng.random() < 0.6:
         shape = str(rng.choice([shape for shape in SHAPES if shape != first.shape]))
-        things.append(_draw(rng, shape, first.colour if rng.random() < 0.5 else None, things))
+        things.append(draw_thing(rng, shape, first.colour if rng.random() < 0.5 else None, things))
     order = rng.permutation(len(things))  # later things hide earlier ones
     return [things[k] for k in order]
 
@@ -116,12 +133,12 @@ def _twin(rng: np.random.Generator, first: Thing) -> Thing:
     """A thing of the same shape, a third of the time of the same colour, from which words tell the first one."""
     colour = first.colour if rng.random() < 1 / 3 else None
     while True:
-        twin = _draw(rng, first.shape, colour, [first])
+        twin = draw_thing(rng, first.shape, colour, [first])
         if telling(first, [twin]) and telling(twin, [first]):
             return twin
 
 
-def _draw(rng: np.random.Generator, shape: str, colour: str | None, others: Sequence[Thing]) -> Thing:
+def draw_thing(rng: np.random.Generator, shape: str, colour: str | None, others: Sequence[Thing]) -> Thing:
     """A thing whose path keeps away from those of the others as well as the best of sixteen draws."""
     radius = rng.uniform(8, 12)
     motion = str(rng.choice(list(MOTIONS), p=[0.17, 0.17, 0.17, 0.17, 0.32]))
@@ -171,6 +188,14 @@ def render(ground: NDArray[np.float64], things: Sequence[Thing], t: int) -> tupl
     return (255 * frame.clip(0, 1)).round().astype(np.uint8), mask
 
 
+def striped(rng: np.random.Generator, ground: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The ground with stripes of light and dark across it."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
+    wave = np.sin(0.7 * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+    return (ground + 0.25 * wave[..., None]).clip(0, 1)
+
+
 def extent(shape: str, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far out places `(u, v)` lie in a shape of radius 1: below 1 inside, 1 on its border."""
     a, b, r = np.abs(u), np.abs(v), np.hypot(u, v)
@@ -184,6 +209,10 @@ def extent(shape: str, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArra
         return np.abs(r - 0.72) / 0.28
     if shape == "cross":
         return np.minimum(np.maximum(a, b / 0.34), np.maximum(a / 0.34, b))
+    if shape == "star":
+        return r / (0.65 + 0.35 * np.cos(5 * np.arctan2(v, u)))
+    if shape == "moon":
+        return np.maximum(r, 1.7 - np.hypot(u - 0.55, v))
     return np.maximum(a, b / 0.36)
 
 

@@ -9,6 +9,7 @@ thing, is the one stuff. So one world serves every task of videos: expressions (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +19,33 @@ import torch
 from torch import Tensor
 
 from episodes.clip import Objects
-from episodes.panoptic import PanopticFrame, Segment
-from episodes.sources.files import ArrayCache, read_labels
+from episodes.panoptic import GROUPS, PanopticFrame, Segment
+from episodes.sources.files import ArrayCache, cache_folder, read_labels
+from episodes.sources.generated import written_once
 from episodes.sources.ref_video import RefVideoSource
 from episodes.sources.segmentations import runs_of
-from episodes.sources.synthetic_rvos import SHAPES, open_videos, videos_folder
+from episodes.sources.synthetic_rvos import (
+    GROUND,
+    NOVEL_SHAPES,
+    SHAPES,
+    STRIPED,
+    Thing,
+    draw_thing,
+    open_videos,
+    videos_folder,
+    write_split,
+)
 from episodes.sources.vocabulary import Category, VocabularySource, objects_of
 from episodes.sources.vos_layouts import VOSLayout, VOSSource, split_layout
 
 if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening
 
-GROUND = 200  # id of the ground, as a segment and as an object
+FORMAT, UNSEEN = 1, 60  # of split `unseen`: raise the first when other files are written; its videos
+PLAIN = "ground"
+PVOS_CLASSES = (*SHAPES, PLAIN, *NOVEL_SHAPES, STRIPED)
 THINGS = tuple(Category(number, shape) for number, shape in enumerate(SHAPES))
-EVERYTHING_NAMED = (*THINGS, Category(len(SHAPES), "ground", thing=False))
+EVERYTHING_NAMED = (*THINGS, Category(len(SHAPES), PLAIN, thing=False))
 
 
 class SyntheticVocabularySource(VocabularySource):
@@ -148,26 +162,25 @@ class SyntheticVocabularySource(VocabularySource):
 
 
 class SyntheticPVOSSource(VOSSource):
-    """The generated videos with the masks of the first frames, the ground's among them."""
+    """The generated videos with the masks of the first frames, the ground's among them.
+
+    In split `unseen` half of the things and every other ground are of classes that no other split has.
+    """
 
     task = "pvos"
 
     def __init__(self, name: str, root: Path, split: str, layout: VOSLayout, files: RefVideoSource, cache: int) -> None:
         super().__init__(name, root, split, layout, cache_frames=cache)
         self.files = files
-        numbers = frozenset(category.id for category in THINGS)
-        # nothing is held out: the groups of unseen classes are empty
+        members = (SHAPES, NOVEL_SHAPES, (PLAIN,), (STRIPED,))
         self.groups = {
-            "thing_seen": numbers,
-            "thing_unseen": frozenset[int](),
-            "stuff_seen": frozenset({EVERYTHING_NAMED[-1].id}),
-            "stuff_unseen": frozenset[int](),
+            group: frozenset(map(PVOS_CLASSES.index, own)) for group, own in zip(GROUPS, members, strict=True)
         }
 
     def classes_of(self, video: str) -> dict[int, int]:
-        """Number of the category of each object, the ground included."""
-        shapes = {k: self.files.class_of(video, k) for k in self.item(video).objects}
-        return {k: len(SHAPES) if shape is None else SHAPES.index(shape) for k, shape in shapes.items()}
+        """Number of the class of each object, the ground included: its place in `PVOS_CLASSES`."""
+        names = {k: self.files.class_of(video, k) or PLAIN for k in self.item(video).objects}
+        return {k: PVOS_CLASSES.index(name) for k, name in names.items()}
 
     def read_label_map(self, path: Path) -> np.ndarray:
         """Object ids `(H, W)` of a mask file, with `GROUND` where nothing else is."""
@@ -189,5 +202,28 @@ def open_vos(row: DataSet, opening: Opening) -> VOSSource:
 
 def open_pvos(row: DataSet, opening: Opening) -> SyntheticPVOSSource:
     """Reader of the catalogue, for the kind `pvos`."""
-    layout, files = split_layout(videos_folder(opening), opening.split), open_videos(row, opening)
-    return SyntheticPVOSSource(row.name, videos_folder(opening), opening.split, layout, files, opening.cache_frames)
+    root = ensure_unseen(opening) if opening.split == "unseen" else videos_folder(opening)
+    layout, files = split_layout(root, opening.split), open_videos(row, replace(opening, root=root))
+    return SyntheticPVOSSource(row.name, root, opening.split, layout, files, opening.cache_frames)
+
+
+def ensure_unseen(opening: Opening) -> Path:
+    """The root that is given, or else the folder of split `unseen`; written if it is not there."""
+    if opening.root is not None:
+        return opening.folder
+    base = cache_folder(None if opening.cache is None else Path(opening.cache))
+    what = f"the synthetic videos of unseen classes ({UNSEEN})"
+    return written_once(base, f"synthetic-unseen-v{FORMAT}", what, write_unseen)
+
+
+def write_unseen(folder: Path, count: int = UNSEEN) -> None:
+    """Write `count` videos of split `unseen` under `folder`. Deterministic."""
+    write_split(folder, "unseen", count, half_novel, (PLAIN, STRIPED))
+
+
+def half_novel(rng: np.random.Generator) -> list[Thing]:
+    """A thing of a new shape and one of a known shape, in any order."""
+    things: list[Thing] = []
+    for shapes in (NOVEL_SHAPES, SHAPES) if rng.random() < 0.5 else (SHAPES, NOVEL_SHAPES):
+        things.append(draw_thing(rng, str(rng.choice(shapes)), None, things))
+    return things

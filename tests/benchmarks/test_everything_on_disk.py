@@ -18,8 +18,14 @@ from benchmarks.metrics.pvos import PvosGroups
 from benchmarks.protocols.tasks import PVOS_PROTOCOLS, VIS, VPS_PROTOCOLS, VSS_PROTOCOLS
 from episodes.panoptic import PanopticFrame, Segment
 from episodes.sources import synthetic_rvos as world
-from episodes.sources.synthetic import FRAMES, SIZE
-from episodes.sources.synthetic_vocabulary import GROUND, SyntheticPVOSSource, SyntheticVocabularySource
+from episodes.sources.synthetic import FRAMES, SIZE, draw_ground
+from episodes.sources.synthetic_vocabulary import (
+    GROUND,
+    PVOS_CLASSES,
+    SyntheticPVOSSource,
+    SyntheticVocabularySource,
+    write_unseen,
+)
 from episodes.sources.tasks import open_task_source
 from episodes.sources.vos_layouts import VOSSource
 
@@ -32,6 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few videos of the generated world."""
     folder = tmp_path_factory.mktemp("world")
     world.write_split(folder, "test", COUNT)
+    write_unseen(folder, COUNT)
     return folder
 
 
@@ -145,11 +152,25 @@ def test_objects_and_stuff_from_first_masks(root: Path, tmp_path: Path, protocol
         accumulator.update(item.video, truth, found, given, classes)
         again.update(item.video, truth, LabelFiles(tmp_path / item.video, item.frames), given, classes)
     score = accumulator.compute()
-    for name in ("thing_seen", "stuff_seen"):
-        assert (score.groups[name].iou == 1) != moved
-    assert list(PVOS_PROTOCOLS[protocol].numbers(score))[:2] == ["G", "thing seen"]
-    assert math.isnan(score.overall) and score.left_out == {} and (score.decay == 0) != moved
+    numbers = PVOS_PROTOCOLS[protocol].numbers(score)
+    assert list(numbers) == ["G", "thing seen", "thing unseen", "stuff seen", "stuff unseen", "decay"]
+    assert {name for name, value in numbers.items() if value != 1} == (set(numbers) if moved else {"decay"})
+    assert score.left_out == {} and (score.decay == 0) != moved
     assert again.compute().groups["stuff_seen"] == score.groups["stuff_seen"]
+
+
+def test_classes_that_no_trained_split_has(root: Path) -> None:
+    novel, source = {"star", "moon", "striped ground"}, opened("pvos", root)
+    assert source.split == "unseen" and {PVOS_CLASSES[k] for k in source.groups["stuff_unseen"]} == {"striped ground"}
+    shown = [{PVOS_CLASSES[k] for k in source.classes_of(video).values()} for video in source.names()]
+    assert all(len(names & novel) in (1, 2) and len(names) == 3 for names in shown)
+    assert {"striped ground" in names for names in shown} == {True, False}
+    trained = open_task_source("synthetic_pvos", root, "test")
+    seen = {PVOS_CLASSES[k] for video in trained.names() for k in trained.classes_of(video).values()}
+    assert not seen & novel and "ground" in seen
+    rng = np.random.default_rng(0)
+    plain = draw_ground(rng)
+    assert np.abs(world.striped(rng, plain) - plain).mean() > 0.1
 
 
 def test_first_masks_alone(root: Path, tmp_path: Path) -> None:
