@@ -1,7 +1,7 @@
 """Things that nobody named, found and followed through a video (VIS and VPS), clip by clip.
 
-Li et al., 2024, section 3.4: what was found in one clip is a prompt in the next. The state is explicit: `follow` and `discover`
-read the answer of the network into it, `advance` takes it to the next clip.
+Li et al., 2024, section 3.4: what was found in one clip is a prompt in the next. The state is explicit: `follow` and
+`discover` read the answer of the network into it, `advance` takes it to the next clip.
 
 Legend: N entities, F frames that are kept, S slots (one a clip), K classes, C width, T frames of a clip, M candidates,
 (H, W) the padded frame.
