@@ -96,7 +96,7 @@ class VisAccumulator:
         self._found: dict[int, dict[int, _Pairing]] = {}
 
     def update(self, video_id: int, tracks: Iterable[Row]) -> None:
-        """Add the tracks of a video; one without any need not be added.
+        """Add the tracks of a video, none if nothing was found; a video that is not added counts as one without any.
 
         Args:
             tracks: rows of a result file, with `category_id`, `score` and `segmentations`: run lengths for each frame,
@@ -126,10 +126,10 @@ class VisAccumulator:
     def compute(self) -> VisScore:
         """Numbers so far; of equal scores the track of the smaller video id is ranked first.
 
-        Raises ValueError if no track was added.
+        Where no track was found in any video, all are 0. Raises ValueError if no video was added.
         """
-        if not any(self._found.values()):
-            raise ValueError("no track was added: average precision cannot be computed")
+        if not self._found:
+            raise ValueError("no video was added: average precision cannot be computed")
         lists = {
             "images": [{"id": video_id} for video_id in self._sizes],
             "categories": [{"id": category} for category in self._categories],

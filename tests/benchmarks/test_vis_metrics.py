@@ -77,6 +77,14 @@ def test_a_track_of_another_class_is_wrong_and_an_empty_class_counts_in_no_mean(
     assert score.recall[2] == (-1,) * 10
 
 
+def test_nothing_found_is_zero() -> None:
+    accumulator = VisAccumulator(truth_of(row(track(square(10), None))))
+    accumulator.update(1, [])
+    score = accumulator.compute()
+    assert (score.stats["AP"], score.stats["AR100"], score.stats["AP large"]) == (0, 0, -1)
+    assert score.recall[1] == (0,) * 10
+
+
 def test_size_is_the_mean_over_the_frames_that_show_the_object() -> None:
     shown_once = row(track(square(130), None))  # 130^2 in the one frame, half of it over both
     score = scored(truth_of(shown_once), {**shown_once, "score": 1.0}).compute()
@@ -117,7 +125,7 @@ def test_nothing_twice_and_nothing_of_another_truth() -> None:
         accumulator.merge(scored(truth_of(mine), mine))
     with pytest.raises(ValueError, match="another truth"):
         accumulator.merge(VisAccumulator(truth_of()))
-    with pytest.raises(ValueError, match="no track was added"):
+    with pytest.raises(ValueError, match="no video was added"):
         VisAccumulator(truth_of(mine)).compute()
 
 

@@ -100,6 +100,14 @@ def test_the_truth_scores_one() -> None:
     assert score.windows[2].categories.keys() == {ROAD, CAR} and score.windows[1].all.categories == 2
 
 
+def test_nothing_found_and_nothing_to_be_found() -> None:
+    truth, empty = still([[1, 2]] * 2, (1, ROAD), (2, CAR)), still([[0, 0]] * 2)
+    missed, unasked, nothing = (score_of(*pair) for pair in ((truth, empty), (empty, truth), (empty, empty)))
+    assert (missed.vpq, missed.tracking.stq, missed.windows[1].categories.keys()) == (0, 0, {ROAD, CAR})
+    for score in (unasked, nothing):  # all that is predicted is on void
+        assert math.isnan(score.vpq) and score.tracking.aq == 0
+
+
 def test_which_segment_is_a_crowd() -> None:
     """By order the first one is, whatever the lists say: here the car, whose track the prediction cuts in two."""
     truth = still([[1, 1, 2, 2]] * 2, (1, CAR), (2, DOG))

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.metrics.vis import VisAccumulator, VisScore, video_ious
 from benchmarks.protocols.tasks import VIS
+from episodes.sources.segmentations import as_runs
 from tests.golden.values import assert_same, read_json
 from tests.shared import require_shared, shared_cases
 
@@ -24,6 +25,10 @@ cases = pytest.mark.parametrize(
 
 def part(case: Path, name: str) -> Any:
     return read_json(case.with_name(case.name.removesuffix("gt.json") + f"{name}.json"))
+
+
+def runs(segmentations: list[Any]) -> list[Any]:
+    return [None if mask is None else as_runs(mask, *mask["size"]) for mask in segmentations]
 
 
 def by_video(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
@@ -69,7 +74,7 @@ def test_overlaps_of_tracks(case: Path) -> None:
             [row for row in of if [row["video_id"], row["category_id"]] == own] for of in (rows, truth["annotations"])
         )
         best = sorted(tracks, key=lambda row: -row["score"])
-        found = video_ious(*([row["segmentations"] for row in of] for of in (best, truths)))
+        found = video_ious(*([runs(row["segmentations"]) for row in of] for of in (best, truths)))
         assert_same(found, expected, key)
 
 
