@@ -18,6 +18,7 @@ from benchmarks.metrics.pvos import PvosGroups
 from benchmarks.protocols.tasks import PVOS_PROTOCOLS, VIS, VPS_PROTOCOLS, VSS_PROTOCOLS
 from episodes.panoptic import PanopticFrame, Segment
 from episodes.sources import synthetic_rvos as world
+from episodes.sources import synthetic_vocabulary as everything
 from episodes.sources.synthetic import FRAMES, SIZE, draw_ground
 from episodes.sources.synthetic_vocabulary import (
     GROUND,
@@ -42,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened(name: str, root: Path) -> Any:
+def opened(name: str, root: Path | None) -> Any:
     return open_task_source(f"synthetic_{name}", root)
 
 
@@ -171,6 +172,21 @@ def test_classes_that_no_trained_split_has(root: Path) -> None:
     rng = np.random.default_rng(0)
     plain = draw_ground(rng)
     assert np.abs(world.striped(rng, plain) - plain).mean() > 0.1
+
+
+def test_nothing_is_generated_where_a_root_is_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "ensure_videos", lambda cache: pytest.fail("videos are generated"))
+    monkeypatch.setattr(everything, "write_unseen", lambda folder: pytest.fail("videos are generated"))
+    for name in ("rvos", "vos", "pvos", "vis", "vss", "vps"):
+        assert len(opened(name, root).names()) == COUNT
+
+
+def test_unseen_classes_are_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path))
+    monkeypatch.setattr(everything, "write_unseen", lambda folder: write_unseen(folder, 2))
+    first = opened("pvos", None)
+    monkeypatch.setattr(everything, "write_unseen", lambda folder: pytest.fail("they are there"))
+    assert first.root.parent == tmp_path and opened("pvos", None).fingerprint() == first.fingerprint()
 
 
 def test_first_masks_alone(root: Path, tmp_path: Path) -> None:
