@@ -135,6 +135,11 @@ def test_void_is_forgiven_by_half_and_costs_a_class_in_sq() -> None:
     assert score_of(truth, still([[0, 0, 1, 0]], (1, ROAD))).tracking.sq == pytest.approx((0.5 + 0) / 2)
 
 
+def test_a_track_on_void_is_larger_than_the_true_one() -> None:
+    truth, found = still([[1, 1, 0, 0]], (1, CAR)), still([[1, 1, 1, 1]], (1, CAR))
+    assert score_of(truth, found, VpsRules((1,), (1,))).vpq == 1 and score_of(truth, found).tracking.aq == 0.5
+
+
 def test_a_video_shorter_than_a_window_has_none() -> None:
     truth = still([[1, 2]], (1, ROAD), (2, CAR))
     score = score_of(truth, truth, VpsRules(windows=(1, 2), averaged=(1,)))
