@@ -77,7 +77,10 @@ class DeformableAttention(nn.Module):
                 padding_mode="zeros",
                 align_corners=False,
             )
-            found = found + (sampled * weights[level]).sum(-1)
+            # without gradients in place: what was sampled of a long clip takes gigabytes
+            in_place = not torch.is_grad_enabled() and sampled.dtype == weights.dtype
+            weighted = sampled.mul_(weights[level]) if in_place else sampled * weights[level]
+            found = found + weighted.sum(-1)
         return self.output_proj(rearrange(found, "(n heads) c q -> n q (heads c)", heads=self.heads))
 
     def weights(self, query: Tensor) -> Tensor:

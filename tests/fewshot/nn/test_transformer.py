@@ -110,7 +110,7 @@ def test_too_small_features_are_refused() -> None:
     block = VisionLanguageBlock(16, 4, 16, 0.0, reduction=8)
     words = Words(torch.zeros(1, 2, 16), torch.zeros(1, 2, dtype=torch.bool), torch.zeros(1, 2, 16), torch.zeros(1, 16))
     padding = torch.zeros(1, 7, 9, dtype=torch.bool)
-    with pytest.raises(ValueError, match="32x32"):
+    with pytest.raises(ValueError, match="7x9 cells at stride 4 .* at least 29 pixels"):
         block(torch.zeros(1, 1, 16, 7, 9), sine_2d(padding, 16), padding, words)
 
 
