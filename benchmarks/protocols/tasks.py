@@ -134,8 +134,8 @@ class VpsProtocol(TaskProtocol[VpsScore]):
             f"videos, mean over the categories that occur; VPQ is the mean over windows of {averaged} frames",
             "STQ": "geometric mean of SQ (IoU of the categories, one confusion matrix) and AQ (all true thing tracks)",
             "crowds in STQ": CROWD_TEXTS[self.rules.crowd_by_order],
-            "void": "VPQ: left out of overlaps, and a predicted tube that is more than half void is no mistake; AQ: counts "
-            "in the size of a predicted track; SQ: left out, but void on known pixels is a category of IoU 0",
+            "void": "VPQ: left out of overlaps, and a predicted tube that is more than half void is no mistake; AQ: "
+            "counts in the size of a predicted track; SQ: left out, but void on known pixels is a category of IoU 0",
         }
 
 
