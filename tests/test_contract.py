@@ -18,4 +18,4 @@ class TestEverySystem(SystemContract):
 
 
 def test_the_systems_of_the_package_are_registered() -> None:
-    assert {"cma", "prototype", "referformer", "sgmg", "uniref", "uniref_sam"} <= set(systems())
+    assert {"cma", "prototype", "referformer", "sgmg", "uniref", "uniref_sam", "univs"} <= set(systems())

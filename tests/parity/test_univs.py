@@ -30,7 +30,6 @@ TASKS = {
 NOT_YET = (
     ("training step", "losses"),
     ("stage-3", "losses"),
-    ("pixel decoder with vision-language", "the variant that no released model uses"),
 )
 
 

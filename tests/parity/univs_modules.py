@@ -40,6 +40,7 @@ from fewshot.systems.univs.visual_prompts import (
     point_prompts,
     relative,
 )
+from fewshot.systems.univs.words_in_pixels import ReadingPixelDecoder
 from fewshot.weights.key_table import check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.univs_reference import array, concepts, mismatches, packed, rectangle, tolerance
@@ -123,16 +124,24 @@ def stored(prompts: VisualPrompts) -> Arrays:
 
 def run_pixel_decoder(args: Mapping[str, Any], official: Mapping[str, Tensor]) -> Arrays:
     """Levels and mask features from features of the backbone."""
-    module = load(PixelDecoder((256, 512, 1024, 2048), 256, 8, 6, 1024), official, "pixel_decoder.")
+    sizes, words = ((256, 512, 1024, 2048), 256, 8, 6, 1024), args.get("lang")
+    plain = ReadingPixelDecoder(*sizes, text_dim=640) if words else PixelDecoder(*sizes)
+    module = load(plain, official, "pixel_decoder.")
     assert isinstance(module, PixelDecoder)
     tag = args["features"].split("'")[1].split(":")[0]
     factors = [int(x.split("*")[0]) for x in args["features"].split("[")[1].split("]")[0].split(",")[2:]]
     taps = [array(f"{tag}:res{k}", [1, 2 ** (6 + k), *(f * 32 // 2**k for f in factors)], 0, 1) for k in (2, 3, 4, 5)]
     before: list[Tensor] = []
     module.body.mask_projection.register_forward_pre_hook(lambda _, inputs: before.append(inputs[0]))
-    levels, mask_features = module(taps)
+    arrays: Arrays = {}
+    if isinstance(module, ReadingPixelDecoder):
+        shape = json.loads("[" + str(words).split("[")[1].split("]")[0] + "]")
+        levels, mask_features, arrays["lang"] = module.read(taps, array(f"{tag}:lang", shape, -1, 1))
+    else:
+        levels, mask_features = module(taps)
     position = module.body.position_embedding(levels[1].shape, "cpu", torch.float32)[0]
     return {
+        **arrays,
         "mask_features": mask_features[:, ::8],
         "before_1x1": before[0][:, ::8],
         "level0": levels[0],
@@ -275,6 +284,7 @@ RUNNERS: dict[str, tuple[Runner, Callable[[str], float]]] = {
     "positional encodings": (run_positions, tolerance),
     "VisualPromptEncoder": (run_prompts, tolerance),
     "pixel decoder": (run_pixel_decoder, lambda _: 1e-5),
+    "pixel decoder with vision-language bi-attention": (run_pixel_decoder, lambda _: 1e-5),
     "Swin-T backbone as in the stage-2 configuration": (run_swin, lambda _: 1e-5),
     "decoder pieces": (run_decoder, tolerance),
     "tracking helpers": (run_tracking, tolerance),

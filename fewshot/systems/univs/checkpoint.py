@@ -32,6 +32,21 @@ _PIXEL_DECODER = (
     ("layer_1.", "layer_1.0."),
     ("mask_features.", "mask_projection."),
 )
+_READING = tuple(
+    (f"pixel_decoder.transformer.encoder.vl_layers.*.b_attn.{a}", f"pixel_decoder.reading.*.{b}")
+    for a, b in (
+        ("gamma_v", "cell_weight"),
+        ("gamma_l", "word_weight"),
+        ("layer_norm_v.", "norm_cells."),
+        ("layer_norm_l.", "norm_words."),
+        ("attn.v_proj.", "query."),
+        ("attn.l_proj.", "key."),
+        ("attn.values_v_proj.", "cell_values."),
+        ("attn.values_l_proj.", "word_values."),
+        ("attn.out_v_proj.", "cell_out."),
+        ("attn.out_l_proj.", "word_out."),
+    )
+)
 _PREDICTOR = (
     ("transformer_self_attention_layers.*.self_attn.", "decoder.self_attention.*.attention."),
     ("transformer_self_attention_layers.*.norm.", "decoder.self_attention.*.norm."),
@@ -80,6 +95,7 @@ def table(which: str = STUDENT) -> KeyTable:
         rows=(
             *resnet_rows(backbone),
             *swin_rows(backbone),
+            *((f"{head}{a}", b) for a, b in _READING),
             *((f"{head}pixel_decoder.{a}", f"pixel_decoder.body.{b}") for a, b in _PIXEL_DECODER),
             *((f"{head}predictor.{a}", b) for a, b in _PREDICTOR),
         ),
