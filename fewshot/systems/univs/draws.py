@@ -1,4 +1,4 @@
-"""Random draws of UniVS, all of them from one injected generator: which cells stand for a prompt, jitter, and coins."""
+"""Random draws of UniVS, all of them from one injected generator: which cells stand for a prompt, and jitter."""
 
 from __future__ import annotations
 
@@ -29,18 +29,6 @@ class Draws:
         """Numbers in 0..1 that shift boxes and points, `shape`."""
         return torch.rand(*shape, generator=self.generator)
 
-    def coin(self) -> bool:
-        """Whether the position of a prompt query is that of its prompt, and not its content."""
-        return bool(torch.rand(1, generator=self.generator) >= 0.5)
-
-    def kinds(self, count: int) -> Tensor:
-        """Numbers in 0..1 that choose the kind of prompt of `count` objects: a quarter each points and boxes."""
-        return torch.rand(count, generator=self.generator)
-
-    def points(self, count: int, masks: int = 1) -> Tensor:
-        """Points `x, y` in 0..1 at which masks are compared: `(masks, count, 2)`."""
-        return torch.rand(masks, count, 2, generator=self.generator)
-
 
 class FixedDraws(Draws):
     """No draw at all: the first things in order, no shift."""
@@ -55,7 +43,3 @@ class FixedDraws(Draws):
     def uniform(self, *shape: int) -> Tensor:
         """A half everywhere, which shifts nothing."""
         return torch.full(shape, 0.5)
-
-    def coin(self) -> bool:
-        """Always the position."""
-        return True

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
@@ -251,9 +250,3 @@ def start_linears(part: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def padded_to_multiple(frames: Tensor, multiple: int = 32) -> Tensor:
-    """Frames `(..., H, W)` with zeros at the bottom and right, to a multiple of `multiple` pixels."""
-    height, width = frames.shape[-2:]
-    return F.pad(frames, (0, -width % multiple, 0, -height % multiple))
