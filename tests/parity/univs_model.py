@@ -159,7 +159,8 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     """What differs in a case of the whole network."""
     model, journal = model_of(case, folder), Journal(case)
     inputs = case["inputs"]
-    frames = frames_of(inputs["image_name"], inputs["frames"], inputs["height"], inputs["width"])
+    square = case["config"]["square_size"] if case["config"]["square_pad"] else None
+    frames = frames_of(inputs["image_name"], inputs["frames"], inputs["height"], inputs["width"], square)
     model.backbone.register_forward_hook(lambda _, given, taps: journal.backbone(taps))
     features = model.encode_frames(frames)
     with watched(model, journal):

@@ -25,10 +25,11 @@ def concepts() -> Tensor:
     return torch.from_numpy(recipes().fill("combined_datasets_cls_emb_rn50x4", [3938, 640]))
 
 
-def frames_of(name: str, count: int, height: int, width: int) -> Tensor:
-    """Normalised frames `(count, 3, H, W)` of a video, zeros at the bottom and right up to a multiple of 32."""
+def frames_of(name: str, count: int, height: int, width: int, square: int | None = None) -> Tensor:
+    """Normalised frames `(count, 3, H, W)`, zeros at the bottom and right: to multiples of 32, or to `square`."""
     frames = [(array(f"{name}:{t}", [3, height, width], 0, 256).floor() - MEAN) / STD for t in range(count)]
-    return torch.nn.functional.pad(torch.stack(frames), (0, -width % 32, 0, -height % 32))
+    down, right = (-side % 32 if square is None else square - side for side in (height, width))
+    return torch.nn.functional.pad(torch.stack(frames), (0, right, 0, down))
 
 
 def rectangle(rows_and_columns: Sequence[int], height: int, width: int) -> Tensor:
