@@ -36,6 +36,10 @@ PROGRAM = Program(
             "objects given by masks; J and F",
         ),
         ("task=ref_youtube_vos weights=<checkpoint> data.root=<folder> zip=true", "expressions; a zip for the server"),
+        (
+            "task=synthetic_rvos weights=runs/synthetic_rvos-sgmg_tiny-s0",
+            "generated videos, nothing downloaded; J and F with the right and with other expressions",
+        ),
         ("task=refcoco task.split=testA weights=<checkpoint> data.root=<folder>", "expressions in images; oIoU"),
     ),
     run=run,
