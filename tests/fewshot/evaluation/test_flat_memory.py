@@ -95,7 +95,8 @@ def with_masks(system: Oracle, benchmark: Any, specs: Any, folder: Path) -> None
 @pytest.mark.parametrize("work", [plain_test, with_masks, folds.draw])
 def test_memory_does_not_depend_on_the_length_of_a_video(work: Callable[..., Any], tmp_path: Path) -> None:
     short, long = (most_alive(frames, work, tmp_path) for frames in (15, 60))
-    assert short == long < 60
+    ahead = 2 * 3  # pixels and masks of a chunk, which may or may not be read ahead at the fullest moment
+    assert abs(long - short) <= ahead and long < 60
 
 
 def test_scores_are_means_over_the_frames_of_the_whole_video() -> None:
