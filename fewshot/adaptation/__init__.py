@@ -1,1 +1,1 @@
-"""Gradient-based adaptation to the supports of an episode: a `System` that wraps a `System`."""
+"""Gradient steps on copies of a network, through learn2learn. No system and no command uses them yet."""
