@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.shared import require_shared
+from tests.shared import SHARED, require_shared
 
 
 @lru_cache
@@ -61,6 +62,15 @@ def read_case(folder: Path, listed: bool = False) -> dict[str, Any]:
     with np.load(folder / "expected.npz") as arrays:
         case["expected"] = {name: arrays[name] for name in arrays.files}
     return case
+
+
+def check_case(folder: Path, runner_of: Callable[[dict[str, Any]], str], listed: bool = False) -> None:
+    """Run a case by the module that `runner_of` names; every array that differs is told."""
+    require_shared(*folder.relative_to(SHARED).parts)
+    torch.set_num_threads(1)
+    case = read_case(folder, listed)
+    problems = import_module(f"tests.parity.{runner_of(case)}").run(case, folder)
+    assert not problems, f"{folder.name}: {len(problems)} of {len(case['expected'])}:\n" + "\n".join(problems)
 
 
 def reduced(value: Tensor, spec: Mapping[str, Any]) -> np.ndarray:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from tests.parity.reference import read_case
-from tests.shared import SHARED, require_shared
+from tests.parity.reference import check_case
+from tests.shared import SHARED
 
 # what a case says it is, and the module with its function `run(case, folder) -> problems`
 WHOLE = {"eval": "sgmg_model", "train": "sgmg_model"}
@@ -53,11 +52,7 @@ def _one_model_at_a_time() -> Iterator[None]:
 
 @pytest.mark.parametrize("folder", cases())
 def test_case(folder: Path) -> None:
-    require_shared(*folder.relative_to(SHARED).parts)
-    torch.set_num_threads(1)
-    case = read_case(folder, listed=True)
-    problems = import_module(f"tests.parity.{runner_of(case)}").run(case, folder)
-    assert not problems, f"{folder.name}: {len(problems)} of {len(case['expected'])}:\n" + "\n".join(problems)
+    check_case(folder, runner_of, listed=True)
 
 
 def test_an_unknown_kind_of_case_fails() -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import small_text_encoder
@@ -19,10 +17,9 @@ from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.uniref.checkpoint import plan
 from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.weights.load import load_official
-from tests.parity.reference import filled, read_case
+from tests.parity.reference import check_case, filled
 from tests.shared import SHARED, require_shared
 
-Runner = Callable[[dict[str, Any], Path], list[str]]
 # what a case says of itself, and the module with its function `run(case, folder) -> problems`
 MODULES = {
     "UniFusion": "uniref_modules",
@@ -72,12 +69,7 @@ def _one_model_at_a_time() -> Iterator[None]:
 
 @pytest.mark.parametrize("folder", cases())
 def test_case(folder: Path) -> None:
-    require_shared(*folder.relative_to(SHARED).parts)
-    torch.set_num_threads(1)
-    case = read_case(folder)
-    run: Runner = import_module(f"tests.parity.{runner_of(case)}").run
-    problems = run(case, folder)
-    assert not problems, f"{folder.name}: {len(problems)} problems:\n" + "\n".join(problems)
+    check_case(folder, runner_of)
 
 
 def test_an_unknown_kind_of_case_fails() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,9 @@ from fewshot.systems.univs.build import fit
 from fewshot.systems.univs.checkpoint import clip_to_official, clip_to_own, plan, table
 from fewshot.weights.checkpoint import CheckpointError
 from fewshot.weights.load import load_official
-from tests.parity.reference import filled, read_case
+from tests.parity.reference import check_case, filled
 from tests.shared import SHARED, require_shared
 
-Runner = Callable[[dict[str, Any], Path], list[str]]
 # how the task of a case begins, and the module with its function `run(case, folder) -> problems`
 TASKS = {
     **dict.fromkeys(("sot (VOS)", "grounding (RefVOS)", "vis through", "vss through", "vps through"), "univs_model"),
@@ -62,12 +59,7 @@ def runner_of(case: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("folder", cases())
 def test_case(folder: Path) -> None:
-    require_shared(*folder.relative_to(SHARED).parts)
-    torch.set_num_threads(1)
-    case = read_case(folder)
-    run: Runner = import_module(f"tests.parity.{runner_of(case)}").run
-    problems = run(case, folder)
-    assert not problems, f"{folder.name}: {len(problems)} problems:\n" + "\n".join(problems)
+    check_case(folder, runner_of)
 
 
 def test_an_unknown_kind_of_case_fails() -> None:
