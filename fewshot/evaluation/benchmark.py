@@ -111,6 +111,10 @@ class Benchmark(ABC):
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
         """The test episodes of a fold for one seed. Raises NotFeasible or ValueError."""
 
+    def trains_on(self, classes: Sequence[int]) -> frozenset[str]:
+        """The videos or images that a training on `classes` may show."""
+        return frozenset(video for c in classes for video in self.source.videos(c))
+
     @abstractmethod
     def scoring(self, result: QueryResult) -> Callable[[], Any]:
         """The scoring of a chunk of a segmented query, as something that another process can run."""
@@ -265,6 +269,10 @@ class ImageBenchmark(Benchmark):
             min_area=self._min_area(),
             images=self._lists(group, "test"),
         )
+
+    def trains_on(self, classes: Sequence[int]) -> frozenset[str]:
+        """The images of the training split."""
+        return frozenset(image for c in classes for image in self.source.images_of(c, "train"))
 
     def _min_area(self) -> int:
         """Least pixels of a class in an image, where the masks and not list files say what an image is listed for."""

@@ -20,6 +20,7 @@ from episodes.sampling.probes import probe_specs
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.evaluation.evaluate import evaluate, segmented
+from fewshot.evaluation.leak import leak
 from fewshot.evaluation.parallel import SharedTest, shared_test
 from fewshot.evaluation.query import QueryResult, read_supports
 from fewshot.evaluation.record import tested
@@ -55,7 +56,7 @@ def run_test(
         ValueError: no class of the fold has enough videos, or the manifest does not fit.
     """
     outcome = Outcome(notes=list(notes))
-    test_fold(system, benchmark, benchmark.tests(group), folder, outcome)
+    test_fold(system, benchmark, benchmark.tests(group), folder, outcome, origin)
     report = build_report(outcome, benchmark, origin)
     write_report(report, folder)
     tell(report, outcome, benchmark, folder, log)
@@ -63,12 +64,19 @@ def run_test(
 
 
 def test_fold(
-    system: System, benchmark: Benchmark, seeds: Sequence[Sequence[EpisodeSpec]], folder: Path, outcome: Outcome
+    system: System,
+    benchmark: Benchmark,
+    seeds: Sequence[Sequence[EpisodeSpec]],
+    folder: Path,
+    outcome: Outcome,
+    origin: Origin,
 ) -> None:
     """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
     outcome.shots, test = seeds[0][0].shots, benchmark.config.test
-    outcome.tested[seeds[0][0].group] = tested(system, seeds)
-    episodes = sum(len(specs) for specs in seeds) * len(benchmark.probes())
+    everything = [spec for specs in seeds for spec in specs]
+    outcome.tested[seeds[0][0].group] = tested(system, everything)
+    outcome.leaks[seeds[0][0].group] = leak(system.accepts, benchmark, everything, origin.past)
+    episodes = len(everything) * len(benchmark.probes())
     with score_pool(test.workers) as pool, shared_test(system, benchmark, episodes) as shared:
         for specs in seeds:
             for probe in benchmark.probes():

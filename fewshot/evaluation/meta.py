@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from episodes.catalogue import WITH_FOLDS, folds_of, names
+from episodes.catalogue import names
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
@@ -14,6 +14,7 @@ from fewshot.cli.runs import MetaTestConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import test_fold
 from fewshot.evaluation.given_weights import check_classes, filled
+from fewshot.evaluation.leak import classes_of
 from fewshot.evaluation.report import Origin, Outcome, build_report, tell, tell_protocol, write_report
 from fewshot.inference.loading import load_into, stored_run
 from fewshot.run.session import Session, tell_system
@@ -44,7 +45,7 @@ def meta_test(config: MetaTestConfig, groups: Sequence[int], here: Session) -> f
             tell_protocol(benchmark)
         outcome.notes += trained_elsewhere(config, group, benchmark.folds)
         tell_count(f"test of group {group}", [spec for specs in seeds for spec in specs])
-        test_fold(system, benchmark, seeds, here.folder, outcome)
+        test_fold(system, benchmark, seeds, here.folder, outcome, origin)
         report = build_report(outcome, benchmark, origin)
         write_report(report, here.folder)  # after each group, so that a run that is stopped keeps what it has
     tell(report, outcome, benchmark, here.folder, here.log)
@@ -109,14 +110,6 @@ def notes_on(trained: TrainedOn, group: int, folds: Folds) -> list[str]:
     return [f"{note}; training classes there, so not held out: {', '.join(seen)}" if seen else note]
 
 
-def classes_of(trained: TrainedOn) -> Sequence[str] | None:
-    """The classes that a training showed: as recorded, or those of its fold; None where they are not known."""
-    if trained.classes is not None or trained.group is None or trained.benchmark not in names(*WITH_FOLDS):
-        return trained.classes
-    folds = folds_of(trained.benchmark)
-    return [folds.class_name(c) for c in folds.train_classes(trained.group)] if folds.classes else None
-
-
 def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
     """The system for a group, and where its weights come from."""
     system = make_system(config.system, config.seed)
@@ -124,5 +117,7 @@ def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
         return system, Origin.untrained(config.system)
     path = filled(config.weights, group)
     logger.info("%s", load_into(system, config.system, path))
-    run = stored_run(path)
-    return system, Origin("given", path.name) if run is None else Origin.of_training(run)
+    run, trained_on = stored_run(path), read_trained_on(path)
+    if run is None:
+        return system, Origin.given(path.name, trained_on)
+    return system, Origin.of_training(run, trained_on)

@@ -19,14 +19,15 @@ from fewshot.run.folder import git_commit
 
 if TYPE_CHECKING:
     from fewshot.evaluation.benchmark import Benchmark
+    from fewshot.evaluation.leak import Leak
 
 
-def tested(system: nn.Module, seeds: Sequence[Sequence[EpisodeSpec]]) -> dict[str, str]:
+def tested(system: nn.Module, specs: Sequence[EpisodeSpec]) -> dict[str, str]:
     """What was tested on a fold: hashes of the weights and of the episodes of all seeds, and the device."""
     device = next((parameter.device for parameter in system.parameters()), torch.device("cpu"))
     return {
         "weights": weights_digest(system),
-        "episodes": episodes_digest([spec for specs in seeds for spec in specs]),
+        "episodes": episodes_digest(specs),
         "device": device_line(device),
     }
 
@@ -40,11 +41,12 @@ def weights_digest(system: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]], leaks: Mapping[int, Leak]) -> dict[str, Any]:
     """The record of a run, in plain types.
 
     Args:
         groups: of each fold, what `tested` gave.
+        leaks: of each fold, its leak line.
     """
     config = benchmark.config
     return {
@@ -55,7 +57,7 @@ def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]]) -> dic
         "shots": config.shots,
         "seeds": list(benchmark.seeds),
         "trained_with_seed": config.seed if config.trains else None,
-        "groups": {str(group): dict(facts) for group, facts in groups.items()},
+        "groups": {str(group): {**facts, "leak": leaks[group].to_json()} for group, facts in groups.items()},
         "fewshot": VERSION,
         "commit": git_commit(),
         "versions": versions(),

@@ -15,10 +15,12 @@ from episodes.episode import EpisodeSpec
 from episodes.sampling.probes import PROBES
 from fewshot.cli.runs import EpisodeRunConfig, MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, Score
+from fewshot.evaluation.leak import Leak, Past, lines
 from fewshot.evaluation.record import record
 from fewshot.run import processes
 from fewshot.run.logging import RunLogger
 from fewshot.systems.config import SystemConfig
+from fewshot.weights.trained_on import TrainedOn
 
 logger = logging.getLogger(__name__)
 RESULTS, SHEET = "results.json", "results.csv"
@@ -31,24 +33,34 @@ class Origin:
     Attributes:
         checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
         start_weights: pre-trained weights that the training started from; None for training from scratch.
+        past: what the weights have seen, for the leak line.
     """
 
     checkpoint: str = NOT_STATED
     start_weights: str | None = None
+    past: Past = Past()
 
     @staticmethod
-    def of_training(config: MetaTrainConfig) -> Origin:
-        """Origin of weights that a training run made."""
-        return Origin(config.train.select_on, _names(config.train.init_from, *_files(config.system)))
+    def of_training(config: MetaTrainConfig, trained_on: tuple[TrainedOn, ...] | None) -> Origin:
+        """Origin of weights that a training run made; `trained_on` is what they declare, the start included."""
+        start, files = config.train.init_from, _files(config.system)
+        return Origin(config.train.select_on, _names(start, *files), Past(trained_on, files))
 
     @staticmethod
     def untrained(config: SystemConfig) -> Origin:
         """A system as it is built."""
-        return Origin(start_weights=_names(*_files(config)))
+        files = _files(config)
+        return Origin(start_weights=_names(*files), past=Past((), files))
+
+    @staticmethod
+    def given(name: str, trained_on: tuple[TrainedOn, ...] | None) -> Origin:
+        """Weights of a file or folder called `name` whose training is not at hand, with what they declare."""
+        return Origin("given", name, Past(trained_on, (name,)))
 
 
-def _files(config: SystemConfig) -> list[str | None]:
-    return [getattr(config, place) for place in config.places()]
+def _files(config: SystemConfig) -> tuple[str, ...]:
+    """Names of the files that the settings name."""
+    return tuple(Path(file).name for place in config.places() if (file := getattr(config, place)))
 
 
 def _names(*files: str | None) -> str | None:
@@ -66,6 +78,7 @@ class Outcome:
         shown: the episodes of the pictures.
         shots: support clips per episode.
         tested: of each group, what was tested (`fewshot.evaluation.record.tested`).
+        leaks: of each group, its leak line.
     """
 
     scores: list[Score] = field(default_factory=list)
@@ -74,12 +87,13 @@ class Outcome:
     shown: list[EpisodeSpec] = field(default_factory=list)
     shots: int | None = None
     tested: dict[int, dict[str, str]] = field(default_factory=dict)
+    leaks: dict[int, Leak] = field(default_factory=dict)
 
 
 def build_report(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> Report:
     """The report of everything that has been measured so far."""
     told, bootstrap = card(outcome, benchmark, origin), benchmark.config.test.bootstrap
-    return benchmark.report(outcome.scores, told, bootstrap, record(benchmark, outcome.tested))
+    return benchmark.report(outcome.scores, told, bootstrap, record(benchmark, outcome.tested, outcome.leaks))
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -121,7 +135,8 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
         **ways(benchmark.config),
     )
     notes = (*outcome.notes, *_fewer(outcome, benchmark.config))
-    return "\n".join([text, *(tables.card({"note": note}) for note in notes)])
+    more = [("leak", line) for line in lines(outcome.leaks)] + [("note", note) for note in notes]
+    return "\n".join([text, *(tables.card({key: value}) for key, value in more)])
 
 
 def places(config: EpisodeRunConfig) -> dict[str, str | None]:

@@ -46,8 +46,8 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
     benchmark = open_together(config, here.folder)
-    origin = Origin.of_training(config)
     trained_on = trainings(config, benchmark.folds)
+    origin = Origin.of_training(config, trained_on)
     system = start_system(config, here.device)
     tell_system(system, system.name, here.device)
     tell_protocol(benchmark)

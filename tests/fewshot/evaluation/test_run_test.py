@@ -179,8 +179,8 @@ def test_spread_takes_episodes_from_the_whole_list() -> None:
 
 def test_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     training = MetaTrainConfig(train=TrainConfig(steps=1, select_on="test", init_from="/some/where/referformer.pth"))
-    origin = Origin.of_training(training)
-    assert origin == Origin("test", "referformer.pth")
+    origin = Origin.of_training(training, ())
+    assert (origin.checkpoint, origin.start_weights) == ("test", "referformer.pth")
     report = run_test(Oracle(), open_benchmark(settings(), MemorySource()), 1, tmp_path, origin)
     assert (
         "not an honest held-out number" in report.card and "referformer.pth; these weights may have seen" in report.card
