@@ -87,6 +87,39 @@ class ClipBatch:
             asked=each(self.asked),
         )
 
+    def take(self, chosen: Sequence[int]) -> ClipBatch:
+        """The chosen clips, by their indices, with the features of their frames.
+
+        Raises:
+            ValueError: of clips that share features some are chosen and others are not.
+        """
+        rows = list(chosen)
+        if rows == list(range(len(self))):
+            return self
+        shared = [n // self.copies for n in rows[:: self.copies]]
+        if self.copies > 1 and rows != [n * self.copies + k for n in shared for k in range(self.copies)]:
+            raise ValueError(f"clips {rows} of {len(self)}, of which {self.copies} in a row share their features")
+
+        def each(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(entries[n] for n in rows) if entries else ()
+
+        t = self.frames.shape[1]
+        return replace(
+            self,
+            frames=self.frames[rows],
+            padding=self.padding[rows],
+            sizes=self.sizes[rows],
+            expressions=each(self.expressions),
+            masks=each(self.masks),
+            boxes=None if self.boxes is None else self.boxes[rows],
+            valid=None if self.valid is None else self.valid[rows],
+            ignore=each(self.ignore),
+            objects=each(self.objects),
+            original_sizes=each(self.original_sizes),
+            features=tuple(x.unflatten(0, (-1, t))[shared].flatten(0, 1) for x in self.features),
+            asked=each(self.asked),
+        )
+
     def one_frame(self, frames: Sequence[int]) -> ClipBatch:
         """Of each clip one frame alone, by its index, with the features that all its frames gave.
 

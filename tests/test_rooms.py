@@ -24,7 +24,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.media": ("episodes", "benchmarks"),
     "fewshot.losses": ("episodes", "fewshot.nn"),
     "fewshot.systems": ("episodes", "fewshot.config", "fewshot.losses", "fewshot.nn", "fewshot.weights"),
-    "fewshot.adaptation": (),
+    "fewshot.adaptation": ("episodes", "fewshot.config", "fewshot.nn", "fewshot.systems"),
     "fewshot.cli": ("episodes", "benchmarks", "fewshot._origin", "fewshot.config", "fewshot.systems"),
     "fewshot.run": ("episodes", "fewshot.cli"),
     "fewshot.inference": (
@@ -41,6 +41,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "episodes",
         "benchmarks",
         "fewshot._origin",
+        "fewshot.adaptation",
         "fewshot.cli",
         "fewshot.inference",
         "fewshot.media",
@@ -50,6 +51,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     ),
     "fewshot.training": (
         "episodes",
+        "fewshot.adaptation",
         "fewshot.cli",
         "fewshot.config",
         "fewshot.evaluation",

@@ -17,13 +17,12 @@ import torch
 from benchmarks.tables import text_table
 from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import ResNet
-from fewshot.nn.outputs import Prediction
+from fewshot.nn.outputs import Prediction, in_float32
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, WordHashTokenizer, bert, roberta, without_punctuation
 from fewshot.nn.value_encoder import ValueEncoder
 from fewshot.systems.base import System
 from fewshot.systems.cma.model import CMA
 from fewshot.systems.uniref.model import UniRef
-from fewshot.training.step import in_float32
 
 HEIGHT, WIDTH = 360, 640  # of the frames, in pixels
 RUNS = 10  # measured ones; the median is shown

@@ -1,1 +1,1 @@
-"""Gradient steps on copies of a network, through learn2learn. No system and no command uses them yet."""
+"""Gradient steps on the supports of each episode: a system around a system, and the files that it is made of."""

@@ -14,7 +14,7 @@ from episodes.hints import did_you_mean
 from episodes.sampling.draws import check_draws
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
-from fewshot.config.sections import PartConfig
+from fewshot.config.sections import AdaptationConfig, PartConfig
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 
@@ -54,6 +54,7 @@ def check_values(config: Any) -> None:
 def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The benchmark with its group, its protocol and its folder; and that the system takes its supports."""
     check_takes_supports(config.system, config.benchmark.name)
+    check_adaptation(config.adaptation)
     check_group(config)
     check_protocol(config)
     if not data_set(config.benchmark.name).generated and config.data.root is None:
@@ -68,6 +69,15 @@ def check_takes_supports(system: SystemConfig, benchmark: str) -> None:
         raise ValueError(
             f"system {system.name} as it is set takes no supports, which benchmark {benchmark} gives: add "
             f"{system.support_key}"
+        )
+
+
+def check_adaptation(adaptation: AdaptationConfig) -> None:
+    """Parts that adapt, and a step size for each of them or for all."""
+    if not adaptation.parts or len(adaptation.rates) not in (1, len(adaptation.parts)):
+        raise ValueError(
+            f"adaptation.rates={adaptation.rates}, adaptation.parts={adaptation.parts}: give at least one part, and "
+            "one rate, or one for each of the parts"
         )
 
 
@@ -198,6 +208,12 @@ def check_training(config: MetaTrainConfig) -> None:
     if not sizes or max(sizes) > longest:
         raise ValueError(
             f"benchmark.train_sizes={sizes}: give at least one, none above benchmark.train_max_size={longest}"
+        )
+    if config.adaptation.name in ("linear_probe", "finetune"):
+        raise ValueError(
+            f"adaptation={config.adaptation.name} is for tests, of weights that were trained without: train with "
+            f"adaptation=none and run python -m fewshot.meta_test adaptation={config.adaptation.name} "
+            "weights=<run folder>, or train with maml, anil or metasgd"
         )
     sampling, images = config.benchmark.sampling, data_set(config.benchmark.name).kind == "images"
     if sampling != "balanced" and images == (sampling == "blocks"):

@@ -16,6 +16,7 @@ from episodes.transforms.input_rule import LONG_FRACTION, InputRule
 from fewshot.config.keys import key
 from fewshot.config.limits import LARGEST_SEED, MOST_EPISODES, MOST_PROCESSES, MOST_THREADS
 from fewshot.config.sections import (
+    AdaptationConfig,
     BenchmarkConfig,
     DataConfig,
     LoggingConfig,
@@ -86,20 +87,27 @@ class EpisodeRunConfig(RunConfig):
         "benchmark",
         "benchmark.protocol",
         "protocol",
+        "adaptation",
     )
 
     group: Union[int, str] = key(1, "evaluation fold: 1 to 4, images 0 to 3", minimum=0, maximum=1000)
     shots: int = key(1, "support clips per episode", minimum=1, maximum=1000)
     protocol: Optional[str] = key(None, "protocol of the numbers; null: the benchmark's own", choices=tuple(PROTOCOLS))
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     data: DataConfig = field(default_factory=DataConfig)
     test: TestConfig = field(default_factory=TestConfig)
 
     def title(self, options: Mapping[str, str]) -> list[str]:
-        """`<system>-<benchmark>-<protocol>-<shots>shot-g<group>-s<seed>`."""
+        """`<system>[-<adaptation>]-<benchmark>-<protocol>-<shots>shot-g<group>-s<seed>`."""
         name = options.get("benchmark", self.benchmark.name)
         shots, fold, seed = f"{self.shots}shot", f"g{self.group}", f"s{self.seed}"
-        return [self.system_name(options), name, self.benchmark.protocol, shots, fold, seed]
+        return [self.adapted_name(options), name, self.benchmark.protocol, shots, fold, seed]
+
+    def adapted_name(self, options: Mapping[str, str]) -> str:
+        """The system as the user chose it, with its adaptation where it has one."""
+        name = self.system_name(options)
+        return name if self.adaptation.name == "none" else f"{name}-{self.adaptation.name}"
 
     def input_rule(self) -> InputRule:
         """Input rule of the tests of this run: the protocol's, at the configured size or its own."""
@@ -112,8 +120,8 @@ class EpisodeRunConfig(RunConfig):
         return InputRule(protocol.input_rule, size, limit)
 
     def experiment(self, options: Mapping[str, str]) -> str:
-        """`<system>-<benchmark>-<shots>shot`."""
-        return f"{self.system_name(options)}-{options.get('benchmark', self.benchmark.name)}-{self.shots}shot"
+        """`<system>[-<adaptation>]-<benchmark>-<shots>shot`."""
+        return f"{self.adapted_name(options)}-{options.get('benchmark', self.benchmark.name)}-{self.shots}shot"
 
 
 @dataclass

@@ -227,6 +227,40 @@ class TestConfig:
     )
 
 
+ADAPTATIONS = ("none", "linear_probe", "finetune", "maml", "anil", "metasgd")
+
+
+@dataclass
+class AdaptationConfig:
+    """Adaptation to the supports of each episode. `experiments/adaptation/*.yaml` fill it."""
+
+    name: str = key(
+        "none",
+        "what adapts to the supports: nothing; a linear classifier on the system's features or its own weights, of any "
+        "trained system (tests); or its weights as they were trained to adapt, all of them or the head alone, or with "
+        "step sizes that are learnt",
+        choices=ADAPTATIONS,
+    )
+    parts: list[str] = key(
+        ["all"],
+        "what takes gradient steps: all, norms, head, fusion (with CMA's affinity), or beginnings of names of "
+        "parameters; frozen ones and the text encoder never do",
+    )
+    steps: int = key(1, "gradient steps", minimum=1, maximum=10_000)
+    rates: list[float] = key(
+        [0.01],
+        "size of the steps: one number, or one for each of the parts; metasgd starts there",
+        minimum=0,
+        maximum=1e6,
+    )
+    second_order: bool = key(
+        False, "training goes through the gradients of the steps; false: takes them as constants (first order)"
+    )
+    decay: float = key(
+        1e-4, "linear_probe: weight of half the squared norm of the classifier", minimum=1e-12, maximum=1e6
+    )
+
+
 @dataclass
 class LoggingConfig:
     """Weights & Biases. JSON lines and CSV are always written as well."""

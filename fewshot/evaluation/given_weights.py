@@ -48,7 +48,7 @@ def groups_of(config: MetaTestConfig) -> tuple[int, ...]:
 
 
 def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig, Command]:
-    """The configuration with what the weights bring along: their system and, where none was typed, their benchmark.
+    """The configuration with what the weights bring: their system and, where none was typed, adaptation and benchmark.
 
     Raises:
         ValueError: no weights for a system that needs training, or a typed system that is not that of the weights.
@@ -68,6 +68,10 @@ def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig
     if stored is not None:
         config = replace(config, system=same_system(config.system, stored, typed, config.weights))
         command = replace(command, options={k: v for k, v in command.options.items() if k != "system"})
+    if run is not None and "adaptation" not in typed:
+        names = [name.partition(".")[2] for name in typed if name.startswith("adaptation.")]
+        own = {name: getattr(config.adaptation, name) for name in names}
+        config = replace(config, adaptation=replace(run.adaptation, **own))
     if run is not None and "benchmark" not in typed:
         config = with_benchmark(config, run, typed)
         command = replace(command, options={k: v for k, v in command.options.items() if k != "benchmark"})

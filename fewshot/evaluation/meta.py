@@ -10,6 +10,7 @@ from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
 from episodes.sampling.pools import NotFeasible
+from fewshot.adaptation.build import adapting, told
 from fewshot.cli.runs import MetaTestConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
 from fewshot.evaluation.folds import test_fold
@@ -35,7 +36,7 @@ def meta_test(config: MetaTestConfig, groups: Sequence[int], here: Session) -> f
         ValueError: no group is feasible, or the manifest does not fit.
     """
     benchmark = open_together(config, here.folder)
-    outcome = Outcome()
+    outcome = Outcome(notes=told(config.adaptation))
     tests = feasible_tests(benchmark, groups, outcome)
     for group, seeds in tests.items():
         system, origin = tested_system(config, group)
@@ -112,7 +113,7 @@ def notes_on(trained: TrainedOn, group: int, folds: Folds) -> list[str]:
 
 def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
     """The system for a group, and where its weights come from."""
-    system = make_system(config.system, config.seed)
+    system = adapting(make_system(config.system, config.seed), config.adaptation)
     if config.weights is None:
         return system, Origin.untrained(config.system)
     path = filled(config.weights, group)

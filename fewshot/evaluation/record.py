@@ -52,6 +52,7 @@ def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]], leaks:
     return {
         "system": config.system.name,
         "settings": asdict(config.system),
+        "adaptation": asdict(config.adaptation) if config.adaptation.name != "none" else None,
         "benchmark": benchmark.name,
         "data": benchmark.source.fingerprint(),
         "shots": config.shots,

@@ -5,7 +5,8 @@ Legend: N query clips, T frames, Q candidate masks per frame, (h, w) mask resolu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,3 +55,15 @@ class Losses:
     def times(self, factor: float) -> Losses:
         """All of them times a number."""
         return Losses(self.total * factor, {name: term * factor for name, term in self.terms.items()})
+
+
+def in_float32(prediction: Prediction) -> Prediction:
+    """The same prediction with float32 tensors, in which losses are computed whatever the autocast."""
+    changed: dict[str, Any] = {}
+    for f in fields(prediction):
+        value = getattr(prediction, f.name)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            changed[f.name] = value.float()
+        elif isinstance(value, tuple) and any(isinstance(part, Prediction) for part in value):
+            changed[f.name] = tuple(map(in_float32, value))
+    return replace(prediction, **changed)

@@ -7,12 +7,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import torch
-
 from episodes.dataset import EpisodeDataset
 from episodes.folds import Folds
 from episodes.sources.base import Source
 from episodes.transforms.clips import TrainTransform
+from fewshot.adaptation.build import adapting, told
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, open_together, tell_count
@@ -48,7 +47,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     benchmark = open_together(config, here.folder)
     trained_on = trainings(config, benchmark.folds)
     origin = Origin.of_training(config, trained_on)
-    system = start_system(config, here.device)
+    system = adapting(start_system(config), config.adaptation).to(here.device)
     tell_system(system, system.name, here.device)
     tell_protocol(benchmark)
     settings = settings_of(config, command, system)
@@ -66,7 +65,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     tell_count("test", benchmark.tests(config.group)[0])
     result = trainer.run(config.resume)
     system.load_state_dict(load_checkpoint(result.best)["model"])
-    notes = notes_elsewhere(trained_on, config.group, benchmark.folds)
+    notes = [*told(config.adaptation), *notes_elsewhere(trained_on, config.group, benchmark.folds)]
     report = run_test(system, benchmark, config.group, here.folder, origin, here.log, notes)
     optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
     here.log.summary({"optimized_metric": optimized})
@@ -74,13 +73,13 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     return optimized
 
 
-def start_system(config: MetaTrainConfig, device: torch.device) -> System:
-    """The system with its initial weights, on `device`."""
+def start_system(config: MetaTrainConfig) -> System:
+    """The system with its initial weights."""
     system = make_system(config.system, config.seed)
     if config.train.init_from is not None:
         load = partial(load_weights, system, config.train.init_from, spec_of(config.system).plan)
         logger.info("%s", start_training(system, load, system.starts_anew))
-    return system.to(device)
+    return system
 
 
 def trainings(config: MetaTrainConfig, folds: Folds) -> tuple[TrainedOn, ...]:
@@ -160,7 +159,9 @@ def fingerprint(config: MetaTrainConfig, source: Source) -> dict[str, Any]:
     system = asdict(config.system)
     system.pop("activation_checkpointing", None)
     benchmark = {name: value for name, value in asdict(config.benchmark).items() if name not in FREE}
+    adaptation = {} if config.adaptation.name == "none" else {"adaptation": asdict(config.adaptation)}
     return {
+        **adaptation,
         "group": config.group,
         "shots": config.shots,
         "seed": config.seed,

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from episodes.batch import EpisodeBatch
-from fewshot.nn.outputs import Prediction
+from fewshot.nn.outputs import in_float32
 from fewshot.systems.base import System
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def in_float32(prediction: Prediction) -> Prediction:
-    """The same prediction with float32 tensors, in which losses are computed whatever the autocast."""
-    changed: dict[str, Any] = {}
-    for f in fields(prediction):
-        value = getattr(prediction, f.name)
-        if isinstance(value, Tensor) and value.is_floating_point():
-            changed[f.name] = value.float()
-    return replace(prediction, **changed, layers=tuple(in_float32(layer) for layer in prediction.layers))
 
 
 class TrainingStep(nn.Module):

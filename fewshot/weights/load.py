@@ -16,6 +16,9 @@ from fewshot.weights.key_table import Plan, WeightsReport, check_fit, convert
 PlanOf = Callable[[Mapping[str, Tensor], Any], Plan]  # official tensors and a system -> how the file is read
 
 
+ADAPTATION = "adaptation."  # beginning of names of tensors that belong to no system but to its adaptation
+
+
 class Named(Protocol):
     """A network with the name under which its weights are stored."""
 
@@ -88,9 +91,13 @@ def load_official(system: Named, tensors: Mapping[str, Tensor], source: str, pla
 
 
 def _load_own(system: Named, source: str, kind: str, tensors: Mapping[str, Tensor]) -> WeightsReport:
-    _check(source, tensors, system)
-    system.load_state_dict(dict(tensors))
-    return WeightsReport(source, kind, len(tensors), len(tensors), 0, {}, ())
+    wanted = system.state_dict()
+    ignored = [name for name in tensors if name.startswith(ADAPTATION) and name not in wanted]
+    used = {name: tensor for name, tensor in tensors.items() if name not in ignored}
+    _check(source, used, system)
+    system.load_state_dict(used)
+    reasons = dict.fromkeys(ignored, "step sizes of an adaptation that is not used")
+    return WeightsReport(source, kind, len(tensors), len(used), 0, reasons, ())
 
 
 def _check(source: str, tensors: Mapping[str, Tensor], system: Named, fresh: tuple[str, ...] = ()) -> None:

@@ -83,6 +83,7 @@ class UniRefSAM(System):
 
     name = "uniref_sam"
     needs = frozenset()
+    parts = {"head": ("sam.mask_decoder",), "fusion": ("fusion",)}
     independent_of_padding = True  # every frame is padded to the plane
 
     def __init__(

@@ -29,7 +29,7 @@ ONLY_TESTED = [name for name in names(*WITH_FOLDS) if folds_of(name).test_only]
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
-    for name in ("benchmark", "logging", "optim", "system")
+    for name in ("adaptation", "benchmark", "logging", "optim", "system")
     for path in sorted((FOLDER / name).glob("*.yaml"))
 ]
 
@@ -59,7 +59,8 @@ def test_every_option_gives_a_valid_configuration(option):
         key := OmegaConf.to_object(composed("meta_train", [option]).system).support_key
     ):
         extra += [key]  # it takes none as it is set
-    checked(composed("meta_test" if folds.test_only else "meta_train", [option, *extra]))
+    only_tests = folds.test_only or option in ("adaptation=linear_probe", "adaptation=finetune")
+    checked(composed("meta_test" if only_tests else "meta_train", [option, *extra]))
 
 
 @pytest.mark.parametrize("system", ["prototype", "uniref_tiny"])

@@ -26,6 +26,7 @@ def test_the_defaults_are_the_embedded_world_and_leave_no_file(call, tmp_path):
         {
             "system": "uniref_tiny",
             "benchmark": "synthetic",
+            "adaptation": "none",
             "train": "synthetic",
             "optim": "onecycle",
             "logging": "wandb",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from episodes.batch import ClipBatch, References
 from fewshot.nn.backbones import TinyBackbone
+from fewshot.nn.outputs import in_float32
 from fewshot.nn.padding import level_paddings, resize_padding
 from fewshot.nn.text import small_text_encoder
 from fewshot.nn.value_encoder import TinyValueEncoder
@@ -19,7 +20,6 @@ from fewshot.systems.uniref.detection import Detection, best_queries, detect
 from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.state import UniRefState
 from fewshot.testing import one_clip
-from fewshot.training.step import in_float32
 from tests.fewshot.tiny import clips, predicted
 
 SIZES = Sizes(

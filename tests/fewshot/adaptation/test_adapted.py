@@ -1,0 +1,174 @@
+"""A system that adapts is a system: it steps on its supports alone, and everything else is as of the one inside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from episodes.batch import References
+from fewshot.adaptation.adapted import Adapted
+from fewshot.adaptation.build import adapting
+from fewshot.adaptation.lessons import lessons
+from fewshot.adaptation.parts import rates_of
+from fewshot.config.sections import AdaptationConfig
+from fewshot.inference.chunks import evaluating
+from fewshot.systems.base import System
+from fewshot.systems.registry import make_system, systems
+from fewshot.testing import noise_clips
+from tests.learn2learn import require_learn2learn
+
+NAMES = sorted(name for name in systems() if systems()[name].small)
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    require_learn2learn()
+
+
+@cache
+def plain(name: str) -> System:
+    spec = systems()[name]
+    return make_system(spec.config(name=name, **spec.small), 0).eval()
+
+
+def named_parts(system: System) -> list[str]:
+    """The parts of which the system has parameters."""
+    starts = {name: tuple(f"{start}." for start in beginnings) for name, beginnings in system.parts.items()}
+    return [part for part, start in starts.items() if any(n.startswith(start) for n, _ in system.named_parameters())]
+
+
+def takes_supports(system: System) -> bool:
+    return "support" in system.accepts
+
+
+def adapted(system: System, **settings: Any) -> System:
+    return adapting(system, AdaptationConfig(**{"name": "maml", "parts": ["all"], **settings}))
+
+
+def episode(system: System, shots: int, queries: int = 1, episodes: int = 1, seed: int = 1) -> Any:
+    words = "expression" in system.accepts
+    supports = noise_clips(shots * episodes, 1, seed=seed, words=words)
+    asked = noise_clips(queries * episodes, 1, seed=seed + 50, words=words)
+    return References(supports, shots, asked.expressions), asked
+
+
+def query_loss(system: System, references: References, queries: Any) -> torch.Tensor:
+    return system.losses(system(queries, system.encode_reference(references)), queries).total
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_lower_the_loss_of_the_lessons_in_a_test_and_leave_the_weights(name: str) -> None:
+    system = plain(name)
+    if not takes_supports(system):
+        return  # nothing to adapt to, as this instance is set
+    before = {key: tensor.clone() for key, tensor in system.state_dict().items()}
+    learner = adapted(system, steps=2, rates=[1e-4])
+    references, queries = episode(system, shots=1)
+    assert references.supports is not None
+    with evaluating(learner):
+        state = learner.encode_reference(references)
+        assert learner.logits(learner(queries, state), queries, 0).isfinite().all()
+        taught = list(lessons(references.supports))
+        started, ended = (
+            sum(float(learner._loss(one, lesson)) for lesson in taught) for one in (system, state.supports.learners[0])
+        )
+    assert ended < started
+    assert all(torch.equal(tensor, before[key]) for key, tensor in system.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_after_second_order_steps_trains_the_weights_before_them(name: str) -> None:
+    system = plain(name)
+    if not takes_supports(system):
+        return  # as above
+    found = []
+    for second_order in (False, True):
+        system.zero_grad()
+        learner = adapted(system, rates=[1e-3], second_order=second_order)
+        query_loss(learner, *episode(system, shots=2)).backward()
+        gradients = {n: p.grad.clone() for n, p in system.named_parameters() if p.grad is not None}
+        assert len(gradients) > 5 and all(g.isfinite().all() for g in gradients.values())
+        found.append(gradients)
+    system.zero_grad()
+    assert any(not torch.equal(found[0][n], found[1][n]) for n in found[0])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if named_parts(plain(name))])
+@torch.no_grad()
+def test_named_parts_have_no_share_in_the_features_and_may_share_them(name: str) -> None:
+    """The same masks whether visual features are computed once or by the weights of each step."""
+    system = plain(name)
+    if not takes_supports(system):
+        return  # as above
+    once = adapted(system, parts=named_parts(system), rates=[1e-2])
+    each = Adapted(system, rates_of(system, named_parts(system), [1e-2]))
+    references, queries = episode(system, shots=2, queries=2)
+    queries = replace(queries, frames=queries.frames[:1].repeat(2, 1, 1, 1, 1))
+    masks = []
+    for learner in (once, each):
+        seen = learner.with_features(queries, copies=2)
+        assert bool(seen.features) == (learner is once)
+        state = learner.encode_reference(replace(references, expressions=queries.expressions))
+        masks.append(learner(seen, state).masks)
+    assert torch.allclose(*masks, atol=1e-4)
+    assert not torch.equal(masks[0], system(queries, system.encode_reference(references)).masks)
+
+
+@torch.no_grad()
+def test_episodes_of_a_batch_adapt_apart() -> None:
+    learner = adapted(plain("prototype"), rates=[0.1], steps=2)
+    references, queries = episode(learner, shots=2, queries=2, episodes=2)
+    together = learner(queries, learner.encode_reference(references))
+    losses = learner.losses(together, queries, 4.0)
+    assert references.supports is not None
+    apart = []
+    for b in range(2):
+        own, asked = references.supports.take(range(2 * b, 2 * b + 2)), queries.take(range(2 * b, 2 * b + 2))
+        alone = learner(asked, learner.encode_reference(References(own, 2, asked.expressions)))
+        assert torch.allclose(together.masks[2 * b : 2 * b + 2], alone.masks, atol=1e-5)
+        assert torch.allclose(learner.logits(together, queries, 2 * b + 1), learner.logits(alone, asked, 1), atol=1e-5)
+        apart.append(learner.losses(alone, asked, 4.0).total)
+    assert torch.allclose(losses.total, sum(apart, torch.zeros(())), atol=1e-5)
+
+
+def test_learnt_rates_are_trained_and_stored_beside_the_weights_of_the_system() -> None:
+    system = plain("prototype")
+    system.zero_grad()
+    learner = adapted(system, name="metasgd", rates=[0.01], second_order=True)
+    query_loss(learner, *episode(system, shots=2)).backward()
+    assert isinstance(learner, Adapted) and learner.rates is not None and learner.rates.grad is not None
+    assert int((learner.rates.grad != 0).sum()) > 5
+    assert learner.parameter_groups(1e-3)[-1]["params"] == [learner.rates]
+    state = learner.state_dict()
+    assert set(state) - set(system.state_dict()) == {"adaptation.rates"}
+    other = adapted(system, name="metasgd", rates=[0.5])
+    other.load_state_dict({**state, "adaptation.rates": state["adaptation.rates"] + 1})
+    assert isinstance(other, Adapted) and other.rates is not None
+    assert torch.allclose(other.rates, torch.tensor(1.01))
+    assert adapted(system).state_dict().keys() == system.state_dict().keys()
+    system.zero_grad()
+
+
+def test_parts_choose_parameters_and_rates() -> None:
+    system = plain("uniref")
+    rates = rates_of(system, ["head", "fusion", "norms"], [0.1, 0.01, 0.001])
+    assert {name.split(".")[0] for name, rate in rates.items() if rate == 0.1} == {"controller", "score_heads"}
+    assert {name.split(".")[0] for name, rate in rates.items() if rate == 0.01} == {"fusion"}
+    assert any(name.startswith("backbone") for name, rate in rates.items() if rate == 0.001)
+    assert not any(name.startswith("text.") for name in rates_of(system, ["all"], [0.1]))
+    with pytest.raises(ValueError, match="adaptation.parts=nose: no parameter of system uniref that learns"):
+        rates_of(system, ["nose"], [0.1])
+    with pytest.raises(ValueError, match="give one number, or one for each"):
+        rates_of(system, ["head"], [0.1, 0.2])
+
+
+def test_a_rate_that_is_too_large_is_named() -> None:
+    learner = adapted(plain("uniref"), rates=[1e6], steps=5)
+    references, _ = episode(learner, shots=2)
+    assert references.supports is not None
+    with pytest.raises(ValueError, match="take smaller adaptation.rates"):
+        learner.encode_supports(references.supports, 2)
