@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewshot.nn.clip_text import CLIPText
+from fewshot.nn.clip_text import clip_text
 from fewshot.systems.univs.build import fit
 from fewshot.systems.univs.checkpoint import clip_to_official, clip_to_own, plan, table
 from fewshot.weights.checkpoint import CheckpointError
@@ -119,7 +119,7 @@ def test_a_teacher_that_is_not_there_is_refused() -> None:
 def test_the_text_tower_converts_in_both_directions() -> None:
     official = _official("refvos_text", "keys_clip.json")
     own, ignored = clip_to_own(official)
-    tower = CLIPText()
+    tower = clip_text()
     tower.encoder.load_state_dict(own)
     assert not ignored
     again = clip_to_official(tower.encoder.state_dict())

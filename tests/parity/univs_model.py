@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fewshot.nn.backbones import ResNet
-from fewshot.nn.clip_text import CLIPText, rows_of
+from fewshot.nn.clip_text import clip_text
 from fewshot.systems.univs.answers import Candidates
 from fewshot.systems.univs.checkpoint import clip_to_own, table
 from fewshot.systems.univs.concepts import slice_of
@@ -282,10 +282,10 @@ def run_expressions(case: Mapping[str, Any], model: UniVS, features: Sequence[Te
 def read_expressions(token_ids: Sequence[Sequence[list[int]]], folder: Path) -> tuple[Tensor, Tensor]:
     """Words `(P, 77, D)` and sentences `(P, D)` of expressions, each in some templates, by the CLIP tower of a case."""
     own, ignored = clip_to_own(filled(json.loads((folder / "keys_clip.json").read_text())))
-    tower = CLIPText().eval()
+    tower = clip_text().eval()
     tower.encoder.load_state_dict(own)
     assert not ignored
-    read = [words_and_sentence(*tower(rows_of(list(rows)))) for rows in token_ids]
+    read = [words_and_sentence(*tower(tower.rows(list(rows)))) for rows in token_ids]
     words, sentences = zip(*read, strict=True)
     return torch.stack(words), torch.stack(sentences)
 

@@ -9,14 +9,20 @@ from torch import Tensor
 
 from fewshot.systems.parts import build_backbone
 from fewshot.systems.univs.checkpoint import STUDENT, sizes_of
+from fewshot.systems.univs.clip_files import read_tower
+from fewshot.systems.univs.concepts import read_concepts
 from fewshot.systems.univs.config import UniVSConfig
 from fewshot.systems.univs.model import Sizes, UniVS
-from fewshot.systems.univs.text_tower import SmallTextTower
+from fewshot.systems.univs.text_tower import SmallTextTower, TextTower
 
 
 def build(config: UniVSConfig) -> UniVS:
     """A UniVS of the configured sizes with its text tower, if it has one."""
-    text = SmallTextTower(config.text_dim, config.text_layers, dropout=0.0) if config.text == "small" else None
+    text, concepts = build_text(config), None if config.concepts is None else read_concepts(config.concepts)
+    if text is not None:
+        check_width(text.dim, config.text_dim, f"system.text={config.text}")
+    if concepts is not None:
+        check_width(concepts.embeddings.shape[1], config.text_dim, concepts.source)
     return UniVS(
         build_backbone(config),
         text,
@@ -28,7 +34,31 @@ def build(config: UniVSConfig) -> UniVS:
         # a pretrained backbone learns more slowly; one that starts from scratch does not
         backbone_lr=1.0 if config.backbone == "tiny" else 0.1,
         weights_of=config.weights_of,
+        concepts=concepts,
     )
+
+
+def build_text(config: UniVSConfig) -> TextTower | None:
+    """The text tower, with the weights of its files; None without, and for one whose folder is not named.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as of `read_tower`.
+    """
+    if config.text == "small":
+        return SmallTextTower(config.text_dim, config.text_layers, dropout=0.0)
+    if config.text == "clip" and config.text_weights is not None:
+        return read_tower(config.text_weights)
+    return None
+
+
+def check_width(found: int, width: int, source: str) -> None:
+    """Refuse texts of another width than the model's.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if found != width:
+        raise ValueError(f"{source} has features of width {found}, the model expects system.text_dim={width}")
 
 
 def fit(tensors: Mapping[str, Tensor], variant: str | None) -> tuple[UniVSConfig, UniVS]:
@@ -40,5 +70,5 @@ def fit(tensors: Mapping[str, Tensor], variant: str | None) -> tuple[UniVSConfig
     Raises:
         ValueError: they are not those of a UniVS, or another variant is named.
     """
-    config = UniVSConfig(**sizes_of(tensors), weights_of=variant or STUDENT)
+    config = UniVSConfig(**sizes_of(tensors), text="clip", weights_of=variant or STUDENT)
     return config, build(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from fewshot.config.keys import key
 from fewshot.systems.config import SMALL_BACKBONE, BackboneConfig, SystemConfig
@@ -15,7 +16,23 @@ class UniVSConfig(BackboneConfig, SystemConfig):
     """UniVS and its sizes."""
 
     name: str = key("univs", "the system")
-    text: str = key("none", "text tower; none: no expressions", choices=("small", "none"))
+    text: str = key(
+        "none",
+        "text tower, which reads expressions and names of classes; clip: that of the released models, in the folder "
+        "text_weights (without a folder it reads nothing); none: no expressions",
+        choices=("clip", "small", "none"),
+    )
+    text_weights: Optional[str] = key(
+        None,
+        "local folder of a CLIP (text=clip only): tokenizer files, and its weights as transformers has them or in one "
+        "official file *.pth",
+        place=True,
+    )
+    concepts: Optional[str] = key(
+        None,
+        "file with class embeddings, the official one or one of one's own; null: the text tower makes them",
+        place=True,
+    )
     text_dim: int = key(640, "width of the text features", minimum=1, maximum=8192)
     text_layers: int = key(12, "layers of the text tower (small only)", minimum=1, maximum=64)
     freeze_text: bool = key(True, "keep the text tower as it starts")
@@ -48,6 +65,10 @@ class UniVSConfig(BackboneConfig, SystemConfig):
             raise ValueError(f"system.heads={self.heads} must divide system.hidden_dim={self.hidden_dim}")
         if self.hidden_dim % 32:
             raise ValueError(f"system.hidden_dim={self.hidden_dim} must be a multiple of 32")
+        if self.text == "clip" and not self.freeze_text:
+            raise ValueError("system.freeze_text=false: system.text=clip does not learn; take system.text=small")
+        if self.text != "clip" and self.text_weights is not None:
+            raise ValueError(f"system.text_weights={self.text_weights} is for system.text=clip, not {self.text}")
         if self.text == "small" and self.text_dim % 16:
             raise ValueError(f"system.text_dim={self.text_dim} must be a multiple of 16 for the small text tower")
 

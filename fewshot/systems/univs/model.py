@@ -24,6 +24,7 @@ from fewshot.nn.masks import padded_masks
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.base import ReferenceState, System, learning_groups
 from fewshot.systems.univs import prompts
+from fewshot.systems.univs.concepts import Concepts, class_embeddings
 from fewshot.systems.univs.decoder import LONGEST, TASKS, Found, Prompts, Scenes, UniVSDecoder
 from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses
@@ -61,6 +62,7 @@ class UniVS(System):
         freeze_text: keep the text tower.
         backbone_lr: factor on the learning rate of the rest.
         weights_of: which weights of an official file are read, those of the `student` or of the `teacher`.
+        concepts: class embeddings from a file; None: the text tower makes them.
     """
 
     name = "univs"
@@ -80,11 +82,12 @@ class UniVS(System):
         freeze_text: bool = True,
         backbone_lr: float = 0.1,
         weights_of: str = "student",
+        concepts: Concepts | None = None,
     ) -> None:
         super().__init__()
         dim, heads = sizes.hidden_dim, sizes.heads
         self.backbone, self.text, self.sizes = backbone, text, sizes
-        self.backbone_lr, self.weights_of = backbone_lr, weights_of
+        self.backbone_lr, self.weights_of, self.concepts = backbone_lr, weights_of, concepts
         encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
         self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
         rounds = (sizes.decoder_layers, sizes.feedforward_dim, sizes.num_queries)
@@ -151,6 +154,19 @@ class UniVS(System):
         assert isinstance(embedding, nn.Embedding)
         return embedding.weight[0]
 
+    def embed_classes(self, names: Sequence[str], data: str | None = None) -> Tensor:
+        """Embeddings `(N, D)` of classes by their names, from the file of the settings or by the text tower.
+
+        Args:
+            names: of the classes; with the official file those of `data`, all of them, in its own order.
+            data: the data set (`fewshot.systems.univs.concepts.ROWS`); an official file has no names of its own.
+
+        Raises:
+            ValueError: there are none of some of them; the message names these and how to make them.
+        """
+        embeddings = class_embeddings(names, self.text, self.concepts, data)
+        return embeddings.to(self.decoder.content.weight)
+
     def name_classes(self, scenes: Scenes, concepts: Tensor) -> Prompts:
         """Classes `(N, D)` as prompts of every video."""
         texts = concepts.expand(scenes.moments.shape[0], -1, -1)[:, :, None]
@@ -189,7 +205,10 @@ class UniVS(System):
         if len(given) < len(expressions):
             raise ValueError("some clips have an expression and others none: ask with one kind of reference at a time")
         if self.text is None:
-            raise ValueError("this UniVS was built without a text tower (text=none) and reads no expressions")
+            raise ValueError(
+                "this UniVS has no text tower and reads no expressions: give it that of a CLIP (system.text=clip "
+                "system.text_weights=FOLDER), or build it with system.text=small"
+            )
         return UniVSWords(*self.text(given))
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
