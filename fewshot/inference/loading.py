@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from episodes.transforms.input_rule import InputRule
 from fewshot.cli.checks import check_values
-from fewshot.cli.runs import MetaTrainConfig, StageConfig
+from fewshot.cli.runs import MetaTrainConfig, RunConfig, StageConfig
+from fewshot.run.folder import KINDS, kind_of
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import find_system, spec_of
@@ -100,17 +101,29 @@ def _stored(path: Path) -> MetaTrainConfig | StageConfig | None:
         file = folder / RUN_CONFIG
         if not file.is_file():
             continue
-        try:
-            return _read_run(file)
-        except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())  # those of YAML take several lines
-            raise ValueError(f"{file} is not the configuration of a training run: {reason}") from error
+        run = read_run(file, "a training run")
+        if isinstance(run, (MetaTrainConfig, StageConfig)):
+            return run
+        raise ValueError(f"{file} is not the configuration of a training run: it is that of a {KINDS[type(run)]}")
     return None
 
 
-def _read_run(file: Path) -> MetaTrainConfig | StageConfig:
-    stored = OmegaConf.load(file)
-    schema = OmegaConf.structured(StageConfig if "stage" in stored else MetaTrainConfig)
+def read_run(file: Path, what: str = "a run") -> RunConfig:
+    """The configuration of a run of any kind, from its `config.yaml`; `what` is the kind that a message names.
+
+    Raises:
+        ValueError: it is damaged or has keys that this version does not know.
+    """
+    try:
+        return _read_run(file)
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())  # those of YAML take several lines
+        raise ValueError(f"{file} is not the configuration of {what}: {reason}") from error
+
+
+def _read_run(file: Path) -> RunConfig:
+    stored: Any = OmegaConf.load(file)
+    schema = OmegaConf.structured(kind_of(stored) or MetaTrainConfig)
     name = OmegaConf.select(stored, "system.name")
     if name is None:
         raise ValueError("it names no system (system.name)")

@@ -13,6 +13,7 @@ from typing import Any
 from episodes.whole_files import replacing
 
 logger = logging.getLogger(__name__)
+LINES = "metrics.jsonl"
 Row = dict[str, Any]
 
 
@@ -23,7 +24,7 @@ class MetricFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.lines, self.sheet = folder / "metrics.jsonl", folder / "metrics.csv"
+        self.lines, self.sheet = folder / LINES, folder / "metrics.csv"
         self._set_damaged_aside()
         self.columns = columns_of(self.rows())
         self._write_sheet()
@@ -41,8 +42,7 @@ class MetricFiles:
 
     def rows(self) -> list[Row]:
         """All rows. A last line that was cut off by a kill does not count."""
-        rows = map(_row, self._whole_lines())
-        return [row for row in rows if row is not None]
+        return _rows(self._whole_lines())
 
     def rewind(self, step: int, validated: int) -> None:
         """Drop the rows after `step`, and of validations after `validated`: a run that continues repeats them."""
@@ -52,10 +52,7 @@ class MetricFiles:
         self._write_sheet()
 
     def _whole_lines(self) -> list[str]:
-        if not self.lines.exists():
-            return []
-        text = self.lines.read_text(encoding="utf-8", errors="replace")
-        return text.split("\n")[:-1]  # what follows the last line end is empty or cut off
+        return _whole_lines(self.lines)
 
     def _set_damaged_aside(self) -> None:
         """Go on with the rows that can be read; the file as it was found is kept beside them."""
@@ -73,6 +70,22 @@ class MetricFiles:
 
     def _write_sheet(self) -> None:
         replace_file(self.sheet, sheet(self.columns, self.rows()), sync=False)  # the lines are the record
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a run folder that can be read, none where there are no measurements; nothing is written."""
+    return _rows(_whole_lines(folder / LINES))
+
+
+def _whole_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.split("\n")[:-1]  # what follows the last line end is empty or cut off
+
+
+def _rows(lines: Iterable[str]) -> list[Row]:
+    return [row for row in map(_row, lines) if row is not None]
 
 
 def is_validation(row: Row) -> bool:

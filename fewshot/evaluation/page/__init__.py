@@ -1,0 +1,1 @@
+"""The report of a run as one HTML page: read from its folder (`content`), drawn again (`drawn`), written (`page`)."""
