@@ -64,7 +64,8 @@ class FreezeConfig:
     draws: Optional[str] = key(
         None,
         "images, test: each episode from its own index (indexed), or the whole list from one generator as the code of "
-        "HSNet (queries=list supports=repeats) or PFENet (queries=images) draws it (stream); null: indexed",
+        "HSNet (queries=list supports=repeats) or PFENet (queries=images) draws it (stream), or that list as it comes "
+        "with the package (official, PASCAL-5i); null: indexed",
     )
     min_area: Optional[int] = key(
         None, "images: pixels of a class from which on an image shows it; null: any", minimum=0, maximum=2**31

@@ -18,7 +18,7 @@ from episodes.seeding import rng
 
 QUERIES = ("list", "images", "uniform", "each", "first")
 SUPPORTS = ("distinct", "repeats")
-DRAWS = ("indexed", "stream")
+DRAWS = ("indexed", "stream", "official")
 
 Pair = tuple[int, str]  # class id and image
 Item = TypeVar("Item")
@@ -59,7 +59,7 @@ class Draw:
 
 
 def check_draws(queries: str, supports: str, draws: str) -> None:
-    """Raise ValueError for an unknown word, or for a stream that no released program draws."""
+    """Raise ValueError for an unknown word, or for the stream or list of a program of which it is not known."""
     for name, value, valid in (
         ("queries", queries, QUERIES),
         ("supports", supports, SUPPORTS),
@@ -67,9 +67,9 @@ def check_draws(queries: str, supports: str, draws: str) -> None:
     ):
         if value not in valid:
             raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}")
-    if draws == "stream" and (queries, supports) not in STREAMS:
+    if draws != "indexed" and (queries, supports) not in STREAMS:
         raise ValueError(
-            f"draws=stream is known of HSNet on PASCAL-5i (queries=list, supports=repeats) and of PFENet "
+            f"draws={draws} is known of HSNet on PASCAL-5i (queries=list, supports=repeats) and of PFENet "
             f"(queries=images, supports=distinct), not of queries={queries}, supports={supports}: take draws=indexed"
         )
 

@@ -35,7 +35,7 @@ class Drawing:
         queries: queries of a test, see `image_test_episodes`; default `list`. Videos: `clean` (default) or `cma`, the
             official list.
         supports: `distinct` or `repeats`, see `image_test_episodes`; default `distinct`. Images only.
-        draws: `indexed` or `stream`, see `image_test_episodes`; default `indexed`. Images only.
+        draws: `indexed`, `stream` or `official`, see `image_test_episodes`; default `indexed`. Images only.
         min_area: pixels of a class from which on an image shows it; default 0, any. Images only.
         drop_novel: leave out training images that show a held-out class; default no. Images only.
         lists: folder of the field's list files; default what the data set itself says. Images only.

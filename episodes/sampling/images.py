@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import Folds
-from episodes.sampling.draws import Item, Pair, TestImages, check_draws, indexed_draws, stream_draws
+from episodes.sampling.draws import Draw, Item, Pair, TestImages, check_draws, indexed_draws, stream_draws
+from episodes.sampling.official import official_list
 from episodes.sampling.pools import feasible, held_apart, positive, spread
 from episodes.seeding import rng
 from episodes.sources.images import FRAME, ImageSource
@@ -145,7 +146,8 @@ def image_test_episodes(
             `first`: like `each`, and the supports are the first other images of the class by name (UniRef++).
             With a `count`, `each` and `first` are spread evenly over the classes; a smaller count gives a subset.
         supports: `distinct`, or `repeats`: one image may be several supports of an episode (HSNet).
-        draws: `indexed`: each episode is drawn from its own index; `stream`: see `episodes.sampling.draws`.
+        draws: `indexed`: each episode is drawn from its own index; `stream`: see `episodes.sampling.draws`; `official`:
+            nothing is drawn, see `episodes.sampling.official`.
         min_area: a class counts as shown by an image from this many pixels on; at least one is always needed.
         images: class id -> image names of a list file; None takes the test images of the source.
         limit: test only so many of these episodes, spread evenly over the classes (`uniform`: the first ones). More
@@ -160,13 +162,21 @@ def image_test_episodes(
     if count is not None:
         positive("count", count)
     check_draws(queries, supports, draws)
+    frozen = official_list(source.name, queries, supports, seed) if draws == "official" else None
+    if frozen is not None:
+        if images is not None:
+            raise ValueError(f"draws=official takes the images of {frozen.name}: leave data.lists away")
+        images = frozen.pools
     pools = image_pools(source, folds.test_classes(group), "test", min_area, images)
     need = 2 if supports == "repeats" else shots + 1
     classes = feasible(pools, shots, folds, f"test episodes of group {group}", noun="image", need=need)
     listed = _test_images(source, {c: pools[c] for c in classes})
     check_images(source, listed.shown)
     number, most = _numbers(listed.size(queries), queries, count, limit)
-    if draws == "stream":
+    if frozen is not None:
+        drawn = frozen.draws(group, shots)[:number]
+        _check_frozen(source, drawn, number, frozen.name)
+    elif draws == "stream":
         drawn = stream_draws(seed, listed, shots=shots, queries=queries, supports=supports, count=number)
     else:
         keys = source.draws_as, group, seed
@@ -179,6 +189,18 @@ def image_test_episodes(
     bare = [episode(index, ()) for index in range(len(drawn))]
     chosen = bare if most is None or most >= len(bare) else spread(bare, most, seed)
     return [episode(spec.index, drawn[spec.index].supports()) for spec in chosen]
+
+
+def _check_frozen(source: ImageSource, drawn: Sequence[Draw], number: int | None, name: str) -> None:
+    """Raise ValueError where more episodes are asked for than there are, or a query does not show its class here."""
+    if number is not None and number > len(drawn):
+        raise ValueError(f"{name} has {len(drawn)} episodes of a fold, not {number}: ask for fewer")
+    wrong = [f"{draw.query}: class {draw.class_id}" for draw in drawn if source.area(draw.query, draw.class_id) == 0]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} queries of {name} do not show their class in {source.root} ({'; '.join(wrong[:3])}): it "
+            "belongs to other masks"
+        )
 
 
 def _test_images(source: ImageSource, pools: Mapping[int, Sequence[str]]) -> TestImages:

@@ -1,7 +1,7 @@
 """Sanity probes: the same test with one thing taken away, so that a model that ignores it is visible at once.
 
-Each probe is a pure function: two change the list of episodes (which supports, which words), one changes the loaded
-supports. Everything else of an episode, the frames and masks of its queries above all, stays as it is.
+Each probe is a pure function: three change the list of episodes (which supports, which words), two the loaded supports.
+Everything else of an episode, the frames and masks of its queries above all, stays as it is.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from episodes.sources.images import ImageSource
 
 PROBES: dict[str, str] = {
     "no_support": "support frames and masks are zeros and the support words are 'object'",
+    "name_only": "words alone: the expression of the query, or the name of its class where it has none, without "
+    "supports (empty ones where the system cannot do without)",
     "wrong_support": "supports of another class of the same test list, which do not show the class that is asked for",
     "everything": "no model: every pixel is called the object, the floor of every table",
     "shuffled_text": "each query is given an expression that was written for another class (or else another object)",
 }
 NEUTRAL_WORD = "object"
 EVERYTHING = "everything"
+NAME_ONLY = "name_only"
 Found = TypeVar("Found")
 
 
@@ -46,17 +49,30 @@ def probe_specs(specs: Sequence[EpisodeSpec], probe: str, source: Source) -> lis
     check_probe(probe)
     if probe == "wrong_support":
         return wrong_support(specs, source)
+    if probe == NAME_ONLY:
+        return [named(spec) for spec in specs]
     return shuffled_text(specs) if probe == "shuffled_text" else list(specs)
 
 
 def probe_supports(clips: Sequence[Clip], probe: str) -> tuple[Clip, ...]:
-    """The loaded supports as the probe changes them; all but `no_support` leave them alone."""
+    """The loaded supports as the probe changes them; all but `no_support` and `name_only` leave them alone."""
     check_probe(probe)
+    if probe == NAME_ONLY:
+        return tuple(no_support(clip, clip.expression) for clip in clips)
     return tuple(no_support(clip) for clip in clips) if probe == "no_support" else tuple(clips)
 
 
-def no_support(clip: Clip) -> Clip:
-    """A support that says nothing: zero frames (after normalisation: the mean colour), empty masks, a neutral word."""
+def named(spec: EpisodeSpec) -> EpisodeSpec:
+    """The episode with the name of its class as the words of its supports, and of queries that have no words."""
+    name = spec.class_name.replace("_", " ")
+    supports = tuple(clip if clip.expression is None else replace(clip, expression=name) for clip in spec.supports)
+    queries = tuple(replace(query, expression=query.expression or name) for query in spec.queries)
+    return replace(spec, supports=supports, queries=queries)
+
+
+def no_support(clip: Clip, words: str | None = NEUTRAL_WORD) -> Clip:
+    """A support that shows nothing: zero frames (after normalisation: the mean colour), empty masks, and `words` in the
+    place of its own."""
     if clip.objects is None or clip.masks is None:
         raise ValueError(f"support {clip.video!r} has no masks")
     return replace(
@@ -64,7 +80,7 @@ def no_support(clip: Clip) -> Clip:
         frames=torch.zeros_like(clip.frames),
         objects=clip.objects.hidden(),
         ignore=None,
-        expression=None if clip.expression is None else NEUTRAL_WORD,
+        expression=None if clip.expression is None else words,
     )
 
 

@@ -12,6 +12,7 @@ from benchmarks.protocols.images import ImageProtocol
 from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
 from episodes.sampling.draws import check_draws
+from episodes.sampling.official import official_list
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
 from fewshot.config.sections import AdaptationConfig, PartConfig
@@ -190,14 +191,19 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 
 def check_draws_of(config: MetaTrainConfig | MetaTestConfig) -> None:
-    """Refuse a stream of episodes that no released code draws."""
+    """Refuse the stream or the list of a program of which it is not known."""
     benchmark, protocol = config.benchmark, get_protocol(config.benchmark.protocol)
     if benchmark.draws == "indexed":
         return
     if not isinstance(protocol, ImageProtocol):
         raise ValueError(f"benchmark.draws={benchmark.draws} is for benchmarks of images: leave it out")
+    if benchmark.draws == "official" and config.test.seeds not in (None, 1):
+        raise ValueError(f"test.seeds={config.test.seeds}: benchmark.draws=official is one list, leave test.seeds out")
     try:
-        check_draws(protocol.rule(benchmark.name).queries, protocol.supports, benchmark.draws)
+        queries = protocol.rule(benchmark.name).queries
+        check_draws(queries, protocol.supports, benchmark.draws)
+        if benchmark.draws == "official":
+            official_list(benchmark.name, queries, protocol.supports, protocol.seeds[0])
     except ValueError as error:
         raise ValueError(f"protocol={protocol.name}, benchmark={benchmark.name}: {error}") from error
 

@@ -105,8 +105,9 @@ class BenchmarkConfig:
     draws: str = key(
         "indexed",
         "test episodes of images: each from its own index; stream: the whole list from one generator seeded by `seed`, "
-        "as the code of the protocols hsnet (PASCAL-5i) and pfenet draws it",
-        choices=("indexed", "stream"),
+        "as the code of the protocols hsnet (PASCAL-5i) and pfenet draws it; official: that list as it comes with the "
+        "package (PASCAL-5i, 1 and 5 shots, the seed of the protocol)",
+        choices=("indexed", "stream", "official"),
     )
     class_of_last_expression: bool = key(
         False, "a video belongs to the class of the object of its last expression, as in the released code of CMA"
@@ -202,9 +203,9 @@ class TestConfig:
         maximum=1000,
     )
     probes: list[str] = key(
-        ["no_support", "wrong_support", "shuffled_text"],
+        ["no_support", "wrong_support", "shuffled_text", "name_only"],
         "sanity probes: the same model with this information taken away",
-        choices=("no_support", "wrong_support", "everything", "shuffled_text"),
+        choices=("no_support", "wrong_support", "everything", "shuffled_text", "name_only"),
     )
     probe_episodes: Optional[int] = key(
         None, "episodes per probe; null: those of the main number", minimum=1, maximum=MOST_EPISODES

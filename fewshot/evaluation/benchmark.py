@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import LISTED, read_lists
 from episodes.sampling.manifest import read_manifest
 from episodes.sampling.pools import NotFeasible
+from episodes.sampling.probes import NAME_ONLY
 from episodes.sampling.videos import TrainEpisodes
 from episodes.sources import open_source
 from episodes.sources.base import Source
@@ -93,9 +94,10 @@ class Benchmark(ABC):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the draws of a test: from the configured one upwards, or the protocol's own."""
+        """The seeds of the draws of a test: from the configured one upwards, or the protocol's own (official lists)."""
         first, number = self.config.seed, self.config.test.seeds
-        if number is None and isinstance(self.protocol, ImageProtocol):
+        own = number is None or self.settings.draws == "official"
+        if own and isinstance(self.protocol, ImageProtocol):
             return self.protocol.seeds
         return tuple(range(first, first + (number or 1)))
 
@@ -123,9 +125,13 @@ class Benchmark(ABC):
     def score(self, spec: EpisodeSpec, n: int, probe: str, parts: Sequence[Any]) -> Score:
         """The score of query `n` of an episode from what `scoring` gave for its chunks, in their order."""
 
-    def probes(self) -> list[str]:
-        """Sanity probes of the configuration, '' (none) first, without those that cannot change these episodes."""
-        return [probe for probe in ["", *dict.fromkeys(self.config.test.probes)] if probe not in self.impossible_probes]
+    def probes(self, accepts: Collection[str]) -> list[str]:
+        """Sanity probes of the configuration, '' (none) first, without those that cannot change these episodes.
+
+        `accepts` is what a reference of the system may hold: one that reads no words is not asked by words alone.
+        """
+        impossible = self.impossible_probes | (frozenset() if "expression" in accepts else {NAME_ONLY})
+        return [probe for probe in ["", *dict.fromkeys(self.config.test.probes)] if probe not in impossible]
 
     def tests(self, group: int) -> list[list[EpisodeSpec]]:
         """The test episodes of a fold, one list per seed: from the manifest if there is one, else drawn.
@@ -231,7 +237,7 @@ class ImageBenchmark(Benchmark):
     """Few-shot segmentation of images, by one of the field's named protocols."""
 
     headline, members = "mIoU", "images"
-    impossible_probes = frozenset({"shuffled_text"})  # images have no words
+    impossible_probes = frozenset({"shuffled_text"})  # images have no words to exchange
     keeps_object = True
     source: ImageSource
     protocol: ImageProtocol

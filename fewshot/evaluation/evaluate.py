@@ -18,7 +18,7 @@ import torch
 
 from episodes.clip import Clip
 from episodes.episode import ClipSpec, EpisodeSpec
-from episodes.sampling.probes import EVERYTHING, probe_specs, probe_supports
+from episodes.sampling.probes import EVERYTHING, NAME_ONLY, probe_specs, probe_supports
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark, Score
 from fewshot.evaluation.query import QueryResult, Transform, read_queries, read_supports
@@ -155,7 +155,9 @@ class _SupportStates:
         self.kept: OrderedDict[tuple[ClipSpec, ...], Any] = OrderedDict()
 
     def of(self, spec: EpisodeSpec) -> Any:
-        """The state of the supports of an episode, encoded if it is not kept."""
+        """The state of the supports of an episode, encoded if it is not kept; None for words alone."""
+        if self.probe == NAME_ONLY and "support" not in self.system.needs:
+            return None
         if spec.supports not in self.kept:
             supports = probe_supports(read_supports(self.source, spec, self.transform), self.probe)
             self.kept[spec.supports] = encode_supports(self.system, supports, self.device)

@@ -76,10 +76,10 @@ def test_fold(
     everything = [spec for specs in seeds for spec in specs]
     outcome.tested[seeds[0][0].group] = tested(system, everything)
     outcome.leaks[seeds[0][0].group] = leak(system.accepts, benchmark, everything, origin.past)
-    episodes = len(everything) * len(benchmark.probes())
+    episodes = len(everything) * len(benchmark.probes(system.accepts))
     with score_pool(test.workers) as pool, shared_test(system, benchmark, episodes) as shared:
         for specs in seeds:
-            for probe in benchmark.probes():
+            for probe in benchmark.probes(system.accepts):
                 _test_list(system, benchmark, specs, probe, folder, outcome, pool, shared)
                 if processes.is_main():  # a test that is stopped keeps what it has
                     write_scores(folder / SHEET, outcome.scores)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
+from benchmarks.protocols import get_protocol
+from benchmarks.protocols.images import ImageProtocol
 from benchmarks.protocols.protocol import NOT_STATED
 from benchmarks.report import Report
 from episodes.episode import EpisodeSpec
+from episodes.sampling.official import official_file
 from episodes.sampling.probes import PROBES
 from fewshot.cli.runs import EpisodeRunConfig, MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, Score
@@ -142,6 +145,11 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
 def places(config: EpisodeRunConfig) -> dict[str, str | None]:
     """The names of the list files and of the frozen episodes, as the card tells them."""
     lists, manifest = config.data.lists, getattr(config, "manifest", None)
+    protocol = get_protocol(config.benchmark.protocol)
+    if config.benchmark.draws == "official" and manifest is None and isinstance(protocol, ImageProtocol):
+        rule = protocol.rule(config.benchmark.name)
+        name = official_file(config.benchmark.name, rule.queries, protocol.supports).name
+        return {"lists": name, "frozen": name}
     return {
         "lists": None if lists is None else "/".join(Path(lists).parts[-2:]),
         "frozen": None if manifest is None else Path(manifest).name,

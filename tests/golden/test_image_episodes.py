@@ -101,6 +101,17 @@ def test_pfenet_draws_the_recorded_episodes(case: Path, shots: int) -> None:
 
 
 @pytest.mark.golden
+@pytest.mark.parametrize("fold", range(4))
+@pytest.mark.parametrize(("protocol", "seed"), [("hsnet", 0), ("pfenet", 321)])
+def test_the_lists_that_come_with_the_package_are_those_of_the_streams(protocol: str, seed: int, fold: int) -> None:
+    lists = str(require_shared("data", "lists", "hsnet")) if protocol == "hsnet" else None
+    for shots in (1, 5):
+        assert episodes_of(protocol, fold, shots, seed, "official") == episodes_of(
+            protocol, fold, shots, seed, "stream", lists
+        )
+
+
+@pytest.mark.golden
 @pytest.mark.parametrize(("fold", "pairs"), list(enumerate((365, 467, 734, 357))))
 def test_without_lists_hsnet_tests_nearly_as_many_pairs_as_its_lists_have(fold: int, pairs: int) -> None:
     listed = read_lists(require_shared("data", "lists", "hsnet"), "pascal5i", fold, "test")

@@ -43,7 +43,7 @@ def test_building_warns_of_nothing(built: tuple[Path, str]) -> None:
 
 def test_every_module_and_every_setting_is_shipped(names: set[str]) -> None:
     for package in PACKAGES:
-        files = [path for kind in ("*.py", "*.yaml", "*.html") for path in (ROOT / package).rglob(kind)]
+        files = [path for kind in ("*.py", "*.yaml", "*.html", "*.json.gz") for path in (ROOT / package).rglob(kind)]
         wanted = {path.relative_to(ROOT).as_posix() for path in files}
         assert wanted and wanted <= names, sorted(wanted - names)
 

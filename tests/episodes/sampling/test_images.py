@@ -297,7 +297,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
             "queries must be one of list, images, uniform, each, first, got 'all'",
         ),
         (lambda: episodes_of_test(supports="few"), "supports must be one of distinct, repeats, got 'few'"),
-        (lambda: episodes_of_test(draws="dice"), "draws must be one of indexed, stream, got 'dice'"),
+        (lambda: episodes_of_test(draws="dice"), "draws must be one of indexed, stream, official, got 'dice'"),
         (lambda: episodes_of_test(draws="stream"), "not of queries=list, supports=distinct: take draws=indexed"),
         (lambda: episodes_of_test(count=0), "count must be a whole number"),
         (lambda: episodes_of_test(limit=0), "limit must be a whole number"),

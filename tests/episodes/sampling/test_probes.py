@@ -72,6 +72,20 @@ def test_each_image_has_wrong_supports_of_its_own(shots: int) -> None:
     assert len({after.supports for after in changed}) > 45 and len({a.supports[0].object_id for a in changed}) == 5
 
 
+def test_the_name_of_the_class_stands_where_a_query_has_no_words() -> None:
+    asked = replace(SPECS[0], class_name="giant_panda")
+    silent = replace(asked, queries=tuple(replace(query, expression=None) for query in asked.queries))
+    said, unsaid = probe_specs([asked, silent], "name_only", MemorySource())
+    assert said.queries == asked.queries and {query.expression for query in unsaid.queries} == {"giant panda"}
+    assert [clip.expression for clip in said.supports] == ["giant panda"]
+    assert replace(unsaid, supports=silent.supports, queries=silent.queries) == silent
+    images = MemoryImages({f"t{k}": {1 + k % 2: 9} for k in range(6)})
+    specs = image_test_episodes(images, images.folds, 0, shots=1, seed=0, count=3, queries="list")
+    changed = probe_specs(specs, "name_only", images)
+    assert [spec.supports for spec in changed] == [spec.supports for spec in specs], "supports without words keep none"
+    assert [spec.queries[0].expression for spec in changed] == [spec.class_name for spec in specs]
+
+
 def test_shuffled_text_permutes_expressions_between_classes() -> None:
     changed = shuffled_text(SPECS)
     assert changed == shuffled_text(SPECS)

@@ -68,7 +68,7 @@ def test_multirun_runs_every_value(call):
         ("system.backbone=resnet18", "valid are resnet50, resnet101, swin_tiny, swin_small"),
         (
             "test.probes=[no_suport]",
-            "valid are no_support, wrong_support, everything, shuffled_text. Did you mean 'no_support'?",
+            "valid are no_support, wrong_support, everything, shuffled_text, name_only. Did you mean 'no_support'?",
         ),
         ("optim.lr=nan", "optim.lr=nan: give a finite number"),
         ("optim.lr=inf", "optim.lr=inf: give a finite number"),
@@ -80,7 +80,7 @@ def test_multirun_runs_every_value(call):
         ("benchmark.sampling=images", "benchmark.sampling=images is for benchmarks of images: take balanced"),
         ("benchmark.twin_share=1.5", "benchmark.twin_share=1.5: "),
         ("benchmark.query_expressions=0", "benchmark.query_expressions=0: the smallest valid value is 1"),
-        ("benchmark.draws=dice", "benchmark.draws=dice: valid are indexed, stream"),
+        ("benchmark.draws=dice", "benchmark.draws=dice: valid are indexed, stream, official"),
         ("benchmark.draws=stream", "benchmark.draws=stream is for benchmarks of images: leave it out"),
         ("system.heads=7", "must divide"),
         ("name=a/../../b", "name=a/../../b leads out of the folder of the runs: give the place as out=<folder>"),

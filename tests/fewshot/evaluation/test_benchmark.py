@@ -22,9 +22,16 @@ def test_a_reader_without_folds_is_refused() -> None:
 
 def test_probes_are_asked_for_once_and_images_have_no_words_to_shuffle() -> None:
     config = settings(probes=["no_support", "shuffled_text", "no_support"])
-    assert open_benchmark(config, MemorySource()).probes() == ["", "no_support", "shuffled_text"]
+    words = {"support", "expression"}
+    assert open_benchmark(config, MemorySource()).probes(words) == ["", "no_support", "shuffled_text"]
     config.benchmark.protocol = "hsnet"
-    assert open_benchmark(config, MemorySource()).probes() == ["", "no_support"]
+    assert open_benchmark(config, MemorySource()).probes(words) == ["", "no_support"]
+
+
+def test_words_alone_are_a_probe_of_systems_that_read_words() -> None:
+    benchmark = open_benchmark(settings(probes=["name_only", "no_support"]), MemorySource())
+    assert benchmark.probes({"support", "expression"}) == ["", "name_only", "no_support"]
+    assert benchmark.probes({"support"}) == ["", "no_support"]
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,17 @@ import pytest
 import torch
 
 from benchmarks.scores.scores import QueryScore
+from episodes.batch import ClipBatch
 from episodes.episode import Episode
 from episodes.sampling.probes import probe_specs
 from fewshot.evaluation.evaluate import evaluate, portion
 from fewshot.evaluation.query import QueryResult, read_queries, read_supports
 from fewshot.evaluation.scoring import mask_pairs, score_frames
 from fewshot.inference.chunks import segment_queries
+from fewshot.nn.outputs import Prediction
+from fewshot.systems.base import ReferenceState
 from tests.episodes.memory import MemorySource, memory_specs
-from tests.fewshot.evaluation.oracle import Oracle, halve, halved
+from tests.fewshot.evaluation.oracle import Oracle, OracleState, halve, halved
 
 
 def run(system: Oracle, source: MemorySource, specs, chunk: int = 2, **options) -> list[QueryScore]:
@@ -144,6 +147,28 @@ def test_no_support_empties_frames_masks_and_words_only() -> None:
     plain = run(Oracle(), source, specs)
     assert [replace(score, probe="") for score in scores] == plain  # the oracle looks at queries alone
     assert {score.probe for score in scores} == {"no_support"}
+
+
+class Reader(Oracle):
+    """An oracle that can do without supports, and keeps what it is given."""
+
+    needs = frozenset()
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        assert state.supports is None
+        return super().forward(queries, replace(state, supports=OracleState(queries.frames[:, 0, 0])))
+
+
+def test_words_alone_come_without_supports_where_the_system_can_do_without() -> None:
+    source, reader = MemorySource(), Reader()
+    specs = memory_specs(source)
+    scores = run(reader, source, specs, probe="name_only")
+    assert not reader.calls.supports and {score.probe for score in scores} == {"name_only"}
+    assert [replace(score, probe="") for score in scores] == run(Oracle(), source, specs)
+    needy = Oracle()
+    run(needy, source, specs, probe="name_only")
+    assert [supports.expressions for supports in needy.calls.supports] == [("class1",), ("class2",), ("class3",)]
+    assert not any(supports.frames.any() or supports.masks[0].any() for supports in needy.calls.supports)
 
 
 def test_shuffled_text_reaches_the_system_and_keeps_the_ids() -> None:
