@@ -20,31 +20,18 @@ from tests.shared import SHARED, require_shared
 # how the task of a case begins, and the module with its function `run(case, folder) -> problems`
 TASKS = {
     **dict.fromkeys(("sot (VOS)", "grounding (RefVOS)", "vis through", "vss through", "vps through"), "univs_model"),
+    **dict.fromkeys(("training step", "stage-3 (long video)"), "univs_training"),
     **dict.fromkeys(
         (f"{kind}: inference state machine alone" for kind in ("vos", "vis", "vss", "vps")), "univs_tracking"
     ),
 }
-NOT_YET = (
-    ("training step", "losses"),
-    ("stage-3", "losses"),
-)
 
 
 def cases() -> list[Any]:
     """Every folder with a `case.json`, whatever the folder between the system and the case is called."""
     root = SHARED / "parity" / "univs"
     found = sorted(path.parent for path in root.glob("*/*/case.json"))
-    return [pytest.param(f, id=f.name, marks=[pytest.mark.parity, *_missing(f)]) for f in found or [root / "open"]]
-
-
-def _missing(folder: Path) -> list[Any]:
-    """A case of what is not built yet is expected to fail, and must."""
-    path = folder / "case.json"
-    case = json.loads(path.read_text()) if path.is_file() else {}
-    said = case.get("task") or case.get("module") or ""
-    return [
-        pytest.mark.xfail(strict=True, reason=f"not built yet: {why}") for what, why in NOT_YET if said.startswith(what)
-    ]
+    return [pytest.param(f, id=f.name, marks=pytest.mark.parity) for f in found or [root / "open"]]
 
 
 def runner_of(case: dict[str, Any]) -> str:

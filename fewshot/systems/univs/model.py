@@ -31,7 +31,7 @@ from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losse
 from fewshot.systems.univs.pixel_decoder import PixelDecoder
 from fewshot.systems.univs.text_prompts import TextPrompts
 from fewshot.systems.univs.text_tower import TextTower
-from fewshot.systems.univs.visual_prompts import Scene, VisualPrompts, box_of_masks, mask_prompts, relative
+from fewshot.systems.univs.visual_prompts import VisualPrompts, box_of_masks, mask_prompts, relative, scene_of
 
 
 @dataclass(frozen=True)
@@ -254,12 +254,6 @@ class UniVS(System):
         """Optimiser groups: the backbone learns more slowly, as released."""
         rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr, "offsets": lr}
         return learning_groups(self.named_parameters(), rates)
-
-
-def scene_of(scenes: Scenes, frame: int) -> Scene:
-    """One frame of all that `scenes` hold, counted over all videos, at stride 8."""
-    moment = scenes.moments.flatten()[frame]
-    return Scene(scenes.levels[-1][frame], scenes.positions[-1][frame], moment)
 
 
 def start_linears(part: nn.Module) -> None:

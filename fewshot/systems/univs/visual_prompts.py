@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.nn.positions import sine_points_in_time
+from fewshot.systems.univs.decoder import Scenes
 from fewshot.systems.univs.draws import Draws
 
 SURE, SURER, LIKELY = 0.75, 0.95, 0.5  # values of a mask from which a pixel may be its point, or is part of it
@@ -44,6 +45,12 @@ class Scene:
     def code(self, points: Tensor) -> Tensor:
         """Position codes of points `x, y` in 0..1: `(P, 2) -> (P, C)`."""
         return sine_points_in_time(self.moment[None], points[None], self.features.shape[0])[0]
+
+
+def scene_of(scenes: Scenes, frame: int) -> Scene:
+    """One frame of all that `scenes` hold, counted over all videos, at stride 8."""
+    moment = scenes.moments.flatten()[frame]
+    return Scene(scenes.levels[-1][frame], scenes.positions[-1][frame], moment)
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ def _dense(
 def some_cells(cells: Tensor, count: int, draws: Draws, extremes: bool) -> Tensor | None:
     """Indices `(count,)` of cells of a mask `(h, w)` bool, repeated where there are fewer; None without any.
 
-    With `extremes` the leftmost, topmost, rightmost and lowest cells replace the first four.
+    With `extremes` the leftmost, topmost, rightmost and lowest cells replace the first four of a choice.
     """
     rows, columns = cells.nonzero(as_tuple=True)
     index = rows * cells.shape[1] + columns
@@ -137,8 +144,8 @@ def some_cells(cells: Tensor, count: int, draws: Draws, extremes: bool) -> Tenso
         return None
     if found < count:
         index = index.repeat(-(-count // found))[:count]
-    else:
-        index = index[draws.order(found)[:count].to(index.device)]
+        return index
+    index = index[draws.order(found)[:count].to(index.device)]
     if extremes:
         outermost = extreme_cells(rows, columns, cells.shape[1])[:count]
         index = torch.cat([outermost, index[len(outermost) :]])
