@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.protocols import get_protocol
 from benchmarks.scores.scores import read_report
 from benchmarks.tables import percent, text_table
 
 Key = tuple[str, str, str, str, str, int]  # system, its settings, benchmark, protocol with its rules, measure, shots
+Row = TypeVar("Row")
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 MOST_TOLD = 3  # settings in which rows of one system differ, of which each row tells this many
 RESULTS = "results.json"
@@ -70,7 +71,7 @@ def overview(
     if not rows:
         raise ValueError("; ".join(left_out) or "no run was named: give run folders, such as runs/*")
     folds = sorted({fold for runs in rows.values() for run in runs for fold in run.folds})
-    names = _labels({key: runs[0].settings for key, runs in rows.items()})
+    names = labels({key: (key[0], runs[0].settings) for key, runs in rows.items()})
     header = [*COLUMNS, *(f"fold {fold}" for fold in folds), "mean", "seeds"]
     return FORMS[form](header, [_row(names[key], key, runs, folds) for key, runs in rows.items()]), left_out
 
@@ -91,7 +92,7 @@ def read_run(place: Path, measure: str = "", probe: str = "") -> Run:
         known = f"{protocol}@{content['protocol_version']}"
         if get_protocol(protocol).digest != digest:
             known += f" (rules {digest})"
-        settings, seed = record["settings"], record["trained_with_seed"]
+        settings, seed = as_set(record), record["trained_with_seed"]
         own = json.dumps(settings, sort_keys=True)
         key = (record["system"], own, record["benchmark"], known, named, record["shots"])
         folds = {
@@ -116,7 +117,7 @@ def _row(label: str, key: Key, runs: Sequence[Run], folds: Sequence[int]) -> lis
             if before is not run:
                 both = f"{before.place} and {run.place} are both of {label}, fold {fold}, seed {run.seed}"
                 raise ValueError(f"{both}: name one of them")
-    cells = [_cell([run.folds[fold] for run in found.get(fold, {}).values()]) for fold in folds]
+    cells = [cell([run.folds[fold] for run in found.get(fold, {}).values()]) for fold in folds]
     seeds = {tuple(sorted(found.get(fold, ()))) for fold in folds}
     return [label, *key[2:5], str(key[5]), *cells, _mean(found, folds), _seeds(seeds)]
 
@@ -127,7 +128,7 @@ def _mean(found: Mapping[int, Mapping[int, Run]], folds: Sequence[int]) -> str:
         return "-"
     seeds = set(found[folds[0]])
     if all(set(found[fold]) == seeds for fold in folds):
-        return _cell([mean(found[fold][seed].folds[fold] for fold in folds) for seed in sorted(seeds)])
+        return cell([mean(found[fold][seed].folds[fold] for fold in folds) for seed in sorted(seeds)])
     return percent(mean(mean(run.folds[fold] for run in found[fold].values()) for fold in folds))
 
 
@@ -137,7 +138,7 @@ def _seeds(seeds: set[tuple[int, ...]]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def _cell(values: Sequence[float]) -> str:
+def cell(values: Sequence[float]) -> str:
     """Mean and standard deviation over seeds in percent; a single value alone; `-` for none."""
     if not values:
         return "-"
@@ -145,15 +146,22 @@ def _cell(values: Sequence[float]) -> str:
     return percent(mean(values)) + spread
 
 
-def _labels(settings: Mapping[Key, Mapping[str, Any]]) -> dict[Key, str]:
+def labels(named: Mapping[Row, tuple[str, Mapping[str, Any]]]) -> dict[Row, str]:
     """Name of the system of each row, with the settings in which rows of the same name differ."""
-    labels = {}
-    for key, own in settings.items():
-        alike = [other for name, other in settings.items() if name[0] == key[0]]
+    told = {}
+    for row, (name, own) in named.items():
+        alike = [settings for other, settings in named.values() if other == name]
         differing = [k for k in own if len({json.dumps(other.get(k)) for other in alike}) > 1]
-        told = ", ".join(f"{k}={own[k]}" for k in differing[:MOST_TOLD])
-        labels[key] = f"{key[0]} ({told})" if told else key[0]
-    return labels
+        words = ", ".join(f"{k}={own[k]}" for k in differing[:MOST_TOLD])
+        told[row] = f"{name} ({words})" if words else name
+    return told
+
+
+def as_set(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of what was tested, those of its adaptation included."""
+    adaptation = record.get("adaptation") or {}
+    known = {f"adaptation.{name}": value for name, value in adaptation.items() if name != "name"}
+    return {"adaptation": adaptation.get("name", "none"), **record["settings"], **known}
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -78,6 +78,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.freeze": ("episodes", "fewshot.cli", "fewshot.config"),
     "fewshot.compare": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.table": ("benchmarks", "fewshot.cli", "fewshot.config"),
+    "fewshot.ledger": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.report": ("fewshot.cli", "fewshot.config", "fewshot.evaluation"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports

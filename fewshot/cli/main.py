@@ -18,6 +18,7 @@ COMMANDS = {
     "freeze": "write a list of episodes to a file",
     "compare": "compare two results on the same episodes",
     "table": "one table of many runs, over folds, shots and seeds",
+    "ledger": "results as data: add, check, and papers beside what was measured",
     "report": "the report of a run as one HTML page",
     "davis": "J and F of written masks, as the DAVIS toolkit computes them",
 }

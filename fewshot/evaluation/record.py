@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,12 +50,16 @@ def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]], leaks:
         leaks: of each fold, its leak line.
     """
     config = benchmark.config
+    manifest = getattr(config, "manifest", None)
     return {
         "system": config.system.name,
         "settings": asdict(config.system),
         "adaptation": asdict(config.adaptation) if config.adaptation.name != "none" else None,
         "benchmark": benchmark.name,
         "data": benchmark.source.fingerprint(),
+        "draws": benchmark.settings.draws,
+        "manifest": None if manifest is None else Path(manifest).name,
+        "limit": benchmark.settings.test_episodes,
         "shots": config.shots,
         "seeds": list(benchmark.seeds),
         "trained_with_seed": config.seed if config.trains else None,

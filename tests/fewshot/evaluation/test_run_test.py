@@ -70,6 +70,7 @@ def test_results_say_what_was_tested(tmp_path: Path) -> None:
     specs = [spec for of_seed in open_benchmark(config, source).tests(1) for spec in of_seed]
     write_manifest(tmp_path / "g1.jsonl", specs, source)
     assert run["groups"]["1"]["episodes"] == read_header(tmp_path / "g1.jsonl")["sha256"]
+    assert (run["draws"], run["manifest"], run["limit"]) == ("indexed", None, None)
     assert "torch" in run["versions"] and run["groups"]["1"]["device"].startswith("cpu")
 
 

@@ -1,0 +1,67 @@
+"""Rows of the ledger in the form of model pages: the `.eval_results/*.yaml` of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from benchmarks.ledger.rows import Measured
+from benchmarks.protocols import get_protocol
+from episodes.whole_files import replacing
+
+QUESTIONS = {
+    "class_name": "class name given",
+    "test_classes": "test classes in training",
+    "images": "queries in training",
+}
+
+
+def eval_results(rows: Sequence[Measured], dataset: str, source: str = "") -> str:
+    """The YAML of rows, one entry for each headline measure of a row, in percent.
+
+    Args:
+        rows: at least one, all of one benchmark.
+        dataset: of the benchmark on the Hub, `organisation/name`.
+        source: address of the ledger, if it has one.
+
+    Raises:
+        ValueError: no row, or rows of several benchmarks.
+    """
+    # Imported here: only this export needs it.
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    if len({row.benchmark for row in rows}) != 1:
+        names = ", ".join(sorted({row.benchmark for row in rows})) or "none"
+        raise ValueError(f"the rows of one benchmark are exported at a time, these are of {names}: name files of one")
+    entries = [
+        EvalResultEntry(
+            dataset_id=dataset,
+            task_id=f"{row.protocol}_{row.shots}shot_group{row.group}_{measure}".replace("&", "and"),
+            value=round(100 * row.measures[measure]["value"], 2),
+            date=row.date,
+            source_url=source or None,
+            notes=notes(row),
+        )
+        for row in rows
+        for measure in get_protocol(row.protocol.partition("@")[0]).measures
+    ]
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def notes(row: Measured) -> str:
+    """What a reader must know to check a row, in a line."""
+    leak = [f"{text}: {row.leak.get(question, {}).get('answer', 'not known')}" for question, text in QUESTIONS.items()]
+    seeds = ", ".join(map(str, row.seeds))
+    told = [f"protocol {row.protocol}, rules {row.rules}", f"seeds {seeds}", f"{row.queries} queries", *leak]
+    return "; ".join([*told, f"weights {row.weights[:8]}", f"results.json {row.file[:12]}"])
+
+
+def write_eval_results(path: Path, text: str) -> None:
+    """Write the file. Raises FileExistsError where there is one with another content."""
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise FileExistsError(f"{path} exists already with other results: give another out=<file>")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,225 @@
+"""Rows of the ledger and their files.
+
+A folder holds `<protocol>@<version>/<benchmark>/<system>/<weights>.json` for what was measured, one row for each fold
+and number of shots, `papers/<benchmark>/<system>.json` for what papers say, and `index.txt` with the hash of every row,
+so that a row that is changed or taken out is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from episodes.plain_files import read_text
+from episodes.whole_files import replacing
+
+FORMAT = "fewshot-ledger-1"
+PAPERS, INDEX = "papers", "index.txt"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result of one fold, measured by this program. Numbers are in 0..1.
+
+    Attributes:
+        protocol, rules: name with version (`hsnet@1`), and the digest of its rules.
+        benchmark, data: its name, and the fingerprint of the data set.
+        system, settings, adaptation: what was tested; of files in the settings the names alone.
+        weights: hash of the weights.
+        group, shots: the fold, and supports of an episode.
+        seeds, trained_with_seed: of the episodes, and of the training where the same run trained.
+        episodes, queries: hash of the list of episodes, and their queries.
+        draws, manifest: how the episodes were drawn, and the file that they were frozen in, if any.
+        measures: measure -> `value` and `interval` (95 %, bootstrap; None: there is none).
+        probes: sanity probe -> measure -> value.
+        leak: the leak line, question -> `answer` and `why`.
+        device, commit, versions, fewshot, date: of the test.
+        file: hash of the whole `results.json`.
+        note: why a result that looks suspicious is right all the same.
+    """
+
+    KIND: ClassVar[str] = "measured"
+    protocol: str
+    rules: str
+    benchmark: str
+    data: str
+    system: str
+    settings: Mapping[str, Any]
+    adaptation: Mapping[str, Any] | None
+    weights: str
+    group: int
+    shots: int
+    seeds: Sequence[int]
+    trained_with_seed: int | None
+    episodes: str
+    queries: int
+    draws: str
+    manifest: str | None
+    measures: Mapping[str, Mapping[str, Any]]
+    probes: Mapping[str, Mapping[str, float]]
+    leak: Mapping[str, Mapping[str, str]]
+    device: str
+    commit: str
+    versions: str
+    fewshot: str
+    date: str
+    file: str
+    note: str = ""
+
+    @property
+    def place(self) -> str:
+        """File of the row, in the folder of the ledger."""
+        return f"{self.protocol}/{self.benchmark}/{_file_name(self.system)}/{self.weights[:8]}.json"
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What may be there once."""
+        test = self.group, self.shots, self.episodes, _plain(self.settings), _plain(self.adaptation)
+        return (self.protocol, self.benchmark, self.data, self.system, self.weights, *test)
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What rows of the same fold of a system have in common, whatever their seed and weights."""
+        tested = self.system, _plain(self.settings), _plain(self.adaptation), self.draws, self.manifest
+        return (self.protocol, self.benchmark, self.data, *tested, self.shots, self.group)
+
+    @property
+    def seed(self) -> int:
+        """The seed that tells repetitions apart: of weights and episodes."""
+        return self.seeds[0] if self.trained_with_seed is None else self.trained_with_seed
+
+    def __str__(self) -> str:
+        return f"{self.place}, group {self.group}, {self.shots} shots, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A number that a paper says, in 0..1.
+
+    Attributes:
+        benchmark, system, shots, measure: what it is of.
+        value: mean over the folds.
+        folds: fold -> value, where they are said.
+        variant: what tells it from other rows of the system; '' for nothing.
+        protocol: name with version where it is one that is known here; '': the paper's own.
+        source: the paper.
+        seen: where the number was read.
+        leak: question of the leak line -> answer, where it is known.
+    """
+
+    KIND: ClassVar[str] = "claimed"
+    benchmark: str
+    system: str
+    shots: int
+    measure: str
+    value: float
+    source: str
+    seen: str
+    folds: Mapping[str, float] = field(default_factory=dict)
+    variant: str = ""
+    protocol: str = ""
+    leak: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """File of the row, in the folder of the ledger."""
+        return f"{PAPERS}/{self.benchmark}/{_file_name(self.system)}.json"
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What may be there once."""
+        return self.benchmark, self.system, self.variant, self.shots, self.measure, self.source
+
+    def __str__(self) -> str:
+        return f"{self.place}, {self.measure}, {self.shots} shots{', ' if self.variant else ''}{self.variant}"
+
+
+Row = Measured | Claimed
+KINDS: dict[str, type[Measured] | type[Claimed]] = {kind.KIND: kind for kind in (Measured, Claimed)}
+
+
+def digest_of(row: Row) -> str:
+    """SHA-256 over everything that a row says."""
+    return hashlib.sha256(_plain({"kind": row.KIND, **asdict(row)}).encode()).hexdigest()
+
+
+def read_rows(path: Path) -> list[tuple[Row, str]]:
+    """The rows of a file, each with the hash that is written beside it.
+
+    Raises:
+        ValueError: it is no such file, or a row lacks something; it is named.
+    """
+    try:
+        content = json.loads(read_text(path))
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, this version reads {FORMAT!r}")
+        return [_row(stored) for stored in content["rows"]]
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no file of a ledger ({error}): put back a copy of it") from error
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of rows in a ledger, sorted. Raises ValueError where there is no such folder."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no ledger in {folder}: give folder=<folder>")
+    return sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+
+
+def read_ledger(folder: Path) -> list[Row]:
+    """All rows. Raises ValueError as `read_rows`."""
+    return [row for path in files_of(folder) for row, _ in read_rows(path)]
+
+
+def read_index(folder: Path) -> dict[str, str]:
+    """Hash of each row -> its place, as the index says. Raises ValueError for a damaged line."""
+    path = folder / INDEX
+    found: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines() if path.exists() else [], start=1):
+        digest, _, place = line.partition("  ")
+        if not place:
+            raise ValueError(f"{path}: line {number} is no hash and place: put back a copy of it")
+        found[digest] = place
+    return found
+
+
+def write_rows(folder: Path, rows: Iterable[Row]) -> None:
+    """Add rows to their files and to the index. Rows that are there stay as they are."""
+    by_place: dict[str, list[Row]] = {}
+    for row in rows:
+        by_place.setdefault(row.place, []).append(row)
+    index = read_index(folder)
+    for place, new in by_place.items():
+        path = folder / place
+        before = [row for row, _ in read_rows(path)] if path.exists() else []
+        content = [{"kind": row.KIND, **asdict(row), "sha256": digest_of(row)} for row in [*before, *new]]
+        _write(path, json.dumps({"format": FORMAT, "rows": content}, indent=1, ensure_ascii=False) + "\n")
+        index |= {digest_of(row): place for row in new}
+    lines = sorted(f"{digest}  {place}\n" for digest, place in index.items())
+    _write(folder / INDEX, "".join(sorted(lines, key=lambda line: line.split("  ", 1)[1])))
+
+
+def _row(stored: dict[str, Any]) -> tuple[Row, str]:
+    kind = KINDS[stored["kind"]]
+    names = {one.name for one in fields(kind)}
+    if unknown := stored.keys() - names - {"kind", "sha256"}:
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}")
+    return kind(**{name: stored[name] for name in names if name in stored}), stored["sha256"]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _file_name(system: str) -> str:
+    """The name of a system as that of a folder: one of another package is `package.module:Class`."""
+    return "".join(c if c.isalnum() or c in "._-+" else "." for c in system)

@@ -1,0 +1,63 @@
+"""`python -m fewshot.ledger`: add, check, table, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fewshot import ledger
+from tests.benchmarks.test_ledger import run_folder
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call:
+    """Runs the command in a folder of its own: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["ledger", *words])
+        code = 0
+        try:
+            ledger.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_a_run_is_added_checked_printed_and_exported(call: Call, tmp_path: Path) -> None:
+    run_folder(tmp_path / "run")
+    code, out, err = call("add", "run")
+    assert (code, err) == (0, "") and out.count("added: cma@1/mini_ref_ytvos/cma/0abababa.json") == 2
+    assert call("check", "run") == (0, "ledger: 2 rows, nothing wrong\n", "")
+    code, out, _ = call("table", "format=markdown", "benchmark=mini_ref_ytvos")
+    assert code == 0 and out.splitlines()[0].startswith("| benchmark | shots | measure | system | paper says |")
+    code, out, _ = call("export", "ledger/cma@1/mini_ref_ytvos/cma/0abababa.json", "dataset=me/data")
+    assert code == 0 and "id: me/data" in (tmp_path / ".eval_results" / "fewshot.yaml").read_text()
+    (tmp_path / "ledger" / "cma@1" / "mini_ref_ytvos" / "cma" / "0abababa.json").unlink()
+    code, out, err = call("check")
+    assert code == 1 and out.count("a row was removed or changed") == 2
+    assert err == "error: the ledger in ledger has 2 problem(s), listed above\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "say first what is to be done, add, check, table, export"),
+        (("remove", "x"), "got 'remove'"),
+        (("add",), "add needs files: run folders"),
+        (("add", "nothing"), "nothing is not a file"),
+        (("check",), "there is no ledger in ledger: give folder=<folder>"),
+        (("table", "x"), "table takes keys alone, got x"),
+        (("export", "x.json"), "export needs dataset="),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(call: Call, words: tuple[str, ...], message: str) -> None:
+    code, _, err = call(*words)
+    assert code == 1 and message in err and err.startswith("error: ") and err.count("\n") == 1
