@@ -80,6 +80,14 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.table": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.ledger": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.report": ("fewshot.cli", "fewshot.config", "fewshot.evaluation"),
+    "fewshot.check": (
+        "episodes",
+        "benchmarks",
+        "fewshot.cli",
+        "fewshot.config",
+        "fewshot.evaluation",
+        "fewshot.media",
+    ),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
     "experiments": (

@@ -82,6 +82,10 @@ class Source(ABC):
     def problems(self) -> list[str]:
         """Missing, broken or too small parts, one sentence each, with what to do. Empty: all is well."""
 
+    def broken(self) -> list[str]:
+        """Those of `problems` that are missing or broken; the others tell what is left out of sound data."""
+        return self.problems()
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of what episodes are drawn from (videos, frames, objects, expressions); the same on every machine."""

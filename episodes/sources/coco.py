@@ -170,9 +170,13 @@ class COCOSource(ImageSource):
             raise ValueError(f"{part.annotations} has categories that COCO does not have: {', '.join(odd[:5])}")
         return {k: class_id for k, class_id in pairs.items() if class_id is not None}
 
+    def layout_remarks(self) -> list[str]:
+        """Parts that are left out."""
+        return self.left_out
+
     def layout_problems(self) -> list[str]:
-        """Parts that are left out, and listed images that are not there."""
-        found = list(self.left_out)
+        """Listed images that are not there."""
+        found = []
         _ = self.files
         for part, names in self._missing.items():
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -97,18 +97,18 @@ class FSS1000Source(ImageSource):
         return (read_grey(self.files[image][1]) >= THRESHOLD).astype(np.uint8)
 
     def layout_problems(self) -> list[str]:
-        """Folders that no list names, and images without a mask."""
+        """Images without a mask."""
+        return [
+            f"image {image} has no mask beside it: restore {image.stem}.png, or remove the image"
+            for image in sorted(self.base.glob("*/*.jpg"))
+            if self.folds.class_id(image.parent.name) is not None and not image.with_suffix(".png").is_file()
+        ]
+
+    def layout_remarks(self) -> list[str]:
+        """Folders that no list names."""
         unknown = [name for name in self.present if self.folds.class_id(name) is None]
-        found = []
-        if unknown:
-            found.append(
-                f"{len(unknown)} folders of {self.base} are in no class list and not used ({', '.join(unknown[:3])}): "
-                f"correct their names or the lists"
-            )
-        for image in sorted(self.base.glob("*/*.jpg")):
-            if image.parent.name not in unknown and not image.with_suffix(".png").is_file():
-                found.append(f"image {image} has no mask beside it: restore {image.stem}.png, or remove the image")
-        return found
+        told = f"{len(unknown)} folders of {self.base} are in no class list and not used ({', '.join(unknown[:3])})"
+        return [f"{told}: correct their names or the lists"] if unknown else []
 
 
 def find_classes(base: Path, present: tuple[str, ...], lists: Path | str | None) -> FSSClasses:

@@ -206,12 +206,20 @@ class ImageSource(Source):
     def problems(self) -> list[str]:
         """Missing or broken files, odd masks, small classes. Counts all masks, reads the headers of all images."""
         # Broken files come first: a run shows only the first few problems.
-        broken = (self.layout_problems(), _mask_errors(self), filter(None, map(self.picture_error, self.files)))
-        kinds = (*broken, _remarks(self), _empty_masks(self), _small_classes(self))
+        remarks = (self.layout_remarks(), _remarks(self), _empty_masks(self), _small_classes(self))
+        return [*self.broken(), *(sentence for kind in remarks for sentence in _cut(kind))]
+
+    def broken(self) -> list[str]:
+        """Missing or broken files, and images of another size than their masks."""
+        kinds = (self.layout_problems(), _mask_errors(self), filter(None, map(self.picture_error, self.files)))
         return [sentence for kind in kinds for sentence in _cut(kind)]
 
     def layout_problems(self) -> list[str]:
-        """Problems that only the layout knows of: files without a partner, entries without a file."""
+        """Faults that only the layout knows of: files without a partner, entries without a file."""
+        return []
+
+    def layout_remarks(self) -> list[str]:
+        """Files of the layout that are left out, though nothing is wrong with them."""
         return []
 
     def fingerprint(self) -> str:

@@ -161,8 +161,15 @@ class MiniRefSource(VideoFiles):
     def problems(self) -> list[str]:
         """Missing, broken or unused videos and classes. Reads folder listings, no images."""
         # What is broken comes first: a run shows only the first few problems.
-        broken = [error for video in self.index.values() for error in video.errors]
-        return [*broken, *_file_problems(self), *_remarks(self), *_class_problems(self)]
+        return [*self.broken(), *_remarks(self), *_class_problems(self)]
+
+    def broken(self) -> list[str]:
+        """Broken entries and missing files."""
+        return [*(error for video in self.index.values() for error in video.errors), *_file_problems(self)]
+
+    def listed_objects(self, video: str) -> frozenset[int] | None:
+        """Objects of meta.json; of merged masks, one."""
+        return frozenset({1} if self.merge_objects else self._entry(video).objects)
 
     def fingerprint(self) -> str:
         """Hash of videos, frames, words and classes; the same on every machine."""

@@ -89,16 +89,22 @@ class RefVideoSource(VideoFiles, TaskSource):
         Where results are scored (Ref-DAVIS17), it also reads masks: the first of each video, and others only for an
         object that is not in it.
         """
-        entries = self.layout.videos.values()
         # What is broken comes first: a run shows only the first few problems.
+        remarks = (remark for entry in self.layout.videos.values() for remark in entry.remarks)
+        return [*self.broken(), *self.layout.remarks, *remarks]
+
+    def broken(self) -> list[str]:
+        """Broken entries, missing files, and scored objects that no mask shows."""
         return [
-            *(error for entry in entries for error in entry.errors),
+            *(error for entry in self.layout.videos.values() for error in entry.errors),
             *self._missing(self.layout.images, "frame", ".jpg"),
             *self._missing(self.layout.masks, "mask", ".png"),
             *(line for name, entry in self.layout.videos.items() for line in self._never_shown(name, entry)),
-            *self.layout.remarks,
-            *(remark for entry in entries for remark in entry.remarks),
         ]
+
+    def listed_objects(self, video: str) -> frozenset[int] | None:
+        """Objects of meta.json; None where it does not name any."""
+        return frozenset(self._entry(video).classes) or None
 
     def content(self) -> Any:
         """Videos with frames and expressions."""

@@ -150,8 +150,7 @@ class SentenceSource(TaskSource):
 
     def problems(self) -> list[str]:
         """What sentences lack on disk, and frames of one object that two sentences share. Decodes nothing."""
-        rows = [row for video in self.names() for row in self._of(video)]
-        found = list(dict.fromkeys(fault for row in rows for fault in self.faults(row)))
+        rows, found = [row for video in self.names() for row in self._of(video)], self.broken()
         if shared := twice(row.sample_id for row in rows):
             shown = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if len(shared) > 3 else "")
             found.append(
@@ -159,6 +158,11 @@ class SentenceSource(TaskSource):
                 f"official evaluation puts them together"
             )
         return found
+
+    def broken(self) -> list[str]:
+        """What sentences lack on disk."""
+        rows = (row for video in self.names() for row in self._of(video))
+        return list(dict.fromkeys(fault for row in rows for fault in self.faults(row)))
 
     def content(self) -> Any:
         """Videos with their sentences, frames and objects."""

@@ -100,6 +100,10 @@ class VideoFiles(Source):
         ids = self._all_ids(self.mask_path(video, frame))
         return frozenset({1} if ids else ()) if self.merge_objects else ids - {VOID}
 
+    def listed_objects(self, video: str) -> frozenset[int] | None:
+        """Ids of the objects that the lists of the data set give a video; None where they do not say."""
+        return None
+
     def where(self, video: str, frame: str) -> str:
         """Name of the video and the mask file, for messages."""
         return f"video {video!r}: mask {self.mask_path(video, frame)}"

@@ -207,6 +207,10 @@ class VOSSource(VideoFiles, TaskSource):
         """File of a frame's mask."""
         return self.layout.masks / video / f"{frame}.png"
 
+    def listed_objects(self, video: str) -> frozenset[int] | None:
+        """Objects of meta.json, where there is one."""
+        return self.layout.known.get(video)
+
     def problems(self) -> list[str]:
         """Reads folder listings and the masks that are given, not those that are truth only."""
         return [problem for video in self.names() for problem in self._problems(video)]

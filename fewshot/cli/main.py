@@ -20,6 +20,7 @@ COMMANDS = {
     "table": "one table of many runs, over folds, shots and seeds",
     "ledger": "results as data: add, check, and papers beside what was measured",
     "report": "the report of a run as one HTML page",
+    "check": "what is on disk of a data set, and what is wrong with it",
     "davis": "J and F of written masks, as the DAVIS toolkit computes them",
 }
 
