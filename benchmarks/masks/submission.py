@@ -47,6 +47,8 @@ RESULT_LAYOUTS: dict[str, ResultLayout] = {
     "ref_davis17": ResultLayout("anno_{annotator}/{video}", True, "four runs of the DAVIS toolkit"),
     "ref_youtube_vos": ResultLayout("Annotations/{video}/{expression_id}", False, "the Ref-YouTube-VOS server"),
     "synthetic_vos": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
+    "viposeg": ResultLayout("Annotations/{video}", True, "the code of UniVS"),
+    "synthetic_pvos": ResultLayout("Annotations/{video}", True, "no benchmark: as VIPOSeg"),
     "synthetic_rvos": ResultLayout("Annotations/{video}/{expression_id}", False, "no benchmark: as Ref-YouTube-VOS"),
 }
 

@@ -17,6 +17,7 @@ from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator, VisScore
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules, VpsScore
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules, VssScore
 from benchmarks.protocols.protocol import NamedRules
+from benchmarks.protocols.readings import READINGS
 from benchmarks.tables import card
 from episodes.panoptic import PanopticClasses
 
@@ -198,3 +199,5 @@ PVOS_PROTOCOLS = {
 }
 VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 2022")
 TASK_PROTOCOLS: dict[str, TaskProtocol[Any]] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS, **PVOS_PROTOCOLS}
+# kind of task -> its protocols by name, the usual one first
+PROTOCOLS_OF_KIND = {kind: {name: TASK_PROTOCOLS[name] for name in names} for kind, names in READINGS.items()}

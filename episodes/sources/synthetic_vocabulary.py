@@ -8,7 +8,7 @@ thing, is the one stuff. So one world serves every task of videos: expressions (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +168,7 @@ class SyntheticPVOSSource(VOSSource):
     """
 
     task = "pvos"
+    exceptions: Mapping[str, Mapping[int, str]] = {}  # no class changes its group
 
     def __init__(self, name: str, root: Path, split: str, layout: VOSLayout, files: RefVideoSource, cache: int) -> None:
         super().__init__(name, root, split, layout, cache_frames=cache)
@@ -181,6 +182,10 @@ class SyntheticPVOSSource(VOSSource):
         """Number of the class of each object, the ground included: its place in `PVOS_CLASSES`."""
         names = {k: self.files.class_of(video, k) or PLAIN for k in self.item(video).objects}
         return {k: PVOS_CLASSES.index(name) for k, name in names.items()}
+
+    def all_given(self, video: str) -> Mapping[str, tuple[int, ...]]:
+        """Frame -> ids of all objects whose mask is given there: each once."""
+        return self.given(video)
 
     def read_label_map(self, path: Path) -> np.ndarray:
         """Object ids `(H, W)` of a mask file, with `GROUND` where nothing else is."""

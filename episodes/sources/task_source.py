@@ -19,7 +19,8 @@ class TaskSource(Source):
 
     Attributes:
         split: the part of the data set that it reads.
-        task: "vos", "rvos", "ris" or "rfs"; its items are `VOSItem`, `RVOSItem`, `RISItem` or `RFSItem`.
+        task: a kind of the catalogue. Its items are `VOSItem` ("vos", "pvos"), `RVOSItem` ("rvos"), `RISItem` ("ris"),
+            `RFSItem` ("rfs") or `VocabularyItem` ("vis", "vss", "vps").
     """
 
     split: str

@@ -1,4 +1,4 @@
-"""Opens the data sets of semi-supervised, referring video and referring image segmentation by name."""
+"""Opens the data sets of tasks without held-out classes by name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_task_source(
     resolution: str = "480p",
     cache_frames: int = 0,
 ) -> TaskSource:
-    """Open a data set of semi-supervised, referring video or referring image segmentation.
+    """Open a data set of a task without held-out classes.
 
     Args:
-        benchmark: a data set of the catalogue, of the kind `vos`, `rvos` or `ris`.
+        benchmark: a data set of the catalogue, of a kind without folds.
         root: folder of the data set.
         split: one of the benchmark's splits; None is the one that papers test on.
         resolution: "480p" or "Full-Resolution", for DAVIS.

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
+from benchmarks.protocols.readings import READINGS
 from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
 from episodes.sampling.draws import check_draws
@@ -108,9 +109,14 @@ def check_task(config: TaskTestConfig) -> None:
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
     of_kind = {"ris": ("ris",), "rfs": ("sentences",), "vos": ("none", "davis")}
-    valid = {**of_kind, "rvos": ("none", "davis_unsupervised", "expressions")}[known.kind]
+    of_kind |= {"rvos": ("none", "davis_unsupervised", "expressions"), **dict.fromkeys(READINGS, ("none", "protocol"))}
+    valid = of_kind[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")
+    readings = READINGS.get(known.kind, ())
+    if task.protocol is not None and task.protocol not in readings:
+        said = f"valid are {', '.join(readings)}" if readings else "leave it out"
+        raise ValueError(f"task.protocol={task.protocol} is not for benchmark {task.benchmark}: {said}")
     if task.probes and task.score != "expressions":
         raise ValueError(f"task.probes={task.probes}: they are for task.score=expressions; leave them out")
 

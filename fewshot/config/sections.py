@@ -13,6 +13,7 @@ from typing import Optional
 from omegaconf import MISSING
 
 from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.readings import READINGS
 from episodes.catalogue import WITH_FOLDS, names
 from fewshot.config.keys import key
 from fewshot.config.limits import (
@@ -28,7 +29,7 @@ from fewshot.config.limits import (
 )
 
 BENCHMARKS = names(*WITH_FOLDS)
-TASK_BENCHMARKS = names("vos", "rvos", "ris", "rfs")
+TASK_BENCHMARKS = names("vos", "rvos", "ris", "rfs", *READINGS)
 
 
 @dataclass
@@ -299,7 +300,7 @@ class PartConfig:
         maximum=1e9,
     )
     benchmark: str = key(MISSING, "the data set; detection and still_vos: any name, their files are named below")
-    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_rvos)")
+    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_*)")
     split: str = key("train", "part of the data set")
     annotations: Optional[str] = key(None, "detection and still_vos: file in COCO's form, under root")
     images: Optional[str] = key(None, "detection and still_vos: folder of the images, under root")
@@ -342,7 +343,7 @@ class PartConfig:
     )
 
 
-SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "sentences")
+SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "sentences", "protocol")
 LONGEST_WINDOW = 1000  # frames
 
 
@@ -378,6 +379,13 @@ class TaskConfig:
         minimum=1,
         maximum=LONGEST_WINDOW,
     )
+    clip_frames: int = key(
+        5,
+        "videos, of a system that goes through them in clips with a memory: frames of a clip, the last ones of a video "
+        "or all of a shorter one",
+        minimum=1,
+        maximum=MOST_FRAMES,
+    )
     masks_by_nearest: bool = key(
         False,
         "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "
@@ -395,9 +403,15 @@ class TaskConfig:
     score: str = key(
         "none",
         "numbers computed here: none (a server does), those of referring image segmentation, those of DAVIS with "
-        "given or with free object ids, J and F of each expression on its own object, or those of A2D- and "
-        "JHMDB-Sentences",
+        "given or with free object ids, J and F of each expression on its own object, those of A2D- and "
+        "JHMDB-Sentences, or those of task.protocol",
         choices=SCORES,
+    )
+    protocol: Optional[str] = key(
+        None,
+        "score=protocol: the reading of the headline numbers, beside which those of the others stand; null: the "
+        "corrected one",
+        choices=tuple(name for of_kind in READINGS.values() for name in of_kind),
     )
     probes: list[str] = key(
         [], "score=expressions: the same test with this information taken away", choices=("shuffled_text",)
@@ -414,4 +428,4 @@ class TaskConfig:
 class TaskDataConfig:
     """Places of the data."""
 
-    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_rvos)")
+    root: Optional[str] = key(None, "folder of the data set; null: generated into the cache (synthetic_*)")

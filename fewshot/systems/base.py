@@ -52,6 +52,8 @@ class System(nn.Module):
         name: in the registry.
         accepts: what a reference may hold.
         needs: what a reference must hold.
+        video_kinds: tasks on whole videos that it answers in a way of its own (`SystemSpec.video_task`): `vos`, `pvos`,
+            `rvos`, `vis`, `vss` or `vps`.
         pad_multiple: height and width of the network input are padded to a multiple of this at test time.
         data_pad_multiples: other multiples for single data sets, by name, as in their released tests.
         independent_of_padding: whether padding at the bottom and right leaves the masks as they are (the contract
@@ -71,6 +73,7 @@ class System(nn.Module):
     name: str = ""
     accepts: frozenset[str] = frozenset({"support", "expression"})
     needs: frozenset[str] = frozenset({"support"})
+    video_kinds: frozenset[str] = frozenset()
     pad_multiple: int = 1
     data_pad_multiples: Mapping[str, int] = {}
     independent_of_padding: bool = False

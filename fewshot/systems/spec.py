@@ -16,6 +16,7 @@ from fewshot.systems.config import SystemConfig
 
 if TYPE_CHECKING:
     from fewshot.systems.base import System
+    from fewshot.systems.video_tasks import VideoTask
     from fewshot.weights.key_table import Plan
 
 
@@ -48,6 +49,8 @@ class SystemSpec:
             system that says so.
         video: `video(task_settings)` gives further arguments of the trackers (`fewshot.inference.trackers`); None: its
             states cannot be joined to a memory of a video.
+        video_task: `video_task(system, kind, clip_frames)` gives its way through videos for a task of
+            `System.video_kinds`, in clips of so many frames where it looks at several at once; None: it has none.
         official: values of keys of the run (`system.x`, `train.y`) that `recipe=official` sets: the switches that bring
             back the released code of the system, and its numbers.
         stages: stage -> values of keys of the run that `recipe=official` sets in it, beside those of `official`: its
@@ -68,6 +71,7 @@ class SystemSpec:
     needs_training: bool = True
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None
+    video_task: Callable[[Any, str, int], VideoTask] | None = None
     official: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

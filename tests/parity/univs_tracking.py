@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot.systems.univs.answers import Answer, Candidates
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
-from fewshot.systems.univs.outputs import instances, panoptic, semantic
+from fewshot.systems.univs.outputs import TrackScores, masks_of, panoptic, semantic
 from tests.parity.univs_reference import array, mismatches, packed, rectangle
 
 Arrays = dict[str, Tensor]
@@ -167,11 +167,12 @@ def final(case: Mapping[str, Any], state: EntityState, rules: EntityRules) -> Ar
     """What is written at the end."""
     size = (case["inputs"]["out_height"], case["inputs"]["out_width"])
     if rules.things is None:
-        rows = instances(state, size)
+        rows = TrackScores().added(state, state.scores.shape[1]).ranked()
+        masks = dict(zip(state.ids.tolist(), masks_of(state, state.logits.shape[1], size), strict=True))
         return {
             "final.scores": torch.tensor([row.score for row in rows]),
             "final.category": torch.tensor([row.label for row in rows]),
-            "final.area": torch.stack([row.masks.flatten(1).sum(1) for row in rows]),
+            "final.area": torch.stack([masks[row.id].flatten(1).sum(1) for row in rows]),
         }
     labels, segments = panoptic(state, size, rules.things)
     found = [{"id": s.number, "isthing": s.thing, "category_id": s.label + 1} for s in segments]

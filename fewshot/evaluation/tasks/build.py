@@ -10,6 +10,7 @@ from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.tasks.clipwise import CLIPWISE
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.sentences import SentencePredictor
@@ -22,19 +23,31 @@ from fewshot.systems.spec import SystemSpec
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression", "rfs": "expression"}
 
 
+def goes_its_own_way(system: System, spec: SystemSpec, task: str) -> bool:
+    """Whether the system answers the task in a way of its own through whole videos."""
+    return spec.video_task is not None and task in system.video_kinds
+
+
 def check_system(system: System, spec: SystemSpec, task: str) -> None:
     """Refuse a system that the task is not for.
 
     Raises:
         ValueError: it does not take what the task gives, needs what the task has not, or cannot step through a video.
     """
+    if goes_its_own_way(system, spec, task):
+        return
+    if task not in GIVEN:
+        others = [name for name, other in systems().items() if other.video_task is not None]
+        raise ValueError(
+            f"{system.name} as it is built does not answer task {task}; systems for it: {', '.join(others)}"
+        )
     given = GIVEN[task]
     if given not in system.accepts:
         raise ValueError(f"task {task} gives the system {_a(given)}, which {system.name} as it is built does not take")
     if lacking := sorted(system.needs - {given}):
         raise ValueError(f"{system.name} needs {_a(lacking[0])}, which task {task} does not give")
     if task == "vos" and spec.video is None:
-        others = [name for name, other in systems().items() if other.video is not None]
+        others = [name for name, other in systems().items() if other.video or other.video_task]
         raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
 
@@ -42,18 +55,21 @@ def make_predictor(
     config: TaskTestConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path
 ) -> Predictor:
     """Predictor of a task, which writes masks under `folder`."""
-    task = config.task
+    task, spec = config.task, spec_of(config.system)
+    if goes_its_own_way(system, spec, source.task):
+        assert spec.video_task is not None
+        own_way = spec.video_task(system, source.task, task.clip_frames)
+        return CLIPWISE[source.task](source, frames, own_way, folder)
     if source.task == "ris":
         return RISPredictor(source, frames, system, folder)
     if source.task == "rfs":
         assert isinstance(source, SentenceSource)
         return SentencePredictor(source, frames, system, folder, task.window, task.masks_by_nearest)
-    if source.task == "rvos" and spec_of(config.system).video is None:
+    if source.task == "rvos" and spec.video is None:
         return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold, task.keep_case)
     numbers: dict[str, Any] = {"threshold": task.threshold}
-    video = spec_of(config.system).video
-    assert video is not None  # `check_system` has refused others
-    numbers |= video(task)
+    assert spec.video is not None  # `check_system` has refused others
+    numbers |= spec.video(task)
     if source.task == "vos":
         assert isinstance(source, VideoFiles)
         vos_tracker = VOSTracker(system, **numbers)

@@ -37,6 +37,10 @@ class Predictor(ABC):
     def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
         """Expression (or name of the video) and mask files by frame, in time order, of each row of a picture."""
 
+    def complete(self, rows: Sequence[Row]) -> list[Path]:
+        """Write the files that hold all samples together, from the rows of all; their paths. Few tasks have one."""
+        return []
+
 
 class VOSPredictor(Predictor):
     """Objects from their given masks: palette images of the object ids. Frames before the first mask get no file.
@@ -81,7 +85,7 @@ class VOSPredictor(Predictor):
     def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
         """One row for the video: all objects are in the same files."""
         item = _the(sample, VOSItem)
-        return [(sample.video, _written(result_folder(self.benchmark, self.folder, item), item.frames))]
+        return [(sample.video, written(result_folder(self.benchmark, self.folder, item), item.frames))]
 
 
 class RVOSPredictor(Predictor):
@@ -174,7 +178,8 @@ class Tally:
         return {"frames": self.frames, "found": self.found.get(k, 0), "score": mean}
 
 
-def _written(folder: Path, frames: Sequence[str]) -> dict[str, Path]:
+def written(folder: Path, frames: Sequence[str]) -> dict[str, Path]:
+    """The mask files of frames in a folder, those that are there."""
     paths = {frame: folder / f"{frame}.png" for frame in frames}
     return {frame: path for frame, path in paths.items() if path.is_file()}
 
@@ -195,7 +200,7 @@ def shared_files(
         named = zip(object_ids(items), said, strict=True)
         items, said = items[:1], ["; ".join(f"{k}: {text}" for k, text in named)]
     folders = [result_folder(benchmark, folder, item) for item in items]
-    return [(text, _written(own, items[0].frames)) for text, own in zip(said, folders, strict=True)]
+    return [(text, written(own, items[0].frames)) for text, own in zip(said, folders, strict=True)]
 
 
 def said_by(sample: Sample, item: RVOSItem) -> Row:

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.masks.submission import result_folder
 from benchmarks.metrics.sentences import CATEGORY
+from benchmarks.protocols.tasks import PROTOCOLS_OF_KIND
 from benchmarks.scores.twins import A_TWIN
 from episodes.sampling.probes import PROBES
 from episodes.sources.ref_video import RefVideoSource
@@ -19,6 +20,7 @@ from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.recipes import settings_of_tests
 from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.tasks.everything import check_truth, everything_measures, reading_of
 from fewshot.evaluation.tasks.expressions import score_expressions
 from fewshot.evaluation.tasks.measures import (
     Measures,
@@ -42,17 +44,22 @@ SCORES = {
     "sentences": "mAP over IoU .50:.05:.95 of all candidates; oIoU, mIoU and P@K of the best one (MTTR's evaluation)",
     "expressions": "J and F of DAVIS of each expression on its own object, mean over frames, then over expressions",
     "davis": "J and F of DAVIS, semi-supervised: ids as given, first and last frame left out",
+    "protocol": "here, from the written results; each reading of the protocol is a row",
     "davis_unsupervised": "J and F of DAVIS in two readings, all frames; the mean over the annotators",
 }
 
 
-def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> None:
+def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], own_way: bool) -> None:
     """Log how a system will be tested."""
-    logger.info("protocol of the test\n%s", tables.wrapped(card(config, source, samples)))
+    logger.info("protocol of the test\n%s", tables.wrapped(card(config, source, samples, own_way)))
 
 
-def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> str:
-    """The protocol in lines, for the log and the results."""
+def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], own_way: bool) -> str:
+    """The protocol in lines, for the log and the results.
+
+    Args:
+        own_way: whether the system goes through whole videos in a way of its own.
+    """
     task = config.task
     videos = len({sample.video for sample in samples})
     tested = f"the first {videos} of {len(source.names())}" if config.limit else f"all {videos}"
@@ -74,7 +81,11 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
         lines["window"] = f"{task.window} frames around the one that is asked for, the ends of a video repeated"
         by = "cut at network size, then the nearest pixel" if task.masks_by_nearest else "logits resized, then cut at 0"
         lines["masks"] = f"{by}; at the original size"
-    if source.task in ("vos", "rvos"):
+    if task.score == "protocol":
+        lines |= protocol_lines(config, source)
+    if own_way:
+        lines["clips"] = f"of {task.clip_frames} frames, as far as the system looks at several at once"
+    elif source.task in ("vos", "rvos"):
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
         if spec_of(config.system).video is None:
             lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate of each"
@@ -90,12 +101,22 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) 
     return tables.card(lines)
 
 
+def protocol_lines(config: TaskTestConfig, source: TaskSource) -> dict[str, str]:
+    """Rules of the headline numbers, and the names of the other readings."""
+    chosen = reading_of(source.task, config.task.protocol)
+    others = [name for name in PROTOCOLS_OF_KIND[source.task] if name != chosen.name]
+    lines = {"protocol": chosen.heading, **chosen.lines()}
+    return lines | ({"beside it": ", ".join(others)} if others else {})
+
+
 def truth_of(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> Path | None:
     """Folder of the masks that those of the test are scored against; None where no masks are.
 
     Raises:
         FileNotFoundError: they are not there.
     """
+    if config.task.score == "protocol":
+        check_truth(source, samples)
     if not config.task.score.startswith("davis") or not isinstance(source, VideoFiles):
         return None
     return source.truth_folder(samples[0].video)
@@ -122,6 +143,8 @@ def measure(
         ValueError: a mask that was written, or one of the truth, is missing or broken.
     """
     score, truth = config.task.score, truth_of(config, source, samples)
+    if score == "protocol":
+        return everything_measures(source, samples, masks, config.task.protocol, config.processes)
     if score == "ris":
         return ris_measures(rows)
     if score == "sentences":
@@ -164,8 +187,9 @@ def write_outcome(
     entries: Mapping[str, Mapping[str, Any]],
     measures: Measures,
     folder: Path,
+    own_way: bool = False,
 ) -> None:
-    """Write `results.json` (the numbers) and `results.csv` (one row per object or expression).
+    """Write `results.json` (the numbers) and `results.csv` (one row per object, expression, track or video).
 
     Of sentences about frames also `predictions.json`, all candidates as a COCO result file.
     """
@@ -176,7 +200,7 @@ def write_outcome(
         "task": source.task,
         "system": config.system.name,
         "weights": config.weights,
-        "card": card(config, source, samples).splitlines(),
+        "card": card(config, source, samples, own_way).splitlines(),
         "measures": measures.values,
         "parts": measures.parts,
         "beside": measures.beside,
@@ -188,7 +212,7 @@ def write_outcome(
     }
     replace_file(folder / RESULTS, json.dumps(content, indent=2) + "\n")
     plain = [{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]
-    replace_file(folder / SHEET, sheet(list(plain[0]), plain))
+    replace_file(folder / SHEET, sheet(list(plain[0]) if plain else ["video"], plain))
     if source.task == "rfs":
         replace_file(folder / PREDICTIONS, json.dumps([row for found in rows for row in coco_results(found)]) + "\n")
     logger.info("results: %s and %s", folder / RESULTS, folder / SHEET)
@@ -209,4 +233,6 @@ def draw(
     """A few pictures, of samples spread over the test."""
     number = min(config.pictures, len(samples))
     for k in range(number):
-        draw_sample(samples[k * len(samples) // number], source, predictor, folder / PICTURES)
+        sample = samples[k * len(samples) // number]
+        if predictor.files(sample):
+            draw_sample(sample, source, predictor, folder / PICTURES)

@@ -16,7 +16,7 @@ from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.build import check_system, make_predictor
+from fewshot.evaluation.tasks.build import check_system, goes_its_own_way, make_predictor
 from fewshot.evaluation.tasks.expressions import shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
@@ -60,9 +60,10 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
             tell_problems(source.problems(), here.folder)
         logger.info("%s", report)
         tell_system(system.to(here.device), system.name, here.device)
-        tell_protocol(config, source, samples)
+        own_way = goes_its_own_way(system, spec_of(config.system), source.task)
+        tell_protocol(config, source, samples, own_way)
         predictor = predict(config, source, samples, system, here)
-        return finish(config, source, samples, predictor, here) if here.main else None
+        return finish(config, source, samples, predictor, here, own_way) if here.main else None
 
     return in_session(config, command, work)
 
@@ -158,14 +159,21 @@ def probed(config: TaskTestConfig, source: TaskSource, samples: list[Sample]) ->
 
 
 def finish(
-    config: TaskTestConfig, source: TaskSource, samples: list[Sample], predictor: Predictor, here: Session
+    config: TaskTestConfig,
+    source: TaskSource,
+    samples: list[Sample],
+    predictor: Predictor,
+    here: Session,
+    own_way: bool = False,
 ) -> float | None:
     """Score, check, draw and pack what was written (process 0). Returns the headline number in percent."""
     entries = Record(here.folder).finished()
     rows = [row for sample in samples for row in entries[sample.name]["rows"]]
+    for path in predictor.complete(rows):
+        logger.info("written: %s", path)
     probes = {probe: here.folder / PROBES / probe / MASKS for probe in config.task.probes}
     measures: Measures = measure(config, source, samples, rows, here.folder / MASKS, probes)
-    write_outcome(config, source, samples, entries, measures, here.folder)
+    write_outcome(config, source, samples, entries, measures, here.folder, own_way)
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:
         logger.warning("%s", note)

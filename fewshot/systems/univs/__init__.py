@@ -4,6 +4,10 @@ from episodes.transforms.input_rule import InputRule
 from fewshot.systems.spec import Later, SystemSpec
 from fewshot.systems.univs.config import SMALL, UniVSConfig
 
+# As released: all tests at one size; those of other data sets are in `experiments/task`.
+_SIZES = {"task.short": 640, "task.long": 1333, "task.threshold": None}
+TESTS = dict.fromkeys(("davis16", "davis17", "youtube_vos", "mose", "ref_davis17", "ref_youtube_vos"), _SIZES)
+
 SPECS = (
     SystemSpec(
         name="univs",
@@ -13,6 +17,8 @@ SPECS = (
         fit=Later("fewshot.systems.univs.build:fit"),
         needs=frozenset(),
         input_rule=InputRule("short", 640, 1333),  # as in the released tests
+        video_task=Later("fewshot.systems.univs.video_tasks:task_of"),
+        tests=TESTS,
         small=SMALL,
     ),
 )

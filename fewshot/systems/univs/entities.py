@@ -31,6 +31,8 @@ RECENT = 3  # slots by which an entity is known again among candidates
 SAME_MASK = 0.5  # overlap from which a candidate is an entity that is known
 OWN_PIXELS = 0.5  # probability from which a pixel is claimed
 THING_SHARE = 0.7  # of the candidates of a panoptic first clip
+OF_SLOTS, OF_FRAMES = ("scores", "embeddings", "likeness"), ("logits", "boxes", "occurrence")  # parts of the state
+OF_ENTITIES = ("quality", "first", "ids")
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,19 @@ class EntityState:
 
     Attributes:
         scores: `(N, S, K)` history of the class scores; embeddings: `(N, S, C)`.
+        likeness: `(N, S)` how like its past each was in a clip, 1 where it was found, 0 before.
         logits: `(N, F, H, W)` sums over clips; boxes: `(N, F, 4)` in 0..1.
         occurrence: `(N, F)` how many summands showed it; quality: `(N,)` sum of theirs.
         first: `(N,)` int64 frame of the clip in which it was found.
-        ids: `(N,)` int64.
+        ids: `(N,)` int64, in the order in which they were found.
         unpadded: height and width of the frames.
         seen: number of frames so far.
+        born: number of entities so far, those that are forgotten too.
     """
 
     scores: Tensor
     embeddings: Tensor
+    likeness: Tensor
     logits: Tensor
     boxes: Tensor
     occurrence: Tensor
@@ -57,19 +62,27 @@ class EntityState:
     ids: Tensor
     unpadded: tuple[int, int]
     seen: int = 0
+    born: int = 0
 
     @classmethod
     def start(
-        cls, frames: int, unpadded: tuple[int, int], padded: tuple[int, int], width: int, classes: int
+        cls,
+        frames: int,
+        unpadded: tuple[int, int],
+        padded: tuple[int, int],
+        width: int,
+        classes: int,
+        device: torch.device | str = "cpu",
     ) -> EntityState:
         """Nothing is found yet, in a first clip of `frames` frames. `width` is C, `classes` K."""
-        none = torch.zeros(0)
+        none = torch.zeros(0, device=device)
         return cls(
-            torch.zeros(0, 1, classes),
-            torch.zeros(0, 1, width),
-            torch.zeros(0, frames, *padded),
-            torch.zeros(0, frames, 4),
-            torch.zeros(0, frames),
+            none.new_zeros(0, 1, classes),
+            none.new_zeros(0, 1, width),
+            none.new_zeros(0, 1),
+            none.new_zeros(0, frames, *padded),
+            none.new_zeros(0, frames, 4),
+            none.new_zeros(0, frames),
             none,
             none.long(),
             none.long(),
@@ -84,6 +97,15 @@ class EntityState:
     def masks(self) -> Tensor:
         """`(N, F, H, W)` bool."""
         return self.logits > 0
+
+    def without(self, frames: int) -> EntityState:
+        """The state without its first `frames` frames, and as many slots."""
+        short = {name: getattr(self, name)[:, frames:] for name in (*OF_SLOTS, *OF_FRAMES)}
+        return replace(self, **short)
+
+    def some(self, rows: Tensor) -> EntityState:
+        """Some of the entities `(n,)`; the others are forgotten."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in (*OF_SLOTS, *OF_FRAMES, *OF_ENTITIES)})
 
 
 @dataclass(frozen=True)
@@ -100,6 +122,8 @@ class EntityRules:
         share: of its own pixels that a prediction must win against the others; None: there is no competition.
         things: number of classes of things, which come first; None: nothing but things.
         start_late: accept candidates in later clips where nothing is known yet; the released code never does.
+        window: frames that are written at a time and then forgotten.
+        most: entities that are followed at once; the released code follows any number.
     """
 
     memory: int = 5
@@ -115,6 +139,17 @@ class EntityRules:
     share: float | None = 0.5
     things: int | None = None
     start_late: bool = True
+    window: int = 10
+    most: int = 100
+
+    def due(self, start: int) -> int:
+        """Number of frames that are written after the clip that starts at frame `start`: a window now and then."""
+        return self.window if start > self.memory and (start - self.memory) % self.window == 0 else 0
+
+    def in_sight(self, state: EntityState) -> Tensor:
+        """Entities `(n,)` that are followed on: all, or where they are many those that a kept frame shows."""
+        there = state.masks.flatten(1).any(1) if len(state) > self.most // 2 else torch.ones_like(state.ids) > 0
+        return there.nonzero()[:, 0]
 
     def advance(self, state: EntityState, new: int = 1) -> EntityState:
         """The state with slots for `new` frames and one clip more, which start as the last ones."""
@@ -127,6 +162,7 @@ class EntityRules:
             state,
             scores=torch.cat([state.scores, state.scores[:, -1:]], 1),
             embeddings=torch.cat([state.embeddings, mean], 1),
+            likeness=torch.cat([state.likeness, torch.zeros_like(state.likeness[:, -1:])], 1),
             logits=longer(state.logits),
             boxes=longer(state.boxes),
             occurrence=longer(state.occurrence),
@@ -152,9 +188,10 @@ class EntityRules:
             kept = _winners(inside, weights, kept, self.share)
         rows = kept.nonzero()[:, 0]
         state = _added(state, rows, masks[rows], sure[rows])
-        boxes = state.boxes.clone()
+        boxes, likeness = state.boxes.clone(), state.likeness.clone()
         boxes[rows, -frames:] = boxes_of(state.logits[rows, -frames:])
-        return _met(replace(state, boxes=boxes), rows, found.embeddings[rows])
+        likeness[:, -1] = alike.clamp(min=0)
+        return _met(replace(state, boxes=boxes, likeness=likeness), rows, found.embeddings[rows])
 
     # --------------------------------------------------------------------------------------- and new ones are found
 
@@ -168,7 +205,8 @@ class EntityRules:
         sure, best = sure[rows], scores[rows].amax(1)
         masks = full_size(chosen.masks, (state.logits.shape[-2], state.logits.shape[-1]))
         if start == 0:
-            return _born(state, chosen, masks, sure, (best > self.first_score).nonzero()[:, 0], start)
+            first = (best > self.first_score).nonzero()[: self.most, 0]
+            return _born(state, chosen, masks, sure, first, start)
         taken = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         stored = state.masks[:, -masks.shape[1] :]
         if len(state) and len(rows):
@@ -178,7 +216,11 @@ class EntityRules:
             fresh = fresh & (mask_overlaps(masks > 0, stored) < SAME_MASK).all(2).all(1)
         elif not self.start_late:
             fresh = torch.zeros_like(fresh)
-        return _born(state, chosen, masks, sure, fresh.nonzero()[:, 0], start)
+        room = max(self.most - len(state), 0)
+        new = fresh.nonzero()[:, 0]
+        if len(new) > room:
+            new = new[best[new].argsort(descending=True, stable=True)[:room].sort().values]
+        return _born(state, chosen, masks, sure, new, start)
 
     def candidate_rows(self, found: Candidates, scores: Tensor, sure: Tensor, start: int) -> Tensor:
         """Queries `(M,)` that are looked at, best first."""
@@ -268,15 +310,17 @@ def _born(state: EntityState, chosen: Candidates, masks: Tensor, sure: Tensor, r
         return torch.cat([old, torch.cat([before, new], 1)])
 
     first = torch.full((count,), start, device=rows.device)
-    ids = len(state) + torch.arange(count, device=rows.device)
+    ids = state.born + torch.arange(count, device=rows.device)
     return replace(
         state,
         scores=joined(state.scores, chosen.logits[rows][:, None]),
         embeddings=joined(state.embeddings, chosen.embeddings[rows].mean(1, keepdim=True)),
+        likeness=joined(state.likeness, sure.new_ones(count, 1)),
         logits=joined(state.logits, masks[rows]),
         boxes=joined(state.boxes, boxes_of(chosen.masks[rows])),
         occurrence=joined(state.occurrence, (masks[rows] > 0).flatten(2).any(2).float().view(count, frames)),
         quality=torch.cat([state.quality, sure[rows]]),
         first=torch.cat([state.first, first]),
         ids=torch.cat([state.ids, ids]),
+        born=state.born + count,
     )

@@ -40,6 +40,7 @@ class EntitySession:
         classes: those of the data set among them.
         rules: by which answers become entities.
         draws: which cells of a mask are its prompt, where there are more than are taken.
+        points: so many cells are; None: as the network was built.
     """
 
     model: UniVS
@@ -47,6 +48,7 @@ class EntitySession:
     classes: slice
     rules: EntityRules = field(default_factory=EntityRules)
     draws: Draws = field(default_factory=lambda: Draws.seeded(0))
+    points: int | None = None
 
     @torch.no_grad()
     def step(self, video: EntityVideo, features: Sequence[Tensor], start: int) -> EntityVideo:
@@ -79,7 +81,7 @@ class EntitySession:
         if memory is None:
             # the mask of the frame before the clip on the features of its first one, as released
             shown = self.show(state, scenes, 0, before - 1)
-            memory = PromptMemory.empty(len(state), start + frames, shown)
+            memory = PromptMemory.empty(len(state), frames + new, shown, start - new)
             memory = memory.written(start - 1, shown, there(state, before - 1), onwards=False)
         else:
             memory = memory.with_targets(len(state)).longer(new)
@@ -90,7 +92,14 @@ class EntitySession:
 
     def show(self, state: EntityState, scenes: Scenes, k: int, at: int) -> VisualPrompts:
         """Prompts from the masks of a frame that is kept, `at`, on the features of the clip's frame `k`."""
-        return self.model.show(scenes, k, state.masks[:, at].float(), self.draws, state.boxes[:, at])
+        masks, boxes = state.masks[:, at].float(), state.boxes[:, at]
+        return self.model.show(scenes, k, masks, self.draws, boxes, self.points)
+
+    def forget(self, video: EntityVideo, frames: int) -> EntityVideo:
+        """The video without its first `frames` frames, which are written, and without what was long out of sight."""
+        state = video.entities.without(frames)
+        rows = self.rules.in_sight(state)
+        return EntityVideo(state.some(rows), video.memory and video.memory.some(rows))
 
 
 def there(state: EntityState, at: int) -> Tensor:

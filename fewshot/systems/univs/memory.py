@@ -57,6 +57,11 @@ class PromptMemory:
         origin = self.origin and (grown(self.origin[0]), grown(self.origin[1]))
         return replace(self, tokens=grown(self.tokens), positions=grown(self.positions), origin=origin)
 
+    def some(self, rows: Tensor) -> PromptMemory:
+        """The prompts of some of the targets `(n,)`; the others are forgotten."""
+        origin = self.origin and (self.origin[0][rows], self.origin[1][rows])
+        return replace(self, tokens=self.tokens[rows], positions=self.positions[rows], origin=origin)
+
     def written(self, frame: int, prompts: VisualPrompts, which: Tensor, *, onwards: bool) -> PromptMemory:
         """With the prompts of some targets in the slot of a frame, and `onwards` in all later ones.
 

@@ -68,6 +68,7 @@ class UniVS(System):
     name = "univs"
     accepts = frozenset({"support", "expression"})
     needs = frozenset()
+    video_kinds = frozenset(("vos", "pvos", "rvos", "vis", "vss", "vps"))
     pad_multiple = 32
 
     def __init__(
@@ -106,7 +107,8 @@ class UniVS(System):
         self.text_is_frozen = text
         if text and self.text is not None:
             self.text.requires_grad_(False)
-        self.accepts = frozenset({"support", "expression"} if self.text is not None else {"support"})
+        if self.text is None:
+            self.accepts, self.video_kinds = frozenset({"support"}), self.video_kinds - {"rvos"}
 
     # ------------------------------------------------------------------------------------------------- the network
 
@@ -137,16 +139,23 @@ class UniVS(System):
     # ------------------------------------------------------------------------------------------------- the prompts
 
     def show(
-        self, scenes: Scenes, frame: int, masks: Tensor, draws: Draws, boxes: Tensor | None = None
+        self,
+        scenes: Scenes,
+        frame: int,
+        masks: Tensor,
+        draws: Draws,
+        boxes: Tensor | None = None,
+        points: int | None = None,
     ) -> VisualPrompts:
         """Visual prompts from masks `(P, H, W)` in 0..1 on the padded frame `frame` of `scenes` (of all its videos).
 
         Args:
             boxes: `(P, 4)` x0, y0, x1, y1 in 0..1; None: those of the masks.
+            points: R; None: as the network was built.
         """
         if boxes is None:
             boxes = relative(box_of_masks(masks > 0.5), (masks.shape[-2], masks.shape[-1]))
-        return mask_prompts(scene_of(scenes, frame), masks, boxes, self.sizes.dense_points, draws)
+        return mask_prompts(scene_of(scenes, frame), masks, boxes, points or self.sizes.dense_points, draws)
 
     def task(self, name: str) -> Tensor:
         """Embedding `(C,)` of a task, which the prompt queries of that task start with."""

@@ -37,11 +37,13 @@ class ObjectSession:
         model: the network, in evaluation mode.
         tracker: rules of the tracks.
         draws: which cells of a mask are its prompt, where there are more than are taken.
+        points: so many cells are; None: as the network was built.
     """
 
     model: UniVS
     tracker: ObjectTracker = field(default_factory=ObjectTracker)
     draws: Draws = field(default_factory=lambda: Draws.seeded(0))
+    points: int | None = None
 
     @torch.no_grad()
     def step(self, video: ObjectVideo, features: Sequence[Tensor], start: int, given: Annotations) -> ObjectVideo:
@@ -83,7 +85,8 @@ class ObjectSession:
     def show(self, tracks: ObjectState, scenes: Scenes, start: int, k: int) -> VisualPrompts:
         """Prompts from the masks that are known of the `k`-th frame of a clip."""
         masks = tracks.masks[:, tracks.frame(start + k)].float()
-        return self.model.show(scenes, k, masks, self.draws, tracks.boxes[:, start + k - tracks.seen])
+        boxes = tracks.boxes[:, start + k - tracks.seen]
+        return self.model.show(scenes, k, masks, self.draws, boxes, self.points)
 
 
 def recalled(model: UniVS, memory: PromptMemory, first: Tensor, frames: int, slots: int) -> Prompts:

@@ -1,11 +1,12 @@
 """What is written of a video: instances with scores, panoptic segments, or one class for each pixel.
 
-Legend: N entities, F frames, K classes, Q queries, (h, w) a map at stride 4, (H, W) the padded frame.
+Legend: N entities, F frames that are kept, K classes, Q queries, (h, w) a map at stride 4, (H, W) the padded frame.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor
 from fewshot.systems.univs.answers import Candidates
 from fewshot.systems.univs.entities import EntityState
 from fewshot.systems.univs.tracking import full_size, quality
+from fewshot.systems.video_tasks import FoundTrack
 
 Size = tuple[int, int]
 LEAST_SCORE, LIKELY_SCORE = 0.005, 0.05  # of an instance that is written, and that counts for how many are
@@ -26,32 +28,53 @@ def on_frames(logits: Tensor, unpadded: Size, size: Size) -> Tensor:
     return full_size(logits[..., : unpadded[0], : unpadded[1]], size)
 
 
+def masks_of(state: EntityState, frames: int, size: Size) -> Tensor:
+    """Masks `(N, frames, *size)` bool of the first frames that are kept, entity by entity for the sake of memory."""
+    masks = torch.zeros(len(state), frames, *size, dtype=torch.bool)
+    for n in range(len(state)):
+        masks[n] = (on_frames(state.logits[n : n + 1, :frames], state.unpadded, size) > 0)[0].cpu()
+    return masks
+
+
 @dataclass(frozen=True)
-class Instance:
-    """One row of the results of VIS: a class for an entity, with its masks `(F, height, width)` bool."""
+class TrackScores:
+    """Class scores of tracks over the windows of a video, also of those that are forgotten.
 
-    entity: int
-    label: int
-    score: float
-    masks: Tensor
-
-
-def instances(state: EntityState, size: Size) -> list[Instance]:
-    """Every likely class of every entity, entity by entity: `label` counts from 0 in the data set.
-
-    The score is the mean of the history times the quality, divided by a whole number above the best one, as released.
+    Attributes:
+        sums: id -> `(K,)` sum over windows of the mean score times the mean likeness; weights: of the likeness.
+        quality: id -> sum over the clips.
     """
-    if not len(state):
-        return []
-    means = state.logits / state.occurrence.clamp(min=1)[..., None, None]
-    masks = on_frames(means, state.unpadded, size) > 0
-    best = int(state.quality.max()) + 1
-    scores = state.scores.mean(1) * (state.quality / best)[:, None]
-    likely = int(MORE_THAN_LIKELY * int((scores > LIKELY_SCORE).sum()))
-    ranked = scores.flatten().sort(descending=True).values
-    least = float(ranked[min(max(likely, LEAST_RESULTS), len(ranked) - 1)])
-    rows = (scores >= max(LEAST_SCORE, least)).nonzero().tolist()
-    return [Instance(n, label, float(scores[n, label]), masks[n]) for n, label in rows]
+
+    sums: Mapping[int, Tensor] = field(default_factory=dict)
+    weights: Mapping[int, float] = field(default_factory=dict)
+    quality: Mapping[int, float] = field(default_factory=dict)
+
+    def added(self, state: EntityState, slots: int) -> TrackScores:
+        """With a window: the first `slots` slots of the state."""
+        sums, weights, quality = dict(self.sums), dict(self.weights), dict(self.quality)
+        means, alike = state.scores[:, :slots].mean(1).cpu(), state.likeness[:, :slots].mean(1).tolist()
+        for n, k in enumerate(state.ids.tolist()):
+            sums[k] = sums.get(k, torch.zeros(means.shape[1])) + alike[n] * means[n]
+            weights[k] = weights.get(k, 0.0) + alike[n]
+            quality[k] = float(state.quality[n])
+        return TrackScores(sums, weights, quality)
+
+    def ranked(self) -> list[FoundTrack]:
+        """Every likely class of every track, track by track; labels count from 0 in the data set.
+
+        The score is the mean over the windows times the quality, divided by a whole number above the best one, as
+        released.
+        """
+        if not self.sums:
+            return []
+        best = int(max(self.quality.values())) + 1
+        ids = sorted(self.sums)
+        scores = torch.stack([self.sums[k] / max(self.weights[k], 1e-6) * (self.quality[k] / best) for k in ids])
+        likely = int(MORE_THAN_LIKELY * int((scores > LIKELY_SCORE).sum()))
+        order = scores.flatten().sort(descending=True).values
+        least = float(order[min(max(likely, LEAST_RESULTS), len(order) - 1)])
+        rows = (scores >= max(LEAST_SCORE, least)).nonzero().tolist()
+        return [FoundTrack(ids[n], label, float(scores[n, label])) for n, label in rows]
 
 
 @dataclass(frozen=True)
@@ -65,20 +88,27 @@ class Segment:
 
 
 def panoptic(
-    state: EntityState, size: Size, things: int, share: float = 0.6, known: tuple[Segment, ...] = ()
+    state: EntityState,
+    size: Size,
+    things: int,
+    share: float = 0.6,
+    known: tuple[Segment, ...] = (),
+    frames: int | None = None,
 ) -> tuple[Tensor, tuple[Segment, ...]]:
     """Numbers of the segments `(F, height, width)`, 0 for none, and the segments; those that are `known` keep theirs.
 
     Args:
         things: number of classes of things, which come first.
         share: of its own pixels that a thing must win; half of it for a thing that is known.
+        frames: so many of the first frames that are kept; None: all.
     """
-    numbers = torch.zeros(state.logits.shape[1], *size, dtype=torch.long)
+    logits = state.logits[:, :frames]
+    numbers = torch.zeros(logits.shape[1], *size, dtype=torch.long)
     if not len(state):
         return numbers, known
     segments = list(known)
-    logits = on_frames(state.logits, state.unpadded, size)
-    best, labels = state.scores.mean(1).max(1)
+    logits = on_frames(logits, state.unpadded, size).cpu()
+    best, labels = (x.cpu() for x in state.scores.mean(1).max(1))
     old = {s.entity for s in known if s.thing}
     seen = torch.tensor([entity in old for entity in state.ids.tolist()])
     thing = labels < things

@@ -1,0 +1,127 @@
+"""Numbers of tasks that ask for everything in a video, from the written results: one row for each reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.masks.panoptic import read_panoptic
+from benchmarks.masks.png import LabelFiles
+from benchmarks.masks.submission import answered_frames, result_folder
+from benchmarks.masks.tracks import RESULTS, read_tracks
+from benchmarks.metrics.pvos import PvosGroups
+from benchmarks.protocols.tasks import (
+    PROTOCOLS_OF_KIND,
+    PvosProtocol,
+    TaskProtocol,
+    VisProtocol,
+    VpsProtocol,
+    VssProtocol,
+)
+from episodes.sources.task_source import TaskSource
+from episodes.task_items import VOSItem
+from fewshot.evaluation.tasks.measures import Measures
+from fewshot.evaluation.tasks.samples import Sample
+
+
+def reading_of(kind: str, name: str | None) -> TaskProtocol[Any]:
+    """The protocol of the headline numbers; None: the usual one of the kind."""
+    protocols = PROTOCOLS_OF_KIND[kind]
+    return protocols[name] if name is not None else next(iter(protocols.values()))
+
+
+def check_truth(source: Any, samples: Sequence[Sample]) -> None:
+    """Refuse to score what cannot be scored, before anything is predicted.
+
+    Raises:
+        ValueError: the truth is kept by a server.
+        FileNotFoundError: the masks of the truth are not there.
+    """
+    if source.task == "pvos":
+        source.truth_folder(samples[0].video)
+        PvosGroups(source.groups, source.exceptions)
+    elif not getattr(source, "has_truth", True):
+        raise ValueError(
+            f"{source.name} ({source.split}) in {source.root} lists no tracks, a server keeps them: take "
+            "task.score=none, or a split whose truth is there"
+        )
+
+
+def everything_measures(
+    source: TaskSource, samples: Sequence[Sample], folder: Path, name: str | None, processes: int = 1
+) -> Measures:
+    """Numbers of the protocol `name` (None: the usual one), and beside them those of the other readings.
+
+    Args:
+        folder: of the written results.
+        processes: videos that are counted at a time; no effect on the numbers.
+
+    Raises:
+        ValueError: a result, or a part of the truth, is missing or broken.
+    """
+    chosen = reading_of(source.task, name)
+    found = {chosen.name: _numbers(chosen, source, samples, folder, processes)}
+    for other in PROTOCOLS_OF_KIND[source.task].values():
+        if other.name != chosen.name:
+            found[other.name] = _numbers(other, source, samples, folder, processes)
+    return Measures(found.pop(chosen.name), beside=found)
+
+
+def _numbers(
+    protocol: TaskProtocol[Any], source: Any, samples: Sequence[Sample], folder: Path, processes: int
+) -> dict[str, float]:
+    """The numbers of one protocol. Videos are counted one by one and put together."""
+    if isinstance(protocol, VisProtocol):
+        return protocol.numbers(_tracks(protocol, source, samples, folder).compute())
+    count: Callable[[Sample], Any] = partial(_counted, protocol, source, folder)
+    with nullcontext() if processes == 1 else ProcessPoolExecutor(processes) as pool:
+        parts: Iterable[Any] = map(count, samples) if pool is None else pool.map(count, samples)
+        total, *others = parts
+    for other in others:
+        total.merge(other)
+    return protocol.numbers(total.compute())
+
+
+def _tracks(protocol: VisProtocol, source: Any, samples: Sequence[Sample], folder: Path) -> Any:
+    """All videos that are tested; those that are not are no part of the truth."""
+    tested = {source.video_id(sample.video) for sample in samples}
+    rows = read_tracks(folder / RESULTS)
+    accumulator = protocol.accumulator(_of_videos(source.truth, tested))
+    for number in sorted(tested):
+        accumulator.update(number, rows.get(number, []))
+    return accumulator
+
+
+def _of_videos(truth: Mapping[str, Any], tested: set[int]) -> dict[str, Any]:
+    return {
+        **truth,
+        "videos": [row for row in truth["videos"] if row["id"] in tested],
+        "annotations": [row for row in truth["annotations"] if row["video_id"] in tested],
+    }
+
+
+def _counted(protocol: TaskProtocol[Any], source: Any, folder: Path, sample: Sample) -> Any:
+    """An accumulator that holds one video."""
+    video = sample.video
+    if isinstance(protocol, VssProtocol):
+        semantic = protocol.accumulator(1 + max(category.id for category in source.categories))
+        semantic.update(video, source.read_semantic(video), LabelFiles(folder / video, source.frames(video)))
+        return semantic
+    if isinstance(protocol, VpsProtocol):
+        panoptic = protocol.accumulator(source.classes)
+        panoptic.update(video, source.read_panoptic(video), read_panoptic(folder)[video])
+        return panoptic
+    assert isinstance(protocol, PvosProtocol)
+    item = sample.items[0]
+    assert isinstance(item, VOSItem)
+    frames = answered_frames(item)
+    given = {frames.index(frame): ids for frame, ids in source.all_given(video).items()}
+    paths = (source.truth_folder(video) / video / f"{frame}.png" for frame in frames)
+    objects = protocol.accumulator(PvosGroups(source.groups, source.exceptions))
+    results = LabelFiles(result_folder(source.name, folder, item), frames)
+    objects.update(video, (source.read_label_map(path) for path in paths), results, given, source.classes_of(video))
+    return objects

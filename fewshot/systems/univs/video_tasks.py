@@ -1,0 +1,373 @@
+"""Whole videos through UniVS: every task of `fewshot.systems.video_tasks`, in overlapping clips.
+
+The last frames are kept as features; as soon as they are a clip, the session of the task takes a step. A video that is
+shorter than a clip is one clip.
+
+Legend: N things, T frames of a clip, C width, (H, W) the padded network input, (Ho, Wo) the size of the result.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.batch import ClipBatch
+from fewshot.systems.univs.entities import EntityRules, EntityState
+from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, SemanticSession
+from fewshot.systems.univs.expression_session import ExpressionSession
+from fewshot.systems.univs.model import UniVS
+from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
+from fewshot.systems.univs.objects import ObjectState
+from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, on_frames, panoptic
+from fewshot.systems.video_tasks import NOTHING, PanopticPart, Settled, VideoQuestion, VideoTask, Vocabulary
+
+# cells of a mask that are its prompt at test time, times those of training: as released
+POINTS = {"vis": 4, "vps": 2, "vos": 8, "pvos": 8}
+STABILITY = {"youtube_vis19": 0.5, "ovis": 0.5}  # of a candidate of VIS, where it is not that of `EntityRules`
+PANOPTIC = EntityRules(
+    threshold=0.05,
+    candidates=100,
+    box_limit=0.75,
+    first_score=0.15,
+    later_score=0.3,
+    match=0.05,
+    add_masks=0.05,
+    share=None,
+)
+VOCABULARIES = {"youtube_vis19": "ytvis19", "youtube_vis21": "ytvis21"}  # names that the official embeddings have
+GIVEN_SCORE = 1.0  # of an object in the frame that gives its mask
+
+
+def task_of(system: UniVS, kind: str, clip_frames: int) -> VideoTask:
+    """The way through videos for a task.
+
+    Args:
+        clip_frames: T.
+
+    Raises:
+        ValueError: it does not answer this task.
+    """
+    if kind not in system.video_kinds:
+        raise ValueError(f"this {system.name} does not answer task {kind}, but {', '.join(sorted(system.video_kinds))}")
+    return TASKS[kind](system, kind, clip_frames)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Where a video stands.
+
+    Attributes:
+        question: what it is asked.
+        video: what the session remembers; None before the first clip.
+        features: of the last frames, at most T, as `UniVS.frame_features` gives them.
+        sizes: height and width of the frames without and with padding.
+        seen: frames so far; told: those that are settled.
+        given: frame -> id -> mask `(Ho, Wo)` of objects, of frames that are not settled.
+    """
+
+    question: VideoQuestion
+    video: Any = None
+    features: tuple[Tensor, ...] = ()
+    sizes: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    seen: int = 0
+    told: int = 0
+    given: Mapping[int, Mapping[int, Tensor]] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """Index of the first frame whose features are kept."""
+        return self.seen - len(self.features[0])
+
+    def with_frame(self, maps: tuple[Tensor, ...], frame: ClipBatch, most: int) -> Walk:
+        """With the features of one frame more; at most `most` are kept."""
+        features = tuple(torch.cat([*old, new])[-most:] for old, new in zip(self._rows(len(maps)), maps, strict=True))
+        (height, width), padded = frame.sizes[0].tolist(), (frame.frames.shape[-2], frame.frames.shape[-1])
+        return replace(self, features=features, sizes=((height, width), padded), seen=self.seen + 1)
+
+    def _rows(self, maps: int) -> list[tuple[Tensor, ...]]:
+        return [(x,) for x in self.features] or [()] * maps
+
+
+class ClipTask(VideoTask):
+    """A task in clips of `frames` frames, each of which begins one frame after the one before.
+
+    Args:
+        model: in evaluation mode.
+        kind: of the task.
+        frames: T.
+    """
+
+    def __init__(self, model: UniVS, kind: str, frames: int) -> None:
+        self.model, self.kind, self.frames = model, kind, frames
+
+    @property
+    def points(self) -> int:
+        """Cells of a mask that are its prompt."""
+        return POINTS[self.kind] * self.model.sizes.dense_points
+
+    def start(self, question: VideoQuestion) -> Walk:
+        """Nothing is seen yet."""
+        return Walk(question)
+
+    def step(self, state: Walk, frame: ClipBatch, given: Mapping[int, Tensor] = NOTHING) -> tuple[Walk, Settled]:
+        """See `VideoTask.step`."""
+        check_given(state.question, given)
+        state = state.with_frame(self.model.frame_features(frame), frame, self.frames)
+        if given:
+            state = replace(state, given={**state.given, state.seen - 1: dict(given)})
+        if state.seen < self.frames:
+            return state, Settled(0)
+        state = self.look(state)
+        return self.settle(state, self.due(state))
+
+    def end(self, state: Walk) -> Settled:
+        """See `VideoTask.end`."""
+        if 0 < state.seen < self.frames:
+            state = self.look(state)
+        return self.settle(state, state.seen - state.told, last=True)[1]
+
+    def due(self, state: Walk) -> int:
+        """Number of frames that no later clip holds."""
+        return state.first + 1 - state.told
+
+    @abstractmethod
+    def look(self, state: Walk) -> Walk:
+        """The state after the clip of the last frames."""
+
+    def settle(self, state: Walk, frames: int, last: bool = False) -> tuple[Walk, Settled]:
+        """The state without the next `frames` frames that were not told, and their answer."""
+        if not frames and not last:
+            return state, Settled(0)
+        state, settled = self.answer(state, frames, last)
+        told = state.told + frames
+        kept = {index: own for index, own in state.given.items() if index >= told}
+        return replace(state, told=told, given=kept), settled
+
+    @abstractmethod
+    def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
+        """The same, before they are counted as told."""
+
+
+class ObjectTask(ClipTask):
+    """Objects, or objects and stuff, whose masks are given in some frame."""
+
+    def look(self, state: Walk) -> Walk:
+        """See `ClipTask.look`."""
+        unpadded, padded = state.sizes
+        video = state.video
+        if video is None:
+            ids, width, device = state.question.objects, self.model.sizes.hidden_dim, str(state.features[0].device)
+            video = ObjectVideo(ObjectState.start(ids, unpadded, padded, width, device))
+        given = {index: {k: shrunk(mask, unpadded) for k, mask in own.items()} for index, own in state.given.items()}
+        session = ObjectSession(self.model, points=self.points)
+        return replace(state, video=session.step(video, state.features, state.first, given))
+
+    def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
+        """Every pixel belongs to the object with the largest logit there; given masks stay as they are."""
+        question = state.question
+        if state.video is None:
+            return state, Settled(0)
+        masks, scores = tracked(state.video.tracks, state.told, frames, question, exclusive=True)
+        for t in range(frames):
+            for k, mask in state.given.get(state.told + t, {}).items():
+                row = question.objects.index(k)
+                masks[:, t] &= ~mask.cpu()
+                masks[row, t], scores[row, t] = mask.cpu(), GIVEN_SCORE
+        return state, Settled(frames, question.objects, masks, scores)
+
+
+class ExpressionTask(ClipTask):
+    """Expressions, each of one thing."""
+
+    def start(self, question: VideoQuestion) -> Walk:
+        """Nothing is seen yet; the words are read once."""
+        words = self.model.encode_text(question.expressions)
+        return Walk(question, (words, None))
+
+    def look(self, state: Walk) -> Walk:
+        """See `ClipTask.look`."""
+        words, tracks = state.video
+        unpadded, padded = state.sizes
+        if tracks is None:
+            ids, width, device = tuple(range(len(words.sentences))), self.model.sizes.hidden_dim, words.words.device
+            tracks = ObjectState.start(ids, unpadded, padded, width, str(device))
+        session = ExpressionSession(self.model, words.words, words.sentences)
+        return replace(state, video=(words, session.step(tracks, state.features, state.first)))
+
+    def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
+        """Pixels inside the masks of each."""
+        _, tracks = state.video
+        if tracks is None:
+            return state, Settled(0)
+        question = state.question
+        masks, scores = tracked(tracks, state.told, frames, question, exclusive=question.exclusive)
+        return state, Settled(frames, tuple(range(1, len(masks) + 1)), masks, scores)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """What is known of a video of which only the classes are known: `concepts` `(K, D)`, things first."""
+
+    concepts: Tensor
+    order: tuple[int, ...]  # places in the vocabulary of the question
+    video: EntityVideo | None = None
+    scores: TrackScores = TrackScores()
+    segments: tuple[Segment, ...] = ()
+
+
+class EntityTask(ClipTask):
+    """Everything that is found, as tracks or as panoptic segments, written and forgotten a window at a time."""
+
+    def start(self, question: VideoQuestion) -> Walk:
+        """Nothing is seen yet; the names of the classes are read once."""
+        vocabulary = named(question)
+        order = sorted(range(len(vocabulary.names)), key=lambda place: place in vocabulary.stuff)
+        return Walk(question, Entities(embedded(self.model, question)[order], tuple(order)))
+
+    def rules(self, question: VideoQuestion) -> EntityRules:
+        """By which answers become entities, as released."""
+        vocabulary = named(question)
+        if self.kind == "vis":
+            return EntityRules(stability=STABILITY.get(question.data, EntityRules.stability))
+        things = len(vocabulary.names) - len(vocabulary.stuff)
+        return replace(PANOPTIC, things=things)
+
+    def look(self, state: Walk) -> Walk:
+        """See `ClipTask.look`."""
+        known: Entities = state.video
+        classes = slice(len(known.order))
+        rules = self.rules(state.question)
+        session = EntitySession(self.model, known.concepts, classes, rules, points=self.points)
+        video = known.video or EntityVideo(
+            EntityState.start(
+                len(state.features[0]),
+                *state.sizes,
+                self.model.sizes.hidden_dim,
+                len(known.order),
+                state.features[0].device,
+            )
+        )
+        video = session.step(video, state.features, state.first)
+        return replace(state, video=replace(known, video=video))
+
+    def due(self, state: Walk) -> int:
+        """A window now and then."""
+        return self.rules(state.question).due(state.first)
+
+    def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
+        """The masks of a window, and at the end the scores of all tracks."""
+        known: Entities = state.video
+        if known.video is None:
+            return state, Settled(0)
+        video, found = known.video, known.video.entities
+        size, slots = state.question.size, found.scores.shape[1] if last else frames
+        if self.kind == "vis":
+            scores = known.scores.added(found, slots)
+            tracks = sorted(scores.ranked(), key=lambda track: -track.score) if last else []
+            rows = tuple(track._replace(label=known.order[track.label]) for track in tracks)
+            settled = Settled(frames, tuple(found.ids.tolist()), masks_of(found, frames, size), tracks=rows)
+            known = replace(known, scores=scores)
+        else:
+            rules = self.rules(state.question)
+            assert rules.things is not None
+            labels, segments = panoptic(found, size, rules.things, known=known.segments, frames=frames)
+            parts = tuple(PanopticPart(segment.number, known.order[segment.label]) for segment in segments)
+            settled = Settled(frames, labels=labels, segments=parts)
+            known = replace(known, segments=segments)
+        if not last:
+            session = EntitySession(self.model, known.concepts, slice(None), self.rules(state.question))
+            known = replace(known, video=session.forget(video, frames))
+        return replace(state, video=known), settled
+
+
+class SemanticTask(ClipTask):
+    """A class for every pixel, clip after clip, of which none overlap."""
+
+    def start(self, question: VideoQuestion) -> Walk:
+        """Nothing is seen yet; the names of the classes are read once."""
+        return Walk(question, embedded(self.model, question))
+
+    def look(self, state: Walk) -> Walk:
+        """Nothing is remembered: the network looks when a clip is answered."""
+        return state
+
+    def due(self, state: Walk) -> int:
+        """A clip, when it is whole."""
+        return self.frames if state.seen - state.told == self.frames else 0
+
+    def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
+        """The classes of a clip."""
+        if not frames:
+            return state, Settled(0)
+        session = SemanticSession(self.model, state.video, slice(None))
+        features = [x[-frames:] for x in state.features]
+        labels = session.step(features, state.told, state.sizes[0], state.question.size)
+        return state, Settled(frames, labels=labels.cpu())
+
+
+TASKS: dict[str, type[ClipTask]] = {
+    "vos": ObjectTask,
+    "pvos": ObjectTask,
+    "rvos": ExpressionTask,
+    "vis": EntityTask,
+    "vps": EntityTask,
+    "vss": SemanticTask,
+}
+
+
+def named(question: VideoQuestion) -> Vocabulary:
+    """The vocabulary of a question. Raises ValueError where there is none."""
+    if question.vocabulary is None or not question.vocabulary.names:
+        raise ValueError("this task needs a vocabulary: the names of the classes")
+    return question.vocabulary
+
+
+def embedded(model: UniVS, question: VideoQuestion) -> Tensor:
+    """Embeddings `(K, D)` of the classes. Raises ValueError where there are none of some of them."""
+    return model.embed_classes(named(question).names, VOCABULARIES.get(question.data, question.data) or None)
+
+
+def check_given(question: VideoQuestion, given: Mapping[int, Tensor]) -> None:
+    """Refuse masks of other objects than were announced, and empty ones."""
+    for k, mask in given.items():
+        if k not in question.objects:
+            raise ValueError(f"object {k} is given, but the objects of this video are {question.objects}")
+        if mask.ndim != 2 or not mask.any():
+            raise ValueError(f"the mask given for object {k} must be (h, w) with at least one pixel on the object")
+
+
+def shrunk(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask `(Ho, Wo)` bool at network size by the nearest pixel; what vanishes so keeps all cells that it touches."""
+    small = F.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0] > 0.5
+    if small.any():
+        return small
+    return F.adaptive_max_pool2d(mask[None, None].float(), size)[0, 0] > 0.5
+
+
+def tracked(
+    tracks: ObjectState, first: int, frames: int, question: VideoQuestion, *, exclusive: bool
+) -> tuple[Tensor, Tensor]:
+    """Masks `(N, frames, Ho, Wo)` bool of objects from frame `first` on, and scores `(N, frames)`, on the CPU.
+
+    The score is the mean probability inside a mask, 0 for an empty one.
+    """
+    at = tracks.frame(first)
+    masks = torch.zeros(len(tracks.ids), frames, *question.size, dtype=torch.bool)
+    scores = torch.zeros(len(tracks.ids), frames)
+    if not len(tracks.ids):
+        return masks, scores
+    for t in range(frames):
+        logits = on_frames(tracks.logits[:, at + t : at + t + 1], tracks.unpadded, question.size)[:, 0]
+        found = logits > 0
+        if exclusive:
+            found &= logits.argmax(0) == torch.arange(len(logits), device=logits.device)[:, None, None]
+        inside = found.flatten(1)
+        means = (logits.sigmoid().flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
+        masks[:, t], scores[:, t] = found.cpu(), means.cpu()
+    return masks, scores

@@ -1,0 +1,121 @@
+"""`python -m fewshot.task_test` with a system that goes through whole videos in a way of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.masks.panoptic import read_panoptic
+from benchmarks.masks.png import read_labels
+from episodes.sources import synthetic_rvos as world
+from episodes.sources.synthetic_vocabulary import GROUND, write_unseen
+from fewshot import task_test
+from fewshot.evaluation.tasks import clipwise
+from fewshot.run.signals import Interrupted
+from tests.episodes.sources.test_tracks import lists, write_tracks
+
+pytestmark = pytest.mark.end_to_end
+
+UNIVS = ("system=univs_tiny", "untrained=true", "logging=disabled", "threads=1", "device=cpu", "name=run")
+HEADLINES = {"vis": "AP", "vss": "mIoU", "vps": "VPQ", "pvos": "G", "vos": "J&F-Mean"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of the generated world."""
+    folder = tmp_path_factory.mktemp("world")
+    world.write_split(folder, "test", 2)
+    write_unseen(folder, 2)
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["task_test", *arguments])
+        code = 0
+        try:
+            task_test.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def results(tmp_path: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((tmp_path / "runs/run/results.json").read_text())
+    return stored
+
+
+@pytest.mark.parametrize("kind", HEADLINES)
+def test_every_task_of_the_generated_world_is_written_and_scored(
+    kind: str, root: Path, tmp_path: Path, call: Any
+) -> None:
+    code, out, err = call(f"task=synthetic_{kind}", f"data.root={root}", *UNIVS)
+    assert code == 0, err
+    stored, masks = results(tmp_path), tmp_path / "runs/run/masks"
+    assert next(iter(stored["measures"])) == HEADLINES[kind] and stored["task"] == kind and stored["samples"] == 2
+    assert "clips" in out and "of 3 frames" in out
+    videos = sorted(path.name for path in (root / ("unseen" if kind == "pvos" else "test") / "JPEGImages").iterdir())
+    if kind == "vis":
+        assert json.loads((masks / "results.json").read_text()) == [] or stored["rows"] > 0
+    elif kind == "vps":
+        assert {video: len(list(frames)) for video, frames in read_panoptic(masks).items()} == dict.fromkeys(videos, 8)
+    else:
+        folder = masks / "Annotations" if kind == "pvos" else masks
+        assert sorted(path.name for path in folder.iterdir()) == videos
+        assert all(len(list((folder / video).glob("*.png"))) == 8 for video in videos)
+    if kind == "pvos":
+        assert GROUND in read_labels(folder / videos[0] / "00000.png"), "given masks stay as they are"
+    assert ("beside it" in out) == (kind in ("vss", "vps", "pvos")), "the other readings stand beside the headline"
+
+
+def test_a_reading_is_chosen_and_a_wrong_one_is_refused(root: Path, tmp_path: Path, call: Any) -> None:
+    code, _, err = call("task=synthetic_vps", f"data.root={root}", "task.protocol=vspw", *UNIVS)
+    assert code == 1 and "task.protocol=vspw is not for benchmark synthetic_vps: valid are vipseg_corrected" in err
+    code, out, err = call("task=synthetic_vps", f"data.root={root}", "task.protocol=vipseg", "limit=1", *UNIVS)
+    assert code == 0 and "protocol     : vipseg@1" in out and "vipseg_corrected" in results(tmp_path)["beside"], err
+
+
+def test_a_system_that_does_not_answer_is_refused(root: Path, call: Any) -> None:
+    code, _, err = call("task=synthetic_vis", f"data.root={root}", "system=uniref_tiny", *UNIVS[1:])
+    assert code == 1 and "uniref as it is built does not answer task vis; systems for it: univs" in err
+
+
+def test_tracks_for_a_server_are_packed_and_not_scored(tmp_path: Path, call: Any) -> None:
+    data = write_tracks(tmp_path / "data", "valid.json", "valid/JPEGImages", {**lists(), "annotations": []})
+    code, out, err = call("task=youtube_vis21", f"data.root={data}", "task.short=32", "zip=true", *UNIVS)
+    assert code == 0, err
+    assert "nothing is scored here" in out and results(tmp_path)["measures"] == {}
+    with zipfile.ZipFile(tmp_path / "runs/run/masks.zip") as packed:
+        assert packed.namelist() == ["results.json"]
+
+
+def test_a_test_that_was_stopped_goes_on(
+    root: Path, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, started = clipwise.PanopticPredictor.predict, []
+
+    def stopped(self: Any, sample: Any) -> Any:
+        started.append(sample.video)
+        if len(started) == 2:
+            raise Interrupted("SIGTERM")
+        return whole(self, sample)
+
+    monkeypatch.setattr(clipwise.PanopticPredictor, "predict", stopped)
+    asked = ("task=synthetic_vps", f"data.root={root}", *UNIVS)
+    assert call(*asked)[0] != 0
+    monkeypatch.setattr(clipwise.PanopticPredictor, "predict", whole)
+    code, out, err = call(*asked, "resume=true")
+    assert code == 0 and "1 of 2 are finished already" in out, err
+    assert len(json.loads((tmp_path / "runs/run/masks/pred.json").read_text())["annotations"]) == 2
