@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 import experiments
 from benchmarks import davis
 from benchmarks.masks.png import read_labels, write_labels
+from benchmarks.protocols.readings import READINGS
 from episodes.catalogue import data_set
 from episodes.sources.ref_index import ANNOTATORS
 from fewshot import task_test
@@ -316,9 +317,8 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     config = checked(composed("task_test", [f"task={path.stem}", "data.root=somewhere"])).task
     assert config.benchmark == path.stem and config.split in data_set(path.stem).splits
     of_detr = data_set(path.stem).kind == "rfs" or path.stem == "synthetic_rvos"
-    sizes = {"a2d": (360, 640), "jhmdb": (360, 640), "synthetic_rvos": (64, 96), "synthetic_vos": (64, 96)}.get(
-        path.stem, (800, 1333) if path.stem.startswith("refcoco") else (480, 1333)
-    )
+    of_kind = {"ris": (800, 1333), "rfs": (360, 640), **dict.fromkeys(READINGS, (640, 1333))}
+    sizes = (64, 96) if path.stem.startswith("synthetic") else of_kind.get(data_set(path.stem).kind, (480, 1333))
     assert (config.short, config.long) == sizes and config.rule == ("short" if of_detr else "fit")
     assert config.window == 5 and not config.masks_by_nearest
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
@@ -326,6 +326,7 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     assert config.threshold == thresholds.get(path.stem)
     assert config.use_memory == (path.stem not in ("ref_davis17", "synthetic_rvos"))
     assert not config.resize_given_masks and not config.compare_logits
+    assert config.clip_frames == (3 if path.stem.startswith("synthetic") else 5) and config.protocol is None
     assert OmegaConf.load(path).keys() <= {key.name for key in fields(TaskConfig)}
 
 
