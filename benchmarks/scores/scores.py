@@ -177,6 +177,16 @@ def read_protocol(path: Path | str) -> tuple[str | None, str | None]:
     return named, digest
 
 
+def read_record(path: Path | str) -> dict[str, Any]:
+    """What a JSON report says was tested (`run`); nothing for a CSV and a report without it. Raises ValueError."""
+    path = _file(path)
+    record = _content(path).get("run", {}) if path.suffix == ".json" else {}
+    groups = record.get("groups", {}) if isinstance(record, dict) else None
+    if not isinstance(groups, dict) or not all(isinstance(facts, dict) for facts in groups.values()):
+        raise ValueError(f"{path} has a damaged record of what was tested (run): {GIVE}")
+    return record
+
+
 def scores_to_json(scores: Sequence[Score]) -> dict[str, Any]:
     """Column names once, then one list per query."""
     return {"columns": columns_of(type(scores[0])), "rows": [list(astuple(score)) for score in scores]}

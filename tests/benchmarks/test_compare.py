@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.compare import compare, compare_reports
+from benchmarks.compare import Comparison, Difference, compare, compare_reports, compare_with_first
 from benchmarks.report import Report
 from tests.benchmarks.test_report import many, query
 
@@ -88,3 +88,58 @@ def test_a_report_that_was_counted_by_other_rules_is_refused(tmp_path: Path) -> 
     (tmp_path / "b.json").write_text(json.dumps(report | {"protocol_digest": "0123456789ab"}))
     with pytest.raises(ValueError, match=r"b.json was counted by other rules of protocol cma .*0123456789ab.*cma@1"):
         compare_reports(tmp_path / "a.json", tmp_path / "b.json", bootstrap=10)
+
+
+def test_verdicts_are_in_words() -> None:
+    def difference(low: float, high: float, group: int | None = None) -> Difference:
+        return Difference(group, "J", 0.5, 0.5 + (low + high) / 2, (low, high), 0.5)
+
+    assert difference(0.004, 0.038).verdict() == "B better by 2.1 (95 % 0.4 to 3.8)"
+    assert difference(-0.038, -0.004).verdict(("A", "C")) == "A better by 2.1 (95 % 0.4 to 3.8)"
+    assert difference(-0.012, 0.018).verdict() == "no difference seen (B - A: +0.3, 95 % -1.2 to 1.8)"
+    assert compare([query(0.5)], [query(0.6)]).differences[0].verdict().startswith("no verdict (one query alone")
+    groups = difference(-0.1, 0.1, 1), difference(0.1, 0.2, 2), difference(0.1, 0.2)
+    assert Comparison(groups, 9, 0, 0).verdicts() == [
+        "J: B better by 15.0 (95 % 10.0 to 20.0)",
+        "  group 1: no difference seen (B - A: +0.0, 95 % -10.0 to 10.0)",
+    ]
+    assert Comparison(groups, 9, 0, 0).table().endswith("\n".join(Comparison(groups, 9, 0, 0).verdicts()))
+
+
+def test_each_run_is_compared_with_the_first(tmp_path: Path) -> None:
+    a = many()
+    for name, scores in (("a", a), ("b", shifted(a, 0.05, 0.01)), ("c", shifted(a, -0.05, 0.01))):
+        Report(scores, bootstrap=0).write_json(tmp_path / f"{name}.json")
+    better, worse = compare_with_first([tmp_path / f"{name}.json" for name in "abc"], bootstrap=100)
+    assert better.names == ("A", "B") and better.verdicts()[0].startswith("J: B better by ")
+    assert worse.names == ("A", "C") and worse.verdicts()[0].startswith("J: A better by ")
+    assert " C - A " in worse.table()
+    with pytest.raises(ValueError, match="2 to 26 reports are compared, got 1"):
+        compare_with_first([tmp_path / "a.json"])
+
+
+def test_other_episodes_are_refused(tmp_path: Path) -> None:
+    a, b = many(groups=(1, 2)), shifted(many(groups=(1, 2)), 0.05, 0.01)
+    one, other = tmp_path / "a.json", tmp_path / "b.json"
+
+    def record(supports: str, data: str = "d") -> dict:
+        return {"data": data, "groups": {"1": {"episodes": "x"}, "2": {"episodes": supports}}}
+
+    Report(a, bootstrap=0, record=record("x")).write_json(one)
+    Report(b, bootstrap=0, record=record("x")).write_json(other)
+    same = compare_reports(one, other, bootstrap=10)
+    Report(b, bootstrap=0, record=record("y")).write_json(other)
+    with pytest.raises(ValueError, match="of other episodes in group 2: the same queries with other supports"):
+        compare_reports(one, other, bootstrap=10)
+    assert compare_reports(one, other, bootstrap=10, same_episodes=False) == same
+    Report(b, bootstrap=0, record=record("x", "e")).write_json(other)
+    with pytest.raises(ValueError, match="tested on other versions of the data"):
+        compare_reports(one, other, bootstrap=10)
+    Report(b[10:], bootstrap=0, record=record("x")).write_json(other)
+    with pytest.raises(ValueError, match="of other episodes: 10 queries are in .*a.json alone, 0 in .*episodes=shared"):
+        compare_reports(one, other, bootstrap=10)
+    Report(b, bootstrap=0).write_json(other)
+    assert compare_reports(one, other, bootstrap=10) == same, "a report that does not say what was tested"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"run": {"groups": [1]}}))
+    with pytest.raises(ValueError, match="b.json has a damaged record of what was tested"):
+        compare_reports(one, other, bootstrap=10)

@@ -38,12 +38,25 @@ def test_the_command_prints_the_differences(call) -> None:
     mean = next(line for line in out.splitlines() if line.startswith("mean"))
     assert (code, err) == (0, "") and float(mean.split()[4]) == pytest.approx(5, abs=0.5)
     assert call("b.json", "a.csv", "protocol=davis")[0] == 0
+    assert "J: B better by " in out and "A: a.csv" not in out
+
+
+def test_run_folders_and_several_runs(call, tmp_path: Path) -> None:
+    Report(shifted(many(), -0.05, 0.01), bootstrap=0).write_json(tmp_path / "run" / "results.json")
+    code, out, _ = call("a.csv", "b.json", "run", "bootstrap=100")
+    assert code == 0 and out.startswith("A: a.csv\nB: b.json\nC: run/results.json\n")
+    assert "J: B better by " in out and "J: A better by " in out
+    Report(many()[10:], bootstrap=0).write_json(tmp_path / "fewer" / "results.json")
+    code, _, err = call("a.csv", "fewer")
+    assert code == 1 and "the runs are of other episodes: 10 queries are in a.csv alone" in err
+    code, out, _ = call("a.csv", "fewer", "episodes=shared", "bootstrap=100")
+    assert code == 0 and out.startswith("30 queries in both runs; left out: 10 only in A, 0 only in B")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.csv"], "two reports are needed, got 1"),
+        (["a.csv"], "2 to 26 reports are compared, got 1"),
         (["a.csv", "c.csv"], "c.csv is not a file"),
         (["a.csv", "b.json", "protocl=cma"], "Did you mean 'protocol'?"),
         (["a.csv", "b.json", "protocol=davs"], "unknown protocol 'davs'. Did you mean 'davis'?"),
