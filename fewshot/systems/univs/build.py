@@ -35,6 +35,9 @@ def build(config: UniVSConfig) -> UniVS:
         backbone_lr=1.0 if config.backbone == "tiny" else 0.1,
         weights_of=config.weights_of,
         concepts=concepts,
+        prior=config.prior,
+        start=config.start,
+        mask_stride=config.mask_stride,
     )
 
 

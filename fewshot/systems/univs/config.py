@@ -8,6 +8,7 @@ from typing import Optional
 from fewshot.config.keys import key
 from fewshot.systems.config import SMALL_BACKBONE, BackboneConfig, SystemConfig
 
+STARTS = ("released", "scratch")
 SEPARATIONS = ("sep", "sep-blocked", "sep-l2p", "none")
 
 
@@ -47,6 +48,20 @@ class UniVSConfig(BackboneConfig, SystemConfig):
     feedforward_dim: int = key(2048, "width of the decoder's feed-forward layers", minimum=1, maximum=65536)
     num_queries: int = key(200, "learnable queries, beside those of the prompts", minimum=1, maximum=10_000)
     dense_points: int = key(32, "cells of a mask that are its prompt", minimum=4, maximum=4096)
+    start: str = key(
+        "released",
+        "first weights of what is not in a file; released: narrow, for a network of full width that starts from a "
+        "Mask2Former; scratch: wider, so that a small network learns to read its prompts",
+        choices=STARTS,
+    )
+    prior: bool = key(
+        False,
+        "masks of supports start from maps of how like them each place is, which training from scratch needs (not in "
+        "the released models)",
+    )
+    mask_stride: int = key(
+        4, "pixels per mask cell of episodes, 4 as released, or 1 for small objects", minimum=1, maximum=4
+    )
     separation: str = key(
         "sep",
         "who meets whom in the self-attention; sep: learnable queries among themselves and prompts among themselves, "

@@ -68,6 +68,7 @@ class Prompts:
         tokens: `(B, P, T, K, C)`, or `(B, P, 1, K, C)` where they serve every frame.
         positions: like `tokens`; None for words, which lie nowhere.
         sentences: `(B, P, D)` features of the expressions; None but for `grounding`.
+        maps: `(B, P, T, M, H, W)` logits at stride 4, from which the masks start; None: without.
     """
 
     content: Tensor
@@ -75,6 +76,7 @@ class Prompts:
     tokens: Tensor
     positions: Tensor | None = None
     sentences: Tensor | None = None
+    maps: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,19 @@ class UniVSDecoder(nn.Module):
     Args:
         dim: C; heads: of all attention; layers: rounds; hidden: width of the feed-forward; queries: Q; text_dim: D.
         separation: of the self-attention, see `who_may_not_meet`; expressions are always `sep-blocked`.
+        maps: M, of the prompts; 0: without.
     """
 
     def __init__(
-        self, dim: int, heads: int, layers: int, hidden: int, queries: int, text_dim: int, separation: str = "sep"
+        self,
+        dim: int,
+        heads: int,
+        layers: int,
+        hidden: int,
+        queries: int,
+        text_dim: int,
+        separation: str = "sep",
+        maps: int = 0,
     ) -> None:
         super().__init__()
         self.separation = separation
@@ -111,7 +122,7 @@ class UniVSDecoder(nn.Module):
         self.cross_attention = nn.ModuleList(AttentionLayer(dim, heads) for _ in range(layers))
         self.self_attention = nn.ModuleList(AttentionLayer(dim, heads) for _ in range(layers))
         self.feedforward = nn.ModuleList(FeedForwardLayer(dim, hidden) for _ in range(layers))
-        self.heads = Heads(dim, text_dim)
+        self.heads = Heads(dim, text_dim, maps)
 
     def scenes(self, levels: Sequence[Tensor], mask_features: Tensor, moments: Tensor) -> Scenes:
         """Levels `(n, C, h, w)` of the pixel decoder with their embeddings and position codes."""
@@ -206,8 +217,9 @@ class UniVSDecoder(nn.Module):
 class Heads(nn.Module):
     """Masks, classes and embeddings of the queries; the same heads after every round."""
 
-    def __init__(self, dim: int, text_dim: int) -> None:
+    def __init__(self, dim: int, text_dim: int, maps: int = 0) -> None:
         super().__init__()
+        self.of_maps = nn.Linear(dim, maps) if maps else None
         self.norm = nn.LayerNorm(dim)
         self.mask = MLP(dim, dim, dim, dim)
         self.to_text = nn.Linear(dim, text_dim)
@@ -230,6 +242,9 @@ class Heads(nn.Module):
             kernels = kernels[:, :, order.to(kernels.device)]
         features = mask_features.unflatten(0, (b, t))
         masks = torch.einsum("bqtc,btchw->bqthw", kernels, features)
+        if self.of_maps is not None and prompts is not None and prompts.maps is not None:
+            started = torch.einsum("bptm,bptmhw->bpthw", self.of_maps(states[:, count:]), prompts.maps)
+            masks = torch.cat([masks[:, :count], masks[:, count:] + started], 1)
         sentences = None if prompts is None else prompts.sentences
         if sentences is None:
             return Found(masks, states, None if concepts is None else self.classes(states, concepts))

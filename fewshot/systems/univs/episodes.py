@@ -15,16 +15,22 @@ from episodes.batch import ClipBatch
 from fewshot.losses.masks import clip_mask_loss, target_masks, visible_frames
 from fewshot.losses.segmentation import dice_loss
 from fewshot.nn.outputs import Losses, Prediction
+from fewshot.systems.univs.prior import Shown
 
 MASK_WEIGHT, DICE_WEIGHT = 5.0, 5.0  # of UniVS' mask losses
 
 
 @dataclass(frozen=True)
 class UniVSState:
-    """Looks of the supports of `B` episodes: tokens `(B, K, C)`, each for so many query clips in a row."""
+    """Looks of the supports of `B` episodes: tokens `(B, K, C)`, each for so many query clips in a row.
+
+    Attributes:
+        shown: their cells, with which query frames are compared; None: without (`PriorMaps`).
+    """
 
     tokens: Tensor
     repeats: int = 1
+    shown: Shown | None = None
 
     def repeat(self, expressions: int) -> UniVSState:
         """Each episode's state for its `expressions` query clips."""
@@ -58,6 +64,22 @@ def episode_losses(prediction: Prediction, queries: ClipBatch, num_frames: float
     terms = {"loss_mask": torch.stack([clip_mask_loss(a.masks[:, :, 0], queries, count) for a in answers]).mean()}
     terms["loss_dice"] = torch.stack([_dice(a.masks[:, :, 0], queries, count) for a in answers]).mean()
     return Losses(MASK_WEIGHT * terms["loss_mask"] + DICE_WEIGHT * terms["loss_dice"], terms)
+
+
+def warmup(maps: Tensor, said: bool, queries: ClipBatch, num_frames: float | None) -> Losses:
+    """Cross entropy of prior maps `(N, T, 3, H, W)`; words must say what the supports' cells leave open.
+
+    Args:
+        said: whether there are words.
+    """
+    retrieved, near, meant = maps.unbind(2)
+    terms = {
+        "loss_retrieval": clip_mask_loss(retrieved, queries, num_frames),
+        "loss_prototype": clip_mask_loss(near, queries, num_frames),
+    }
+    if said:
+        terms["loss_words"] = clip_mask_loss(retrieved.detach() + meant, queries, num_frames)
+    return Losses(torch.stack(tuple(terms.values())).mean(), terms)
 
 
 def _dice(logits: Tensor, queries: ClipBatch, count: float) -> Tensor:

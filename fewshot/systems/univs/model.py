@@ -20,18 +20,21 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.nn.backbones import Backbone
-from fewshot.nn.masks import padded_masks
+from fewshot.nn.masks import padded_masks, pixels_of
 from fewshot.nn.outputs import Losses, Prediction
-from fewshot.systems.base import ReferenceState, System, learning_groups
+from fewshot.systems.base import ReferenceState, System, learning_groups, require_supports
 from fewshot.systems.univs import prompts
 from fewshot.systems.univs.concepts import Concepts, class_embeddings
 from fewshot.systems.univs.decoder import LONGEST, TASKS, Found, Prompts, Scenes, UniVSDecoder
 from fewshot.systems.univs.draws import Draws
-from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses
+from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses, warmup
 from fewshot.systems.univs.pixel_decoder import PixelDecoder
+from fewshot.systems.univs.prior import MAPS, SCALE, PriorMaps
 from fewshot.systems.univs.text_prompts import TextPrompts
 from fewshot.systems.univs.text_tower import TextTower
 from fewshot.systems.univs.visual_prompts import VisualPrompts, box_of_masks, mask_prompts, relative, scene_of
+
+STARTS, STRIDES = ("released", "scratch"), (4, 1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class UniVS(System):
         backbone_lr: factor on the learning rate of the rest.
         weights_of: which weights of an official file are read, those of the `student` or of the `teacher`.
         concepts: class embeddings from a file; None: the text tower makes them.
+        prior: masks of supports start from maps of how like them each place is; not in the released models.
+        start: of what learns: as `released`, or from `scratch`.
+        mask_stride: pixels per mask cell of episodes, 4 as released, or 1: cells lie where the backbone has them.
+
+    Raises:
+        ValueError: another start or stride.
     """
 
     name = "univs"
@@ -84,19 +93,36 @@ class UniVS(System):
         backbone_lr: float = 0.1,
         weights_of: str = "student",
         concepts: Concepts | None = None,
+        prior: bool = False,
+        start: str = "released",
+        mask_stride: int = 4,
     ) -> None:
         super().__init__()
         dim, heads = sizes.hidden_dim, sizes.heads
         self.backbone, self.text, self.sizes = backbone, text, sizes
         self.backbone_lr, self.weights_of, self.concepts = backbone_lr, weights_of, concepts
+        self.mask_stride = mask_stride
         encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
         self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
         rounds = (sizes.decoder_layers, sizes.feedforward_dim, sizes.num_queries)
-        self.decoder = UniVSDecoder(dim, heads, *rounds, sizes.text_dim, separation)
+        self.prior = PriorMaps(dim, sizes.text_dim, backbone.patches) if prior else None
+        self.decoder = UniVSDecoder(dim, heads, *rounds, sizes.text_dim, separation, MAPS if prior else 0)
         self.text_prompts = TextPrompts(sizes.text_dim, dim, heads, text_to_image)
         self.tasks = nn.ModuleDict({task: nn.Embedding(1, dim) for task in TASKS})
+        choices: dict[str, tuple[object, tuple[object, ...]]] = {
+            "start": (start, STARTS),
+            "mask_stride": (mask_stride, STRIDES),
+        }
+        for name, (value, valid) in choices.items():
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, valid))}, got {value!r}")
         for part in (self.decoder, self.text_prompts):
-            start_linears(part)
+            start_linears(part, narrow=start == "released")
+        if start == "scratch":
+            for embedding in (self.decoder.level_embed, *self.tasks.values()):
+                nn.init.zeros_(embedding.get_parameter("weight"))
+        if self.decoder.heads.of_maps is not None:
+            nn.init.constant_(self.decoder.heads.of_maps.bias, SCALE)
         self._freeze(freeze_backbone, freeze_text)
 
     def _freeze(self, backbone: bool, text: bool) -> None:
@@ -196,11 +222,12 @@ class UniVS(System):
         """
         masks = padded_masks(supports).flatten(0, 1)
         features = supports.for_each_clip(self.frame_features(supports))
+        shown = None if self.prior is None else self.prior.show(features[-2], features[-1], supports, shots)
         scenes = self.scenes(features, torch.zeros(len(masks), 1))
         # each frame for itself, so that an episode does not depend on the others of its batch
-        shown = [self.show(scenes, n, masks[n : n + 1], Draws.seeded(0)).tokens for n in range(len(masks))]
-        tokens = torch.cat(shown).unflatten(0, (len(supports) // shots, -1))  # (B, K S, R, C)
-        return UniVSState(tokens.flatten(1, 2))
+        looks = [self.show(scenes, n, masks[n : n + 1], Draws.seeded(0)).tokens for n in range(len(masks))]
+        tokens = torch.cat(looks).unflatten(0, (len(supports) // shots, -1))  # (B, K S, R, C)
+        return UniVSState(tokens.flatten(1, 2), shown=shown)
 
     def encode_text(self, expressions: Sequence[str | None]) -> UniVSWords | None:
         """Words of `N` expressions; None where no clip has one.
@@ -227,12 +254,42 @@ class UniVS(System):
             ValueError: another number of references than of clips, or no reference at all.
         """
         state.check(len(queries))
-        features = queries.for_each_clip(self.frame_features(queries))
+        queries = self.with_features(queries, queries.copies)
+        features = queries.for_each_clip(queries.features)
         n, t = queries.frames.shape[:2]
         scenes = self.scenes(features, torch.arange(t).expand(n, -1))
-        found = self.segment(scenes, self.prompts_of(scenes, state), learnable=False)
-        layers = [Prediction(masks=answer.masks.transpose(1, 2), stride=4) for answer in found]
+        asked = self.prompts_of(scenes, state)
+        maps = None if state.supports is None else self.maps_of(state.supports, state.words, queries)
+        if maps is not None:
+            asked = replace(asked, maps=maps[:, None])
+        found = self.segment(scenes, asked, learnable=False)
+        layers = [self.prediction(answer.masks.transpose(1, 2), queries) for answer in found]
         return replace(layers[-1], layers=tuple(layers[:-1]))
+
+    def prediction(self, masks: Tensor, queries: ClipBatch) -> Prediction:
+        """Masks `(N, T, P, H, W)` at stride 4, or brought to the pixels where that is asked for."""
+        if self.mask_stride == 4:
+            return Prediction(masks=masks, stride=4)
+        size = (queries.frames.shape[-2], queries.frames.shape[-1])
+        pixels = pixels_of(masks.flatten(0, 1), 4, size, self.backbone.patches)
+        return Prediction(masks=pixels.unflatten(0, masks.shape[:2]), stride=1)
+
+    def maps_of(self, shown: UniVSState, said: UniVSWords | None, queries: ClipBatch) -> Tensor | None:
+        """From what the masks of `N` query clips start, `(N, T, 3, H, W)`; None without prior maps.
+
+        The first two say how like the supports each place is, the third how well it agrees with the words.
+        """
+        if self.prior is None or shown.shown is None:
+            return None
+        *_, level, fine = self.frame_features(queries)
+        if shown.repeats == queries.copies:  # all clips that share frames share their supports
+            alike = self.prior(shown.shown, level, fine).repeat_interleave(queries.copies, 0)
+        else:
+            alike = self.prior(shown.shown.rows(len(queries)), *queries.for_each_clip((level, fine)))
+        if said is None:
+            return torch.cat([alike, torch.zeros_like(alike[:, :, :1])], 2)
+        own = queries.for_each_clip((level, fine))
+        return torch.cat([alike, self.prior.meant(said.sentences, *own)], 2)
 
     def prompts_of(self, scenes: Scenes, state: ReferenceState) -> Prompts:
         """What each query clip is asked with: one prompt.
@@ -259,16 +316,52 @@ class UniVS(System):
         """Cross entropy and dice of the masks of all heads against the masks of the query clips."""
         return episode_losses(prediction, queries, num_frames)
 
+    @property
+    def has_warmup(self) -> bool:
+        """Only the prior maps can warm up."""
+        return self.prior is not None
+
+    def warmup_losses(
+        self,
+        supports: ClipBatch | None,
+        queries: ClipBatch,
+        shots: int,
+        num_frames: float | None = None,
+        words: Any | None = None,
+    ) -> Losses:
+        """Losses of the prior maps themselves, of the third one where the others leave open what is meant.
+
+        Raises:
+            ValueError: there are no supports, or this UniVS has no such maps.
+        """
+        supports = require_supports(supports, self.name)
+        state = self.encode_supports(supports, shots)
+        words = words or (None if self.text is None else self.encode_text(queries.expressions))
+        maps = self.maps_of(state.repeat(len(queries) * shots // len(supports)), words, queries)
+        if maps is None:
+            raise ValueError(
+                "the warm-up needs the prior maps: train with system.prior=true, or without it "
+                "(train.prototype_fraction=0 train.prototype_weight=0)"
+            )
+        return warmup(maps, words is not None, queries, num_frames)
+
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Optimiser groups: the backbone learns more slowly, as released."""
         rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr, "offsets": lr}
         return learning_groups(self.named_parameters(), rates)
 
 
-def start_linears(part: nn.Module) -> None:
-    """Linear layers start as in the released training: narrow normal weights, no bias."""
+def start_linears(part: nn.Module, narrow: bool) -> None:
+    """Linear layers start without bias, and with narrow normal weights as in the released training, or Glorot's.
+
+    Narrow ones shrink what passes, by 0.02 times the root of the width in each layer. In a network of width 64 the mask
+    of a prompt, three layers behind it, is then the same whatever the prompt is, and so is its gradient.
+    """
     for module in part.modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
+            if narrow:
+                nn.init.trunc_normal_(module.weight, std=0.02)
+            else:
+                nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
