@@ -60,6 +60,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "fewshot.systems",
         "fewshot.weights",
     ),
+    "fewshot.sweeps": ("episodes", "benchmarks", "fewshot.cli", "fewshot.run"),
     "fewshot.testing": (
         "episodes",
         "fewshot.cli",
@@ -88,6 +89,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "fewshot.evaluation",
         "fewshot.media",
     ),
+    "fewshot.sweep": ("fewshot.cli", "fewshot.config", "fewshot.sweeps"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
     "experiments": (

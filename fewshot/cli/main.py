@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "convert an official checkpoint",
     "freeze": "write a list of episodes to a file",
     "compare": "compare two results on the same episodes",
+    "sweep": "the runs of a W&B sweep on Optuna, without a server",
     "table": "one table of many runs, over folds, shots and seeds",
     "ledger": "results as data: add, check, and papers beside what was measured",
     "report": "the report of a run as one HTML page",

@@ -33,8 +33,19 @@ def finished_before(config: RunConfig, command: Command) -> Finished | None:
         ValueError: the folder's files are damaged.
     """
     folder = folder_path(config, command)
+    if not (folder / FINISHED).is_file() or other_settings(folder, config):
+        return None
+    return finished_in(folder)
+
+
+def finished_in(folder: Path) -> Finished | None:
+    """The result of the finished run in `folder`, None where there is none.
+
+    Raises:
+        ValueError: the mark is damaged.
+    """
     mark = folder / FINISHED
-    if not mark.is_file() or other_settings(folder, config):
+    if not mark.is_file():
         return None
     try:
         return Finished(folder, json.loads(mark.read_text(encoding="utf-8"))["optimized_metric"])

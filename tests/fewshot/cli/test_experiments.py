@@ -17,6 +17,8 @@ from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import schema_keys, sections
+from fewshot.sweeps.specification import read_sweep
+from fewshot.sweeps.trial import command_of
 
 FOLDER = Path(experiments.__file__).parent
 SCHEMAS = {
@@ -136,17 +138,6 @@ def test_every_length_of_training_is_written_down(benchmark):
         assert set(written) == set(composed("meta_train", []).train)
 
 
-def expanded(command: list[str], values: dict) -> list[str]:
-    """The command line as W&B's agent builds it: its own functions for the macros, then its replacement."""
-    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
-    macros = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
-    macros |= {"env": ["/usr/bin/env"], "interpreter": [sys.executable]}
-    typed: list[str] = []
-    for part in map(str, utils.create_sweep_command(list(command))):
-        typed += macros[part[2:-1]] if part.startswith("${") else [part]
-    return typed
-
-
 def drawn(parameters: dict) -> dict:
     """One value of each parameter of a sweep."""
     return {
@@ -159,7 +150,7 @@ def drawn(parameters: dict) -> dict:
 def test_the_command_of_a_sweep_agent_starts_the_program(path, tmp_path, monkeypatch, capsys):
     sweep = yaml.safe_load(path.read_text())
     values = drawn(sweep["parameters"])
-    command = expanded(sweep["command"], values)
+    command = command_of(read_sweep(path), values)
     assert f"group={values['group']}" in command
     assert command[:4] == ["/usr/bin/env", sys.executable, "-m", "fewshot.meta_train"]
     if path == SWEEPS[0]:  # as an agent starts it; the others in this process, which is quicker
