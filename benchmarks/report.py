@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ class Report:
         bootstrap: number of bootstrap samples; 0 leaves those intervals out.
         random_seed: of the bootstrap.
         record: what was tested, in plain types: weights, data, seeds, versions; written as `run` of the JSON file.
+        bridge: protocol -> scores of the same predictions on the same episodes, counted by it.
 
     Raises:
         ValueError: no real score, a query scored twice, an unknown protocol, or one of the other kind of scores.
@@ -42,6 +43,7 @@ class Report:
     bootstrap: int = 2000
     random_seed: int = 0
     record: Mapping[str, Any] = field(default_factory=dict)
+    bridge: Mapping[str, Sequence[Score]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", tuple(self.scores))
@@ -76,6 +78,12 @@ class Report:
         options = self.bootstrap, self.random_seed
         reports = (build_folds(self.scores, self.definition, probe, *options) for probe in self.probes)
         return tuple(fold for of_probe in reports for fold in of_probe)
+
+    @cached_property
+    def bridged(self) -> dict[str, list[FoldReport]]:
+        """For each protocol of the bridge one entry per group, then one for the mean over groups (group None)."""
+        options = self.bootstrap, self.random_seed
+        return {name: build_folds(scores, get_protocol(name), "", *options) for name, scores in self.bridge.items()}
 
     def fold(self, group: int | None = None, probe: str = "") -> FoldReport:
         """The entry of one group (None: the mean over groups) and probe; ValueError if there are no such scores."""
@@ -139,9 +147,20 @@ class Report:
             **({"run": dict(self.record)} if self.record else {}),
             "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},
             "folds": [asdict(fold) for fold in self.folds],
+            **({"bridge": self._bridge_to_json()} if self.bridge else {}),
             **({"twins": [asdict(part) for part in self.twins]} if self.twins else {}),
             "classes": {probe or "main": self.per_class(probe) for probe in self.probes},
             "queries": scores_to_json(self.scores),
+        }
+
+    def _bridge_to_json(self) -> dict[str, Any]:
+        return {
+            name: {
+                "protocol": get_protocol(name).versioned,
+                "protocol_digest": get_protocol(name).digest,
+                "folds": [asdict(fold) for fold in folds],
+            }
+            for name, folds in self.bridged.items()
         }
 
     def write_json(self, path: Path | str) -> None:
@@ -158,7 +177,7 @@ class Report:
         parts = [wrapped(self._card()), self._fold_table(), self._interval_table()]
         parts += [twin_table(self.twins, self.definition.basic)] if self.twins else []
         parts += [self._class_table()] if self.definition.lists_classes else []
-        parts += [self._protocol_table()] if len(self.fold().estimates) > 1 else []
+        parts += [self._protocol_table()] if len(self.fold().estimates) > 1 or self.bridge else []
         return "\n\n".join(parts)
 
     def _card(self) -> str:
@@ -222,8 +241,13 @@ class Report:
     def _protocol_table(self) -> str:
         basic, columns = self.definition.basic, self.definition.columns
         header = ["protocol (mean over groups)", *columns, *(f"{measure} 95 %" for measure in basic)]
+        own = self.fold().estimates
+        bridged = {name: folds[-1].estimates[name] for name, folds in self.bridged.items()}
         rows = []
-        for name, of in self.fold().estimates.items():
-            intervals = [percent(of[measure].bootstrap) for measure in basic]
-            rows.append([name, *(percent(of[measure].value) for measure in columns), *intervals])
-        return "the same predictions under every protocol\n" + text_table(header, rows)
+        for name, of in {**own, **bridged}.items():
+            values = [percent(of[measure].value if measure in of else None) for measure in columns]
+            rows.append([name, *values, *(percent(of[measure].bootstrap) for measure in basic)])
+        title = "the same predictions under every protocol"
+        if bridged:
+            title += f" that can count them (episodes, supports and input of {self.protocol})"
+        return f"{title}\n{text_table(header, rows)}"

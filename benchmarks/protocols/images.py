@@ -179,6 +179,14 @@ class ImageProtocol(BaseProtocol):
         """Counts are at one resolution and of one list of episodes: they give the numbers of this protocol only."""
         return other == self
 
+    def predicts_for(self, other: ImageProtocol, shots: int) -> bool:
+        """True if masks that were predicted by these rules can be counted by `other`, on the same episodes.
+
+        A padded square needs input that was padded, and several shots must be given in the same way.
+        """
+        padded = other.resolution != "square" or self.input_rule == "pad8"
+        return padded and (shots == 1 or self.k_shot == other.k_shot)
+
     def card_lines(self, setting: Setting) -> Mapping[str, str]:
         """Episodes, supports, training images, resizing, ignored pixels, and averaging."""
         rule = self.rule(setting.benchmark)

@@ -212,6 +212,11 @@ class TestConfig:
         None, "episodes per probe; null: those of the main number", minimum=1, maximum=MOST_EPISODES
     )
     bootstrap: int = key(2000, "bootstrap draws for the 95 % interval; 0: no interval", minimum=0, maximum=MOST_DRAWS)
+    bridge: bool = key(
+        False,
+        "images: count the same predictions also by every other protocol that can count them, in one more pass (of "
+        "videos they always are)",
+    )
     save_masks: bool = key(False, "write the predicted masks as PNG")
     pictures: int = key(6, "episodes drawn as overlay pictures", minimum=0, maximum=1000)
     workers: int = key(

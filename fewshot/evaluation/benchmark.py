@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocols import get_protocol
+from benchmarks.protocols import PROTOCOLS, get_protocol
 from benchmarks.protocols.images import ImageProtocol
 from benchmarks.protocols.protocol import BaseProtocol
 from benchmarks.protocols.videos import Protocol as VideoProtocol
@@ -178,12 +178,26 @@ class Benchmark(ABC):
             return []
         return [episodes[i] for i in range(count)]
 
+    def bridges(self, shots: int) -> list[ImageProtocol]:
+        """The other protocols that can count the same predictions; none where the scores serve them all."""
+        return []
+
     def report(
-        self, scores: Sequence[Score], card: str = "", bootstrap: int = 0, record: Mapping[str, Any] | None = None
+        self,
+        scores: Sequence[Score],
+        card: str = "",
+        bootstrap: int = 0,
+        record: Mapping[str, Any] | None = None,
+        bridge: Mapping[str, Sequence[Score]] | None = None,
     ) -> Report:
-        """The report of scores under the protocol; `record` says what was tested."""
+        """The report of scores under the protocol; `record` says what was tested, `bridge` as of `Report`."""
         return Report(
-            tuple(scores), protocol=self.protocol.name, card=card, bootstrap=bootstrap, record=dict(record or {})
+            tuple(scores),
+            protocol=self.protocol.name,
+            card=card,
+            bootstrap=bootstrap,
+            record=dict(record or {}),
+            bridge=dict(bridge or {}),
         )
 
     def card(self, **lines: Any) -> str:
@@ -275,6 +289,11 @@ class ImageBenchmark(Benchmark):
             min_area=self._min_area(),
             images=self._lists(group, "test"),
         )
+
+    def bridges(self, shots: int) -> list[ImageProtocol]:
+        """The other protocols of images that can count the same predictions."""
+        others = (other for other in PROTOCOLS.values() if isinstance(other, ImageProtocol) and other != self.protocol)
+        return [other for other in others if self.protocol.predicts_for(other, shots)]
 
     def trains_on(self, classes: Sequence[int]) -> frozenset[str]:
         """The images of the training split."""

@@ -19,6 +19,7 @@ from episodes.episode import EpisodeSpec
 from episodes.sampling.probes import probe_specs
 from episodes.sources.base import Source
 from fewshot.evaluation.benchmark import Benchmark
+from fewshot.evaluation.bridge import bridge_scores
 from fewshot.evaluation.evaluate import evaluate, segmented
 from fewshot.evaluation.leak import leak
 from fewshot.evaluation.parallel import SharedTest, shared_test
@@ -83,6 +84,9 @@ def test_fold(
                 _test_list(system, benchmark, specs, probe, folder, outcome, pool, shared)
                 if processes.is_main():  # a test that is stopped keeps what it has
                     write_scores(folder / SHEET, outcome.scores)
+        if test.bridge:
+            for name, scores in bridge_scores(system, benchmark, everything).items():
+                outcome.bridge.setdefault(name, []).extend(scores)
         if test.pictures and processes.is_main():
             shown = spread(seeds[0], test.pictures)
             outcome.pictures += draw(system, benchmark, shown, folder / PICTURES)

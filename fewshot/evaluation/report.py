@@ -82,6 +82,7 @@ class Outcome:
         shots: support clips per episode.
         tested: of each group, what was tested (`fewshot.evaluation.record.tested`).
         leaks: of each group, its leak line.
+        bridge: protocol -> the scores of the same predictions by it, see `fewshot.evaluation.bridge`.
     """
 
     scores: list[Score] = field(default_factory=list)
@@ -91,12 +92,14 @@ class Outcome:
     shots: int | None = None
     tested: dict[int, dict[str, str]] = field(default_factory=dict)
     leaks: dict[int, Leak] = field(default_factory=dict)
+    bridge: dict[str, list[Score]] = field(default_factory=dict)
 
 
 def build_report(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> Report:
     """The report of everything that has been measured so far."""
     told, bootstrap = card(outcome, benchmark, origin), benchmark.config.test.bootstrap
-    return benchmark.report(outcome.scores, told, bootstrap, record(benchmark, outcome.tested, outcome.leaks))
+    tested = record(benchmark, outcome.tested, outcome.leaks)
+    return benchmark.report(outcome.scores, told, bootstrap, tested, outcome.bridge)
 
 
 def write_report(report: Report, folder: Path) -> None:
