@@ -326,8 +326,12 @@ class RVOSTracker(Tracker):
 
 
 def _stacked(memories: Sequence[Memory]) -> Any:
-    """The memories of several objects as the supports of as many clips."""
-    first, *others = (memory.reference() for memory in memories)
+    """The memories of several objects as the supports of as many clips.
+
+    Where each was seen in one frame alone, that frame is given once: to read the same tokens twice changes nothing.
+    """
+    once = all(memory.last is memory.first for memory in memories)
+    first, *others = (memory.first if once else memory.reference() for memory in memories)
     return first.stack(others)
 
 

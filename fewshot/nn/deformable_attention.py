@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -64,24 +65,10 @@ class DeformableAttention(nn.Module):
         value = self.value_proj(memory)
         if padding is not None:
             value = value.masked_fill(padding[..., None], 0.0)
-        value = rearrange(value, "n s (heads c) -> (n heads) c s", heads=self.heads)
-        maps = value.split([h * w for h, w in shapes], -1)
-        grid = rearrange(2 * self.locations(query, references, shapes) - 1, "n q heads l p xy -> l (n heads) q p xy")
-        weights = rearrange(self.weights(query), "n q heads l p -> l (n heads) 1 q p")
-        found = value.new_zeros(())
-        for level, (h, w) in enumerate(shapes):
-            sampled = F.grid_sample(
-                maps[level].unflatten(-1, (h, w)),
-                grid[level],
-                mode="bilinear",
-                padding_mode="zeros",
-                align_corners=False,
-            )
-            # without gradients in place: what was sampled of a long clip takes gigabytes
-            in_place = not torch.is_grad_enabled() and sampled.dtype == weights.dtype
-            weighted = sampled.mul_(weights[level]) if in_place else sampled * weights[level]
-            found = found + weighted.sum(-1)
-        return self.output_proj(rearrange(found, "(n heads) c q -> n q (heads c)", heads=self.heads))
+        at, weights = self.locations(query, references, shapes), self.weights(query)
+        values = value.unflatten(-1, (self.heads, -1))
+        gathers = value.device.type == "cpu" and not torch.is_grad_enabled()
+        return self.output_proj((gathered if gathers else sampled)(values, shapes, at, weights).flatten(2))
 
     def weights(self, query: Tensor) -> Tensor:
         """Attention over all levels and points: `(n, q, heads, L, P)`."""
@@ -100,3 +87,68 @@ class DeformableAttention(nn.Module):
             cells = torch.tensor([(w, h) for h, w in shapes], device=query.device, dtype=offsets.dtype)
             return at + offsets / cells[:, None]
         return at[..., :2] + offsets / self.points * at[..., 2:] * 0.5
+
+
+def sampled(values: Tensor, shapes: Sequence[tuple[int, int]], at: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of what lies at the sampling points, between cells bilinearly, nothing outside of a level.
+
+    Args:
+        values: `(n, s, heads, c)`.
+        shapes: `(h, w)` of each level.
+        at: `(n, q, heads, L, P, 2)` x and y in 0..1 of each level.
+        weights: `(n, q, heads, L, P)`.
+
+    Returns:
+        `(n, q, heads, c)`.
+    """
+    heads = values.shape[2]
+    maps = rearrange(values, "n s heads c -> (n heads) c s").split([h * w for h, w in shapes], -1)
+    grid = rearrange(2 * at - 1, "n q heads l p xy -> l (n heads) q p xy")
+    weights = rearrange(weights, "n q heads l p -> l (n heads) 1 q p")
+    found = values.new_zeros(())
+    for level, (h, w) in enumerate(shapes):
+        cells = maps[level].unflatten(-1, (h, w))
+        points = F.grid_sample(cells, grid[level], mode="bilinear", padding_mode="zeros", align_corners=False)
+        # without gradients in place: the points of a long clip take gigabytes
+        in_place = not torch.is_grad_enabled() and points.dtype == weights.dtype
+        found = found + (points.mul_(weights[level]) if in_place else points * weights[level]).sum(-1)
+    return rearrange(found, "(n heads) c q -> n q heads c", heads=heads)
+
+
+def gathered(values: Tensor, shapes: Sequence[tuple[int, int]], at: Tensor, weights: Tensor) -> Tensor:
+    """The same as `sampled`, frame by frame and by rows of `values`: on a CPU in less than half the time.
+
+    A point lies between four cells: its value is the sum of their rows with the shares of bilinear interpolation, and
+    a query's answer one sum over the four cells of all of its points.
+    """
+    _, s, heads, c = values.shape
+    points, at = at.shape[-2], at.float()  # whole numbers of cells need more digits than bfloat16 has
+    heights, widths = (at.new_tensor(sides).repeat_interleave(points) for sides in zip(*shapes, strict=True))
+    starts = at.new_tensor([0, *accumulate(h * w for h, w in shapes[:-1])]).repeat_interleave(points)
+    firsts = starts * heads + torch.arange(heads, device=at.device)[:, None]  # row of the first cell of each level
+    found = []
+    for cells, places, parts in zip(values, at.flatten(3, 4), weights.flatten(3), strict=True):
+        columns = neighbours(places[..., 0] * widths - 0.5, widths - 1)
+        rows, shares = [], []
+        for y, y_share in neighbours(places[..., 1] * heights - 0.5, heights - 1):
+            start, part = y * (widths * heads) + firsts, y_share * parts
+            rows += [torch.add(start, x, alpha=heads) for x, _ in columns]
+            shares += [part * x_share for _, x_share in columns]
+        index, share = torch.cat(rows, -1).int().flatten(0, 1), torch.cat(shares, -1).flatten(0, 1)
+        table = cells.reshape(s * heads, c)
+        summed = F.embedding_bag(index, table, mode="sum", per_sample_weights=share.to(table.dtype))
+        found.append(summed.view(-1, heads, c))
+    return torch.stack(found)
+
+
+def neighbours(at: Tensor, last: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Cells to both sides of positions on one axis, each with its share of the interpolation, 0 beyond the ends.
+
+    Args:
+        at: positions, in cells.
+        last: index of the last cell of the axis.
+    """
+    low = at.floor().nan_to_num(0.0)  # a cell that exists, while what is not a number stays in the shares
+    share, high = at - low, low + 1
+    kept_low, kept_high = low.clamp(min=0).minimum(last), high.clamp(min=0).minimum(last)
+    return (kept_low, (1 - share) * (kept_low == low)), (kept_high, share * (kept_high == high))

@@ -18,6 +18,7 @@ from fewshot.nn.deformable_attention import DeformableAttention
 from fewshot.nn.mlp import MLP, FeedForward
 from fewshot.nn.padding import valid_ratios
 from fewshot.nn.queries import Encoded, Proposals, QueryScheme, Start, inverse_sigmoid
+from fewshot.nn.portions import rows_at_once
 from fewshot.nn.recompute import run
 
 
@@ -55,6 +56,13 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, positions: Tensor, references: Tensor, shapes: list[tuple[int, int]], padding: Tensor
     ) -> Tensor:
         """`(n, s, C) -> (n, s, C)`."""
+        frames = rows_at_once(x[0].numel(), x.device)
+        parts = zip(*(y.split(frames) for y in (x, positions, references, padding)), strict=True)
+        return torch.cat([self._layer(*part, shapes) for part in parts])
+
+    def _layer(
+        self, x: Tensor, positions: Tensor, references: Tensor, padding: Tensor, shapes: list[tuple[int, int]]
+    ) -> Tensor:
         x = self.norm1(x + self.dropout(self.attention(x + positions, references, x, shapes, padding)))
         return self.norm2(x + self.dropout(self.feedforward(x)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from fewshot.nn.fusion import Words
 from fewshot.nn.mlp import FeedForward
 from fewshot.nn.norms import group_norm
 from fewshot.nn.padding import resize_padding
+from fewshot.nn.portions import rows_at_once
 from fewshot.nn.recompute import run
 
 
@@ -41,18 +43,13 @@ class VisionLanguageBlock(nn.Module):
         Args:
             positions: `(N, C, h, w)` and padding: `(N, h, w)`, the same for all frames of a clip.
         """
-        t, _, h, w = x.shape[1:]
-        tokens = rearrange(x, "n t c h w -> n (t h w) c")
-        codes = rearrange(positions[:, None].expand_as(x), "n t c h w -> n (t h w) c")
-        tokens = self.norm1(tokens + self.dropout(self.look_around(x, positions, padding)))
-        keys = words.features + words.positions
-        read = self.word_attention(tokens + codes, keys, words.features, words.padding)
-        tokens = self.norm2(tokens + self.dropout(read))
-        tokens = self.norm3(tokens + self.dropout(self.feedforward(tokens)))
-        return rearrange(tokens, "n (t h w) c -> n t c h w", t=t, h=h, w=w)
+        seen = self.look_around(x, positions, padding)
+        frames = rows_at_once(x[:, 0].numel(), x.device)
+        parts = zip(x.split(frames, 1), seen.split(frames, 1), strict=True)
+        return torch.cat([self.read(part, around, positions, words) for part, around in parts], 1)
 
     def look_around(self, x: Tensor, positions: Tensor, padding: Tensor) -> Tensor:
-        """Joint attention over the tokens of all frames, at reduced resolution and back: `(N, T*h*w, C)`."""
+        """Joint attention over the tokens of all frames, at reduced resolution: `(N, T, C, h / r, w / r)`."""
         n, t, c, h, w = x.shape
         size = (h // self.reduction, w // self.reduction)
         if not all(size):
@@ -60,18 +57,30 @@ class VisionLanguageBlock(nn.Module):
                 f"frames with maps of {h}x{w} cells at stride {32 // self.reduction} are too small for the pixel "
                 "decoder: each side must have at least 29 pixels"
             )
-        value, placed = x.flatten(0, 1), (x + positions[:, None]).flatten(0, 1)
+        value = x.flatten(0, 1)
         if self.reduction > 1:
-            value, placed = F.interpolate(value, size), F.interpolate(placed, size)
+            value, positions = F.interpolate(value, size), F.interpolate(positions, size)
             padding = resize_padding(padding, size)
-        value, placed = (rearrange(y, "(n t) c h w -> n (t h w) c", n=n) for y in (value, placed))
+        maps = value.unflatten(0, (n, t))
+        value, placed = (rearrange(y, "n t c h w -> n (t h w) c") for y in (maps, maps + positions[:, None]))
         ignored = padding[:, None].expand(-1, t, -1, -1).flatten(1)
         seen = self.self_attention(placed, placed, value, ignored)
+        return rearrange(seen, "n (t h w) c -> n t c h w", t=t, h=size[0], w=size[1])
+
+    def read(self, x: Tensor, seen: Tensor, positions: Tensor, words: Words) -> Tensor:
+        """Frames `(N, t, C, h, w)`, with what they saw around them, attend to the words: `(N, t, C, h, w)`."""
+        n, t, _, h, w = x.shape
+        tokens, codes = (
+            rearrange(y, "n t c h w -> n (t h w) c") for y in (x, positions[:, None].expand_as(x))
+        )
         if self.reduction > 1:
-            maps = rearrange(seen, "n (t h w) c -> (n t) c h w", t=t, h=size[0], w=size[1])
-            maps = F.interpolate(maps, (h, w), mode="bilinear", align_corners=False)
-            seen = rearrange(maps, "(n t) c h w -> n (t h w) c", n=n)
-        return seen
+            seen = F.interpolate(seen.flatten(0, 1), (h, w), mode="bilinear", align_corners=False).unflatten(0, (n, t))
+        tokens = self.norm1(tokens + self.dropout(rearrange(seen, "n t c h w -> n (t h w) c")))
+        keys = words.features + words.positions
+        read = self.word_attention(tokens + codes, keys, words.features, words.padding)
+        tokens = self.norm2(tokens + self.dropout(read))
+        tokens = self.norm3(tokens + self.dropout(self.feedforward(tokens)))
+        return rearrange(tokens, "n (t h w) c -> n t c h w", t=t, h=h, w=w)
 
 
 class CrossModalFPN(nn.Module):

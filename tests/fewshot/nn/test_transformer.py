@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewshot.nn.deformable_attention import DeformableAttention
+from fewshot.nn.deformable_attention import DeformableAttention, gathered, sampled
 from fewshot.nn.deformable_transformer import pixel_references
 from fewshot.nn.fpn import VisionLanguageBlock
 from fewshot.nn.fusion import Words
 from fewshot.nn.mask_head import DynamicMaskHead
-from fewshot.nn.mlp import MLP, TOKENS_AT_ONCE, FeedForward
+from fewshot.nn.mlp import HIDDEN_AT_ONCE, MLP, FeedForward
 from fewshot.nn.norms import group_norm
 from fewshot.nn.padding import valid_ratios
 from fewshot.nn.positions import sine_2d
@@ -27,6 +27,30 @@ def test_deformable_attention_reads_where_it_points() -> None:
     memory = torch.randn(1, 12, 8)
     references = pixel_references([(3, 4)], torch.ones(1, 1, 2))
     torch.testing.assert_close(attention(torch.randn(1, 12, 8), references, memory, [(3, 4)]), memory)
+
+
+@pytest.mark.parametrize("levels", [[(5, 7)], [(6, 9), (3, 5), (1, 2)]])
+def test_gathered_rows_are_sampled_points(levels: list[tuple[int, int]]) -> None:
+    """Inside, between, at the edge of and far beyond the cells; what is not a number stays so, in its query alone."""
+    cells = sum(h * w for h, w in levels)
+    values, weights = torch.randn(2, cells, 3, 4), torch.rand(2, 6, 3, len(levels), 5)
+    at = torch.rand(2, 6, 3, len(levels), 5, 2) * 2 - 0.5
+    at[0, 0], at[0, 1], at[0, 2] = 0.0, 1.0, -40.0
+    expected = sampled(values, levels, at, weights)
+    torch.testing.assert_close(gathered(values, levels, at, weights), expected)
+    assert not expected[0, 2].any()
+    at[1, 3, 1] = torch.nan
+    found = gathered(values, levels, at, weights)
+    assert found[1, 3, 1].isnan().all() and found.isnan().sum() == 4
+
+
+def test_attention_without_gradients_is_the_same() -> None:
+    attention, shapes = DeformableAttention(16, heads=4, levels=2, points=3), [(6, 8), (3, 4)]
+    torch.nn.init.normal_(attention.sampling_offsets.weight)
+    query, references, memory = torch.randn(2, 7, 16), torch.rand(2, 7, 2, 4), torch.randn(2, 60, 16)
+    expected = attention(query, references, memory, shapes)
+    with torch.no_grad():
+        torch.testing.assert_close(attention(query, references, memory, shapes), expected)
 
 
 def test_deformable_attention_does_not_read_padding() -> None:
@@ -100,7 +124,7 @@ def test_released_mask_head_takes_2153_numbers() -> None:
 
 def test_feed_forward_in_portions_is_the_same() -> None:
     block = FeedForward(4, 8, 0.0).eval()
-    x = torch.randn(1, TOKENS_AT_ONCE + 7, 4)
+    x = torch.randn(1, HIDDEN_AT_ONCE["cpu"] // 8 + 7, 4)
     with torch.no_grad():
         portions = block(x)
     torch.testing.assert_close(portions, block(x).detach())
