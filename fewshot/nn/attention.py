@@ -157,11 +157,12 @@ class MultiheadAttention(nn.Module):
                 and there is no padding beside it.
         """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        inputs, order = (query, key, value), "n l"
+        order = "n l"
         if torch.is_grad_enabled():
-            # Contiguous and sequence first, so that gradients are summed in the order of torch's module, to the last bit.
-            inputs, order = tuple(x.transpose(0, 1).contiguous() for x in inputs), "l n"
-        projected = [F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
+            # Contiguous and sequence first: gradients are summed in the order of torch's module, to the last bit.
+            query, key, value = (x.transpose(0, 1).contiguous() for x in (query, key, value))
+            order = "l n"
+        projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
         q, k, v = (rearrange(x, f"{order} (h d) -> n h l d", h=self.heads) for x in projected)
         dropout = self.dropout if self.training else 0.0
         if blocked is None:
@@ -169,4 +170,4 @@ class MultiheadAttention(nn.Module):
         else:
             read = attention_to_some(q, k, v, blocked if blocked.ndim == 2 else blocked[:, None], dropout)
         read = self.out_proj(rearrange(read, f"n h l d -> ({order}) (h d)"))
-        return rearrange(read, f"({order}) c -> n l c", n=len(query))
+        return rearrange(read, f"({order}) c -> n l c", n=len(q))

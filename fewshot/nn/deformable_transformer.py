@@ -17,8 +17,8 @@ from fewshot.nn.attention import MultiheadAttention
 from fewshot.nn.deformable_attention import DeformableAttention
 from fewshot.nn.mlp import MLP, FeedForward
 from fewshot.nn.padding import valid_ratios
-from fewshot.nn.queries import Encoded, Proposals, QueryScheme, Start, inverse_sigmoid
 from fewshot.nn.portions import rows_at_once
+from fewshot.nn.queries import Encoded, Proposals, QueryScheme, Start, inverse_sigmoid
 from fewshot.nn.recompute import run
 
 
@@ -58,7 +58,7 @@ class EncoderLayer(nn.Module):
         """`(n, s, C) -> (n, s, C)`."""
         frames = rows_at_once(x[0].numel(), x.device)
         parts = zip(*(y.split(frames) for y in (x, positions, references, padding)), strict=True)
-        return torch.cat([self._layer(*part, shapes) for part in parts])
+        return torch.cat([self._layer(a, b, c, d, shapes) for a, b, c, d in parts])
 
     def _layer(
         self, x: Tensor, positions: Tensor, references: Tensor, padding: Tensor, shapes: list[tuple[int, int]]

@@ -70,9 +70,7 @@ class VisionLanguageBlock(nn.Module):
     def read(self, x: Tensor, seen: Tensor, positions: Tensor, words: Words) -> Tensor:
         """Frames `(N, t, C, h, w)`, with what they saw around them, attend to the words: `(N, t, C, h, w)`."""
         n, t, _, h, w = x.shape
-        tokens, codes = (
-            rearrange(y, "n t c h w -> n (t h w) c") for y in (x, positions[:, None].expand_as(x))
-        )
+        tokens, codes = (rearrange(y, "n t c h w -> n (t h w) c") for y in (x, positions[:, None].expand_as(x)))
         if self.reduction > 1:
             seen = F.interpolate(seen.flatten(0, 1), (h, w), mode="bilinear", align_corners=False).unflatten(0, (n, t))
         tokens = self.norm1(tokens + self.dropout(rearrange(seen, "n t c h w -> n (t h w) c")))
