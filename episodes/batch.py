@@ -90,15 +90,14 @@ class ClipBatch:
     def take(self, chosen: Sequence[int]) -> ClipBatch:
         """The chosen clips, by their indices, with the features of their frames.
 
-        Raises:
-            ValueError: of clips that share features some are chosen and others are not.
+        Clips go on sharing them where all that share some are chosen; else each has its own.
         """
         rows = list(chosen)
         if rows == list(range(len(self))):
             return self
-        shared = [n // self.copies for n in rows[:: self.copies]]
-        if self.copies > 1 and rows != [n * self.copies + k for n in shared for k in range(self.copies)]:
-            raise ValueError(f"clips {rows} of {len(self)}, of which {self.copies} in a row share their features")
+        groups = [n // self.copies for n in rows[:: self.copies]]
+        whole = rows == [n * self.copies + k for n in groups for k in range(self.copies)]
+        seen = groups if whole else [n // self.copies for n in rows]
 
         def each(entries: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(entries[n] for n in rows) if entries else ()
@@ -116,7 +115,8 @@ class ClipBatch:
             ignore=each(self.ignore),
             objects=each(self.objects),
             original_sizes=each(self.original_sizes),
-            features=tuple(x.unflatten(0, (-1, t))[shared].flatten(0, 1) for x in self.features),
+            features=tuple(x.unflatten(0, (-1, t))[seen].flatten(0, 1) for x in self.features),
+            copies=self.copies if whole else 1,
             asked=each(self.asked),
         )
 

@@ -153,9 +153,13 @@ class Adapted(Wrapper):
     def _loss(self, learner: System, lesson: Lesson) -> Tensor:
         words = self.system.encode_text(lesson.query.expressions)
         state = ReferenceState(1, learner.encode_supports(lesson.supports, lesson.shots), words)
+        mode, learner.training = learner.training, True  # what losses need, without the dropout of its modules
         prediction = in_float32(learner(lesson.query, state))
+        learner.training = mode
+        assert lesson.query.valid is not None  # `lessons`
+        visible = float(lesson.query.valid.sum().clamp(min=1))
         with torch.autocast(prediction.masks.device.type, enabled=False):
-            return learner.losses(prediction, lesson.query).total
+            return learner.losses(prediction, lesson.query, visible).total
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Each episode's queries by its own weights; without supports by those of the system."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fewshot.systems.base import System
 
 ALL, NORMS = "all", "norms"
+BACKBONE = "backbone."
 TEXT = "text."  # reads words before there are supports, and never adapts
 
 
@@ -57,4 +58,5 @@ def _members(system: System, part: str, learning: Sequence[str]) -> set[str]:
 
 def keeps_features(system: System, parts: Sequence[str]) -> bool:
     """Whether what adapts has no share in the visual features of the frames, which then are computed once."""
-    return all(part in system.parts for part in parts)
+    beginnings = [start for part in parts for start in system.parts.get(part, (BACKBONE,))]
+    return not any(f"{start}.".startswith(BACKBONE) for start in beginnings)

@@ -9,6 +9,7 @@ Legend: B episodes, K shots, N clips, T frames, D channels, (h, w) cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,14 +47,18 @@ class LinearProbe(Wrapper):
         decay: weight of half the squared norm of the classifier.
     """
 
-    def __init__(self, system: System, decay: float = 1e-4) -> None:
+    def __init__(self, system: System, decay: float = 0.1) -> None:
         super().__init__(system)
+        self.accepts = self.needs = frozenset({"support"})
         self.decay = decay
         self.patches = bool(getattr(getattr(system, "backbone", None), "patches", True))
 
     def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
         """Those of the system."""
         return self.system.frame_features(clips)
+
+    def encode_text(self, expressions: Sequence[str | None]) -> None:
+        """None: words are not read."""
 
     def cells(self, clips: ClipBatch) -> Tensor:
         """Features `(N, T, D, h, w)` of all maps but those finer than `FINEST`, each of length one.
@@ -65,7 +70,8 @@ class LinearProbe(Wrapper):
         if not maps:
             raise ValueError(f"adaptation=linear_probe: system {self.name} has no visual features of its own")
         coarse = [x for x in maps if clips.frames.shape[-2] / x.shape[-2] > FINEST / 2] or list(maps)
-        size = coarse[0].shape[-2], coarse[0].shape[-1]
+        finest = max(coarse, key=lambda x: x.shape[-2])
+        size = finest.shape[-2], finest.shape[-1]
         ratios = [round(size[0] / x.shape[-2]) for x in coarse]
         alike = [pixels_of(F.normalize(x, dim=1), r, size, self.patches) for x, r in zip(coarse, ratios, strict=True)]
         (joined,) = clips.for_each_clip([F.normalize(torch.cat(alike, 1), dim=1)])
@@ -102,6 +108,8 @@ class LinearProbe(Wrapper):
 def fitted(cells: Tensor, object_share: Tensor, other_share: Tensor, decay: float) -> tuple[Tensor, Tensor]:
     """Weights `(D,)` and bias of the logistic regression of cells `(n, D)`, at its optimum (L-BFGS).
 
+    The object and the rest weigh the same: it covers a small part of most supports, and would be lost in them.
+
     Args:
         cells: features.
         object_share, other_share: `(n,)` fraction of each cell that is the object, and that is not, 0..1.
@@ -109,7 +117,7 @@ def fitted(cells: Tensor, object_share: Tensor, other_share: Tensor, decay: floa
     """
     with torch.inference_mode(False), torch.enable_grad():
         rows, there, other = cells.clone(), object_share.clone(), other_share.clone()
-        total = (there + other).sum().clamp(min=1e-6)
+        there, other = (share / share.sum().clamp(min=1e-6) / 2 for share in (there, other))
         found = rows.new_zeros(rows.shape[1] + 1, requires_grad=True)
         search = torch.optim.LBFGS(
             [found],
@@ -125,7 +133,7 @@ def fitted(cells: Tensor, object_share: Tensor, other_share: Tensor, decay: floa
             search.zero_grad()
             logits = rows @ found[:-1] + found[-1]
             losses = there * F.softplus(-logits) + other * F.softplus(logits)
-            loss = losses.sum() / total + decay / 2 * found[:-1].square().sum()
+            loss = losses.sum() + decay / 2 * found[:-1].square().sum()
             loss.backward()
             return loss
 

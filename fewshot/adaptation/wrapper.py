@@ -11,11 +11,6 @@ from episodes.batch import ClipBatch
 from fewshot.nn.outputs import Losses
 from fewshot.systems.base import System
 
-SAID = (
-    *("name", "accepts", "needs", "pad_multiple", "data_pad_multiples", "independent_of_padding", "starts_anew"),
-    *("parts", "num_classes", "text_is_frozen", "text_dropout"),
-)
-
 
 class Wrapper(System):
     """A system around `system`, with the name and the tensors of that one, so that files of weights are the same."""
@@ -23,7 +18,7 @@ class Wrapper(System):
     def __init__(self, system: System) -> None:
         super().__init__()
         self.system = system
-        for name in SAID:
+        for name in System.__annotations__:
             setattr(self, name, getattr(system, name))
 
     @property

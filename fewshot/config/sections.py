@@ -264,7 +264,7 @@ class AdaptationConfig:
         False, "training goes through the gradients of the steps; false: takes them as constants (first order)"
     )
     decay: float = key(
-        1e-4, "linear_probe: weight of half the squared norm of the classifier", minimum=1e-12, maximum=1e6
+        0.1, "linear_probe: weight of half the squared norm of the classifier", minimum=1e-12, maximum=1e6
     )
 
 

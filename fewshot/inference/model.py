@@ -8,6 +8,7 @@ fetched or sent but by these calls.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from episodes.episode import Episode
 from episodes.transforms.input_rule import RULES, InputRule
 from episodes.whole_files import clear_stale, partial_of
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
-from fewshot.inference.loading import load_into, stored_rule, stored_system, with_tokenizer
+from fewshot.inference.loading import load_into, stored_rule, stored_run, stored_system, with_tokenizer
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
 from fewshot.media.reading import MediaSource, open_media
@@ -34,6 +35,8 @@ from fewshot.systems.registry import build_system, spec_of, systems
 from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, check_target, read_config, write_converted
 from fewshot.weights.hub import download, is_hub_name
 from fewshot.weights.trained_on import KEY, TrainedOn, read_trained_on, to_json
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -267,8 +270,20 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(settings)
     load_into(system, settings, path)
+    _tell_adaptation(path)
     rule = stored_rule(path) or spec_of(settings).rule_of(system)
     return Model(system.to(device).eval(), rule, settings, read_trained_on(path))
+
+
+def _tell_adaptation(path: Path) -> None:
+    run = stored_run(path)
+    if run is not None and run.adaptation.name != "none":
+        logger.warning(
+            "%s was trained with adaptation=%s, which only python -m fewshot.meta_test applies: "
+            "here its weights do not adapt to the supports",
+            path,
+            run.adaptation.name,
+        )
 
 
 def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> Model:

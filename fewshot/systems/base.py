@@ -63,7 +63,8 @@ class System(nn.Module):
         answers_together: whether masks depend on what else is asked of the same frames, so that all references of a
             clip share a forward pass, however much memory it takes.
         parts: beginnings of names of parameters, by the part that they belong to: `head` makes masks and scores of what
-            was found, `fusion` relates query and reference. Neither has a share in `frame_features`.
+            was found, `fusion` relates query and reference. Only those under `backbone` have a share in
+            `frame_features`.
         num_classes: classes that its scores tell apart; 1: the one that is referred to.
         text_is_frozen, text_dropout: of its text encoder `text`, if it has one: see `train`.
         settings, needs_training, input_rule: as of `SystemSpec`, for a system that is named by its class
@@ -79,7 +80,7 @@ class System(nn.Module):
     independent_of_padding: bool = False
     answers_together: bool = False
     starts_anew: tuple[str, ...] = ()
-    parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    parts: Mapping[str, tuple[str, ...]] = {
         "head": ("controller", "score_heads"),
         "fusion": ("fusion", "affinity"),
     }

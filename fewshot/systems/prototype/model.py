@@ -39,6 +39,8 @@ class PrototypeState:
 class Prototype(System):
     """Cosine to the support's foreground minus background prototype, averaged over feature levels.
 
+    Nothing but the backbone learns; of its parameters those of the last stage that is compared are the part `head`.
+
     Args:
         backbone: maps `(N, 3, H, W)` to four feature maps at strides 4, 8, 16 and 32.
         levels: which of them are compared (0 is stride 4).
@@ -53,6 +55,12 @@ class Prototype(System):
         if not levels or any(level not in range(4) for level in levels):
             raise ValueError(f"levels must be one or more of 0, 1, 2, 3, got {tuple(levels)}")
         self.backbone, self.levels, self.scale = backbone, tuple(sorted(levels)), scale
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # backbones name their stages differently
+        """The part `head`: parameters of the last stage that is compared."""
+        last = set(self.backbone.stages()[self.levels[-1]].parameters())
+        return {"head": tuple(name for name, p in self.named_parameters() if p in last)}
 
     def frame_features(self, clips: ClipBatch) -> tuple[Tensor, ...]:
         """The chosen levels of the backbone, each `(N / copies * T, C, h, w)`."""

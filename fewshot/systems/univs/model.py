@@ -78,6 +78,7 @@ class UniVS(System):
     accepts = frozenset({"support", "expression"})
     needs = frozenset()
     video_kinds = frozenset(("vos", "pvos", "rvos", "vis", "vss", "vps"))
+    parts = {"head": ("decoder.heads",), "fusion": ("text_prompts", "decoder.prompt_attention")}
     pad_multiple = 32
 
     def __init__(

@@ -26,8 +26,9 @@ def test_the_classifier_is_the_optimum_of_scipys_l_bfgs(decay: float) -> None:
     def objective(found: np.ndarray) -> tuple[float, np.ndarray]:
         x, t, o = cells.numpy(), there.numpy(), other.numpy()
         logits = x @ found[:-1] + found[-1]
-        value = (t * np.logaddexp(0, -logits) + o * np.logaddexp(0, logits)).sum() / (t + o).sum()
-        slope = (o - (t + o) / (1 + np.exp(logits))) / (t + o).sum()
+        t, o = t / t.sum() / 2, o / o.sum() / 2
+        value = (t * np.logaddexp(0, -logits) + o * np.logaddexp(0, logits)).sum()
+        slope = o - (t + o) / (1 + np.exp(logits))
         return value + decay / 2 * (found[:-1] ** 2).sum(), np.append(x.T @ slope + decay * found[:-1], slope.sum())
 
     best = minimize(objective, np.zeros(13), jac=True, method="L-BFGS-B", options={"ftol": 1e-16, "gtol": 1e-10})

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
+from fewshot.adaptation.build import adapting
+from fewshot.config.sections import AdaptationConfig
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.run.processes import distributed
 from fewshot.run.signals import CAUGHT
@@ -196,10 +199,11 @@ def train(
     resume: bool = False,
     train_affinity: bool = True,
     validate: Validate = score,
+    adaptation: Mapping[str, Any] | None = None,
     **changes: Any,
-) -> TinySystem:
-    """Trains a tiny system in `folder` and returns it."""
-    system = TinySystem(train_affinity=train_affinity)
+) -> System:
+    """Trains a tiny system in `folder`, which may adapt to its supports, and returns it."""
+    system = adapting(TinySystem(train_affinity=train_affinity), AdaptationConfig(**adaptation or {}))
     log = Rows(folder / "rows.jsonl")
     Trainer(system, dataset or TinyEpisodes(), tiny_settings(**changes), folder, log=log, validate=validate).run(resume)
     return system
