@@ -79,6 +79,7 @@ def _entry(
         settings={name: _without_folder(value) for name, value in record["settings"].items()},
         adaptation=record.get("adaptation"),
         weights=facts["weights"],
+        training=facts["training"],
         group=group,
         shots=record["shots"],
         seeds=of_group[""]["seeds"],

@@ -29,7 +29,7 @@ class Measured:
         protocol, rules: name with version (`hsnet@1`), and the digest of its rules.
         benchmark, data: its name, and the fingerprint of the data set.
         system, settings, adaptation: what was tested; of files in the settings the names alone.
-        weights: hash of the weights.
+        weights, training: hash of the weights, and the data sets and files of their training, the last one first.
         group, shots: the fold, and supports of an episode.
         seeds, trained_with_seed: of the episodes, and of the training where the same run trained.
         episodes, queries: hash of the list of episodes, and their queries.
@@ -51,6 +51,7 @@ class Measured:
     settings: Mapping[str, Any]
     adaptation: Mapping[str, Any] | None
     weights: str
+    training: str
     group: int
     shots: int
     seeds: Sequence[int]
@@ -84,7 +85,8 @@ class Measured:
     @property
     def alike(self) -> tuple[Any, ...]:
         """What rows of the same fold of a system have in common, whatever their seed and weights."""
-        tested = self.system, _plain(self.settings), _plain(self.adaptation), self.draws, self.manifest
+        trained = self.system, _plain(self.settings), self.training
+        tested = *trained, _plain(self.adaptation), self.draws, self.manifest
         return (self.protocol, self.benchmark, self.data, *tested, self.shots, self.group)
 
     @property

@@ -122,7 +122,7 @@ def _settings(row: Measured, here: Mapping[Any, list[Measured]]) -> dict[str, An
     of_benchmark = {other.data for rows in here.values() for other in rows if other.benchmark == row.benchmark}
     data = {"data": row.data[:8]} if len(of_benchmark) > 1 else {}
     settings = as_set({"adaptation": row.adaptation, "settings": row.settings})
-    return {"draws": row.draws, "episodes": row.manifest, **data, **settings}
+    return {"training": row.training, "draws": row.draws, "episodes": row.manifest, **data, **settings}
 
 
 def _grouped(rows: Iterable[Kind], key: Callable[[Kind], Hashable]) -> dict[Any, list[Kind]]:

@@ -66,6 +66,12 @@ class Past:
     trained_on: tuple[TrainedOn, ...] | None = ()
     files: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """In words: `synthetic`, `synthetic, start.pth, r50.pth`, `none`, or `not known`."""
+        if self.trained_on is None:
+            return NOT_KNOWN
+        return ", ".join(dict.fromkeys([*(one.benchmark for one in self.trained_on), *self.files])) or "none"
+
     def unknown(self, known: Collection[TrainedOn]) -> list[str]:
         """Names of what it started from and was trained on, but for the trainings of which something is known."""
         others = (one.benchmark for one in self.trained_on or () if one not in known)

@@ -80,7 +80,7 @@ class Outcome:
         pictures: of a few episodes, in the order of `shown`.
         shown: the episodes of the pictures.
         shots: support clips per episode.
-        tested: of each group, what was tested (`fewshot.evaluation.record.tested`).
+        tested: of each group, what was tested (`fewshot.evaluation.record.tested`), and on what it was trained.
         leaks: of each group, its leak line.
         bridge: protocol -> the scores of the same predictions by it, see `fewshot.evaluation.bridge`.
     """

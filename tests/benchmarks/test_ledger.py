@@ -28,10 +28,16 @@ PAPER = Claimed("mini_ref_ytvos", "cma", 1, "J", 0.531, "Li et al.", "read in a 
 
 
 def run_folder(
-    folder: Path, groups: tuple[int, ...] = (1, 2), shift: float = 0.0, seed: int = 0, **changed: Any
+    folder: Path,
+    groups: tuple[int, ...] = (1, 2),
+    shift: float = 0.0,
+    seed: int = 0,
+    training: str = "mini_ref_ytvos",
+    **changed: Any,
 ) -> Path:
     """A run folder with the results of a test, as `meta_test` writes them."""
-    facts = {"weights": f"{seed}{'ab' * 32}"[:64], "episodes": "e" * 64, "device": "cpu, 1 threads", "leak": LEAK}
+    weights = {"weights": f"{seed}{'ab' * 32}"[:64], "training": training}
+    facts = {**weights, "episodes": "e" * 64, "device": "cpu, 1 threads", "leak": LEAK}
     record = {
         "system": "cma",
         "settings": {"name": "cma", "heads": 8, "text_weights": "/data/roberta-base"},
@@ -213,6 +219,14 @@ def test_settings_and_adaptation_make_rows_of_their_own(ledger: Path, tmp_path: 
     write_rows(ledger, entries(adapted))
     names = {row["system"] for row in cells(ledger_table(read_ledger(ledger), "csv"))}
     assert names == {"cma (adaptation=none)", "cma (adaptation=anil, adaptation.steps=5)"}
+
+
+def test_a_system_that_was_not_trained_is_no_repetition_of_a_trained_one(ledger: Path, tmp_path: Path) -> None:
+    bare = entries(run_folder(tmp_path / "bare", groups=(1,), shift=-0.4, seed=3, training="none"))
+    refuse(bare, read_ledger(ledger))
+    write_rows(ledger, bare)
+    names = {row["system"] for row in cells(ledger_table(read_ledger(ledger), "csv"))}
+    assert names == {"cma (training=mini_ref_ytvos)", "cma (training=none)"}
 
 
 def test_rows_export_to_model_pages(ledger: Path, tmp_path: Path) -> None:

@@ -100,6 +100,15 @@ def test_results_and_card_hold_the_leak_line(tmp_path: Path) -> None:
     assert "class name given: no (" in told and "queries seen in training: not known (the weights do not" in told
 
 
+def test_the_past_is_told_in_words(tmp_path: Path) -> None:
+    assert [str(past) for past in (Past(), Past(None), Past((), ("r50.pth",)))] == ["none", "not known", "r50.pth"]
+    assert (
+        str(Past((TrainedOn("synthetic", 1), TrainedOn("start.pth")), ("r50.pth",))) == "synthetic, start.pth, r50.pth"
+    )
+    run_test(Oracle(), open_benchmark(settings(), MemorySource()), 1, tmp_path, Origin())
+    assert json.loads((tmp_path / "results.json").read_text())["run"]["groups"]["1"]["training"] == "none"
+
+
 def test_groups_with_the_same_answers_share_a_line() -> None:
     benchmark, specs = open_benchmark(settings(), MemorySource()), memory_specs(MemorySource())
     known, silent = (leak(WORDS, benchmark, specs, past) for past in (Past(), Past(None)))
