@@ -80,7 +80,7 @@ def mask_prompts(
     """
     there = (masks > 0.5).flatten(1).any(1)
     points = points_of_masks(masks, boxes, draws)
-    cells = F.interpolate(masks[None].float(), scene.features.shape[-2:], mode="nearest")[0]
+    cells = F.interpolate(masks[:, None].float(), scene.features.shape[-2:], mode="nearest")[:, 0]
     # the threshold follows the best of all masks, so that one soft mask among hard ones may be lost: as released
     chosen = cells >= cells.max().clamp(max=LIKELY) if len(cells) else cells.bool()
     weights = (cells * chosen).flatten(1)

@@ -116,6 +116,13 @@ def test_a_video_that_starts_empty_finds_things_later_unless_asked_to_stay_so() 
     assert counts[0] > 0 and counts[1] == 0
 
 
+def test_a_frame_may_show_none_of_the_objects() -> None:
+    system = model()
+    scenes = system.scenes(features(system, 1), torch.zeros(1, 1))
+    found = system.show(scenes, 0, torch.zeros(0, *SIZE), Draws.seeded(0))
+    assert found.tokens.shape == (0, system.sizes.dense_points, system.sizes.hidden_dim)
+
+
 def test_unknown_vocabularies_and_separations_are_refused() -> None:
     assert slice_of("ytvis21") == slice(2203, 2243)
     assert max(first + count for first, count in ROWS.values()) == 3938
