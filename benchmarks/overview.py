@@ -84,7 +84,7 @@ def read_run(place: Path, measure: str = "", probe: str = "") -> Run:
     path = place / RESULTS if place.is_dir() else place
     content = read_report(path)
     record = content.get("run")
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or "protocol" not in content:
         raise ValueError(f"{path} does not say what was tested, as results of meta_train and meta_test do")
     try:
         protocol, digest = content["protocol"], content["protocol_digest"]

@@ -15,21 +15,25 @@ from torch import nn
 from episodes.episode import EpisodeSpec
 from episodes.sampling.manifest import episodes_digest
 from fewshot._origin import VERSION
+from fewshot.evaluation.leak import Past
 from fewshot.run.console import device_line, versions
 from fewshot.run.folder import git_commit
+from fewshot.weights.trained_on import read_trained_on
 
 if TYPE_CHECKING:
+    from episodes.sources.task_source import TaskSource
+    from fewshot.cli.runs import TaskTestConfig
     from fewshot.evaluation.benchmark import Benchmark
     from fewshot.evaluation.leak import Leak
+    from fewshot.systems.base import System
 
 
 def tested(system: nn.Module, specs: Sequence[EpisodeSpec]) -> dict[str, str]:
     """What was tested on a fold: hashes of the weights and of the episodes of all seeds, and the device."""
-    device = next((parameter.device for parameter in system.parameters()), torch.device("cpu"))
     return {
         "weights": weights_digest(system),
         "episodes": episodes_digest(specs),
-        "device": device_line(device),
+        "device": _device(system),
     }
 
 
@@ -64,8 +68,36 @@ def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]], leaks:
         "seeds": list(benchmark.seeds),
         "trained_with_seed": config.seed if config.trains else None,
         "groups": {str(group): {**facts, "leak": leaks[group].to_json()} for group, facts in groups.items()},
-        "fewshot": VERSION,
-        "commit": git_commit(),
-        "versions": versions(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **_program(),
     }
+
+
+def task_record(config: TaskTestConfig, source: TaskSource, system: System) -> dict[str, Any]:
+    """The record of a test on a task, in plain types.
+
+    Raises:
+        FileNotFoundError, CheckpointError: the weights are no longer there, or damaged.
+    """
+    files = tuple(Path(file).name for place in config.system.places() if (file := getattr(config.system, place)))
+    trained = () if config.weights is None else read_trained_on(Path(config.weights).expanduser())
+    return {
+        "system": config.system.name,
+        "settings": asdict(config.system),
+        "data": source.fingerprint(),
+        "weights": weights_digest(system),
+        "training": str(Past(trained, files)),
+        "limit": config.limit,
+        "device": _device(system),
+        **_program(),
+    }
+
+
+def _program() -> dict[str, str]:
+    """Package, commit, libraries and date."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"fewshot": VERSION, "commit": git_commit(), "versions": versions(), "date": now}
+
+
+def _device(system: nn.Module) -> str:
+    """The device of a system in words."""
+    return device_line(next((parameter.device for parameter in system.parameters()), torch.device("cpu")))

@@ -87,6 +87,10 @@ def test_objects_given_by_masks_are_followed_written_and_scored(call, tmp_path: 
     stored = results_of(folder)
     official = davis.evaluate(davis.Folders(folder / "masks", root / "Annotations/480p"), ["a", "b"]).compute()
     assert stored["measures"] == official and set(stored["objects"]) == {"a_1", "b_1", "b_2"}
+    run = stored["run"]
+    assert (run["training"], run["limit"], run["settings"]["name"]) == ("none", None, "uniref")
+    assert len(run["weights"]) == len(run["data"]) == 64
+    assert "torch" in run["versions"] and run["device"].startswith("cpu")
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [(row["video"], row["object"]) for row in rows] == [("a", "1"), ("b", "1"), ("b", "2")]
     assert (folder / "masks.zip").is_file() and len(list((folder / "pictures").iterdir())) == 2

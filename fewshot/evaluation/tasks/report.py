@@ -187,9 +187,11 @@ def write_outcome(
     entries: Mapping[str, Mapping[str, Any]],
     measures: Measures,
     folder: Path,
-    own_way: bool = False,
+    own_way: bool,
+    record: Mapping[str, Any],
 ) -> None:
-    """Write `results.json` (the numbers) and `results.csv` (one row per object, expression, track or video).
+    """Write `results.json` (the numbers, and as `run` the `record` of what was tested) and `results.csv` (one row per
+    object, expression, track or video).
 
     Of sentences about frames also `predictions.json`, all candidates as a COCO result file.
     """
@@ -201,6 +203,7 @@ def write_outcome(
         "system": config.system.name,
         "weights": config.weights,
         "card": card(config, source, samples, own_way).splitlines(),
+        "run": dict(record),
         "measures": measures.values,
         "parts": measures.parts,
         "beside": measures.beside,

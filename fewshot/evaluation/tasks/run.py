@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.masks.submission import check_submission, zip_folder
 from episodes.sources.ref_video import RefVideoSource
@@ -16,6 +18,7 @@ from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.record import task_record
 from fewshot.evaluation.tasks.build import check_system, goes_its_own_way, make_predictor
 from fewshot.evaluation.tasks.expressions import shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
@@ -63,7 +66,9 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
         own_way = goes_its_own_way(system, spec_of(config.system), source.task)
         tell_protocol(config, source, samples, own_way)
         predictor = predict(config, source, samples, system, here)
-        return finish(config, source, samples, predictor, here, own_way) if here.main else None
+        if not here.main:
+            return None
+        return finish(config, source, samples, predictor, here, own_way, task_record(config, source, system))
 
     return in_session(config, command, work)
 
@@ -164,16 +169,20 @@ def finish(
     samples: list[Sample],
     predictor: Predictor,
     here: Session,
-    own_way: bool = False,
+    own_way: bool,
+    record: Mapping[str, Any],
 ) -> float | None:
-    """Score, check, draw and pack what was written (process 0). Returns the headline number in percent."""
+    """Score, check, draw and pack what was written (process 0); `record` says what was tested.
+
+    Returns the headline number in percent.
+    """
     entries = Record(here.folder).finished()
     rows = [row for sample in samples for row in entries[sample.name]["rows"]]
     for path in predictor.complete(rows):
         logger.info("written: %s", path)
     probes = {probe: here.folder / PROBES / probe / MASKS for probe in config.task.probes}
     measures: Measures = measure(config, source, samples, rows, here.folder / MASKS, probes)
-    write_outcome(config, source, samples, entries, measures, here.folder, own_way)
+    write_outcome(config, source, samples, entries, measures, here.folder, own_way, record)
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:
         logger.warning("%s", note)
