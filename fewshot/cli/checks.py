@@ -66,7 +66,8 @@ def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
 
 
 def check_takes_supports(system: SystemConfig, benchmark: str) -> None:
-    """Every episode has supports, and some systems take none as they are set."""
+    """Every episode has supports, and some systems take none, or none as they are set."""
+    check_takes_references(system, f"benchmark {benchmark}")
     if system.support_key is not None:
         raise ValueError(
             f"system {system.name} as it is set takes no supports, which benchmark {benchmark} gives: add "
@@ -80,6 +81,15 @@ def check_adaptation(adaptation: AdaptationConfig) -> None:
         raise ValueError(
             f"adaptation.rates={adaptation.rates}, adaptation.parts={adaptation.parts}: give at least one part, and "
             "one rate, or one for each of the parts"
+        )
+
+
+def check_takes_references(system: SystemConfig, what: str) -> None:
+    """Some systems answer tasks on whole videos alone, and are not trained here."""
+    if not spec_of(system).references:
+        raise ValueError(
+            f"system {system.name} takes no references, so that {what} is not for it: bring its weights and test it "
+            "with python -m fewshot.task_test"
         )
 
 
@@ -258,6 +268,7 @@ def check_stage(config: StageConfig) -> None:
     """The parts of a mixture, and what a stage cannot do."""
     if not parts_in_use(config):
         raise ValueError("parts: a stage needs at least one part with a ratio above 0")
+    check_takes_references(config.system, f"stage {config.stage}")
     for name, part in config.parts.items():
         for key in schema_keys(PartConfig, f"parts.{name}."):
             check_value(key, getattr(part, key.name.rsplit(".", 1)[-1]))

@@ -369,7 +369,9 @@ class TaskConfig:
         1333, "largest long side of the network input, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
     )
     rule: str = key(
-        "fit", "how sides are rounded: fit as Detectron2 does, short as DETR does", choices=("fit", "short")
+        "fit",
+        "how sides are rounded: fit as Detectron2 does, short as DETR does; square: frames are squashed",
+        choices=("fit", "short", "square"),
     )
     window: int = key(
         5,

@@ -44,6 +44,8 @@ class SystemSpec:
         fit: `fit(tensors, variant)` gives the settings that the tensors of an official checkpoint imply (`variant`
             None: as the tensors say) and an empty system of these sizes, without a tokenizer; None: not converted.
         needs: what a reference must hold, as `System.needs`, to refuse a benchmark before anything is loaded.
+        references: whether it takes references at all; if not, it answers tasks on whole videos alone, and is not
+            trained here.
         needs_training: whether a test without weights is refused.
         input_rule: how users' pictures become its input where its weights say nothing else; or a function of the
             system that says so.
@@ -68,6 +70,7 @@ class SystemSpec:
     plan: Callable[[Mapping[str, Any], Any], Plan] | None = None
     fit: Callable[[Mapping[str, Any], str | None], tuple[Any, System]] | None = None
     needs: frozenset[str] = frozenset({"support"})
+    references: bool = True
     needs_training: bool = True
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from benchmarks.masks.panoptic import read_panoptic
 from benchmarks.masks.png import read_labels
@@ -17,6 +18,7 @@ from episodes.sources.synthetic_vocabulary import GROUND, write_unseen
 from fewshot import task_test
 from fewshot.evaluation.tasks import clipwise
 from fewshot.run.signals import Interrupted
+from fewshot.systems.videomt.config import SMALL
 from tests.episodes.sources.test_tracks import lists, write_tracks
 
 pytestmark = pytest.mark.end_to_end
@@ -80,6 +82,17 @@ def test_every_task_of_the_generated_world_is_written_and_scored(
     assert ("beside it" in out) == (kind in ("vss", "vps", "pvos")), "the other readings stand beside the headline"
 
 
+def test_a_hosted_system_answers_too(root: Path, tmp_path: Path, call: Any) -> None:
+    if not hasattr(transformers, "VideomtForUniversalSegmentation"):
+        pytest.skip(f"transformers {transformers.__version__} has no VidEoMT")
+    small = [f"system.{name}={value}" for name, value in {**SMALL, "classes": 7}.items()]
+    asked = ("task=synthetic_vps", f"data.root={root}", "system=videomt", *UNIVS[1:])
+    code, out, err = call(*asked, *small)
+    assert code == 0 and "input        : 64x64" in out and results(tmp_path)["system"] == "videomt", err
+    code, _, err = call(*asked, *small, "system.classes=3", "name=other")
+    assert code == 1 and "tell 3 classes apart and 7 are asked for" in err
+
+
 def test_a_reading_is_chosen_and_a_wrong_one_is_refused(root: Path, tmp_path: Path, call: Any) -> None:
     code, _, err = call("task=synthetic_vps", f"data.root={root}", "task.protocol=vspw", *UNIVS)
     assert code == 1 and "task.protocol=vspw is not for benchmark synthetic_vps: valid are vipseg_corrected" in err
@@ -89,7 +102,7 @@ def test_a_reading_is_chosen_and_a_wrong_one_is_refused(root: Path, tmp_path: Pa
 
 def test_a_system_that_does_not_answer_is_refused(root: Path, call: Any) -> None:
     code, _, err = call("task=synthetic_vis", f"data.root={root}", "system=uniref_tiny", *UNIVS[1:])
-    assert code == 1 and "uniref as it is built does not answer task vis; systems for it: univs" in err
+    assert code == 1 and "uniref as it is built does not answer task vis; systems for it: univs, videomt" in err
 
 
 def test_tracks_for_a_server_are_packed_and_not_scored(tmp_path: Path, call: Any) -> None:

@@ -11,7 +11,7 @@ from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import make_system, systems
 
-NAMES = sorted(name for name in systems() if systems()[name].small)
+NAMES = sorted(name for name, spec in systems().items() if spec.small and spec.references)
 
 
 def settings(name: str) -> SystemConfig:

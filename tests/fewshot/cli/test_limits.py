@@ -33,7 +33,10 @@ NEEDED = {
     "davis": ["results=r", "annotations=a"],
 }
 PLAIN = [name for name in COMMANDS if name not in RUNS]
-RUN_OF_SYSTEM = [("meta_train", name) for name in systems()] + [(name, "") for name in RUNS if name != "meta_train"]
+RUN_OF_SYSTEM = [
+    *(("meta_train" if spec.references else "task_test", name) for name, spec in systems().items()),
+    *((name, "") for name in RUNS if name != "meta_train"),
+]
 
 
 def numeric(kind: Any) -> bool:
@@ -98,7 +101,7 @@ def test_every_number_of_a_run_is_refused_beyond_its_limits(command: str, system
     types = {"system": system_of(command, [f"system={system}"] if system else [])}
     tried = 0
     for key, kind in keys_with_types(RUNS[command], types):
-        if not numeric(kind) or (command != "meta_train" and key.name.startswith("system.")):
+        if not numeric(kind) or (not system and key.name.startswith("system.")):
             continue
         for value in [*wrong_values(key, kind), *([] if str in get_args(kind) else WORDS)]:
             told = str(refusal(command, system, key.name, value, kind))
@@ -171,7 +174,7 @@ def test_numbers_of_the_rows_of_a_table_have_limits(command: str) -> None:
         (
             "system=nope",
             "system=nope: valid are cma, cma_tiny, prototype, referformer, referformer_tiny, sgmg, sgmg_tiny, uniref, "
-            "uniref_sam, uniref_small, uniref_tiny, univs, univs_tiny.",
+            "uniref_sam, uniref_small, uniref_tiny, univs, univs_tiny, videomt.",
         ),
         ("system=cma_tine", "Did you mean 'cma_tiny'?"),
         ("system=cma_schema", "system=cma_schema: valid are cma, cma_tiny"),

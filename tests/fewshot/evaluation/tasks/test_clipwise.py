@@ -142,7 +142,9 @@ def test_expressions_share_an_image_or_have_one_each(tmp_path: Path) -> None:
 
 def test_a_system_without_an_answer_is_refused() -> None:
     prototype = make_system(PrototypeConfig(backbone="tiny"), 0)
-    with pytest.raises(ValueError, match="prototype as it is built does not answer task vis; systems for it: univs"):
+    with pytest.raises(
+        ValueError, match="prototype as it is built does not answer task vis; systems for it: univs, videomt"
+    ):
         check_system(prototype, systems()["prototype"], "vis")
     univs = make_system(UniVSConfig(**{**SMALL, "text": "none"}), 0)
     for kind in ("vis", "vss", "vps", "vos", "pvos"):
