@@ -199,7 +199,7 @@ def check_protocol(config: MetaTrainConfig | MetaTestConfig) -> None:
             "benchmark.twin_share away"
         )
     if of_images and "expression" in spec_of(config.system).needs:
-        others = [name for name, spec in systems().items() if "expression" not in spec.needs]
+        others = [name for name, spec in systems().items() if spec.references and "expression" not in spec.needs]
         raise ValueError(
             f"system.name={config.system.name} needs an expression with every support, and benchmark "
             f"{config.benchmark.name} has none: take a system that does without, {' or '.join(others)}"
