@@ -11,7 +11,7 @@ def run(config: MetaTrainConfig, command: Command) -> float | None:
     # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
     from fewshot.run.session import Session, in_session
 
-    def work(here: Session) -> float:
+    def work(here: Session) -> float | None:
         from fewshot.training.meta import meta_train
 
         return meta_train(config, command, here)

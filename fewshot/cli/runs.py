@@ -138,6 +138,7 @@ class MetaTrainConfig(EpisodeRunConfig):
     )
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    dry_run: bool = key(False, "true: measure a few steps and say what the training will need; nothing is written")
 
 
 @dataclass
@@ -227,6 +228,7 @@ class StageConfig(RunConfig):
     workers: int = key(
         0, "processes that load episodes; 0: the main one. No effect on the numbers", minimum=0, maximum=MOST_PROCESSES
     )
+    dry_run: bool = key(False, "true: measure a few steps and say what the training will need; nothing is written")
 
     def title(self, options: Mapping[str, str]) -> list[str]:
         """`<stage>-<system>-s<seed>`."""

@@ -172,6 +172,12 @@ class TrainConfig:
     steps: int = key(MISSING, "optimiser steps", minimum=1, maximum=MOST_STEPS)
     batch: int = key(1, "episodes per process and micro-batch", minimum=1, maximum=1024)
     accumulate: int = key(1, "micro-batches per step", minimum=1, maximum=10_000)
+    episodes_per_step: Optional[int] = key(
+        None,
+        "episodes per step over all processes, from which accumulate follows; null: processes x batch x accumulate",
+        minimum=1,
+        maximum=10_000_000,
+    )
     precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
     prototype_fraction: float = key(
         0.0,

@@ -40,9 +40,10 @@ KINDS: dict[type[RunConfig], str] = {
 
 # Overrides that change where and how fast a run goes but not what it is.
 INCIDENTAL = (
-    *("out", "name", "resume", "device", "threads", "logging"),
+    *("out", "name", "resume", "dry_run", "device", "threads", "logging"),
     *("data.workers", "data.cache", "test.workers", "test.processes"),
 )
+ONCE = ("resume", "dry_run")  # what is said of this very start
 
 
 def run_name(config: RunConfig, command: Command) -> str:
@@ -179,7 +180,7 @@ def changes(folder: Path, config: RunConfig) -> list[tuple[str, Any, Any]]:
     if stored is None:
         return []
     before, now = flat(stored), flat(asdict(config))
-    return [(name, before.get(name), now[name]) for name in now if name != "resume" and before.get(name) != now[name]]
+    return [(name, before.get(name), now[name]) for name in now if name not in ONCE and before.get(name) != now[name]]
 
 
 def refuse_changes(config: RunConfig, command: Command) -> None:

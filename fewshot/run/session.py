@@ -6,9 +6,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import torch
@@ -47,8 +48,12 @@ class Session:
 def in_session(config: RunConfig, command: Command, work: Callable[[Session], Result]) -> Result | float | None:
     """The result of `work` in a session, which then is marked as finished.
 
-    A run of a sweep that was finished before gives the result that it had, and nothing runs. Raises as `session`.
+    A run of a sweep that was finished before gives the result that it had, and nothing runs. A rehearsal (`dry_run`)
+    has a folder that is gone with it. Raises as `session`.
     """
+    if getattr(config, "dry_run", False):
+        with TemporaryDirectory(prefix="fewshot-") as place, session(_in_passing(config, place), command) as here:
+            return work(here)
     if command.sweeps and (before := finished_before(config, command)) is not None:
         print(before, flush=True)
         return before.result
@@ -59,6 +64,11 @@ def in_session(config: RunConfig, command: Command, work: Callable[[Session], Re
         if here.main:
             mark_finished(here.folder, result)
         return result
+
+
+def _in_passing(config: RunConfig, place: str) -> RunConfig:
+    """The same run in another folder, of which W&B hears nothing."""
+    return replace(config, out=place, name="dry_run", resume=False, logging=replace(config.logging, mode="disabled"))
 
 
 @contextmanager

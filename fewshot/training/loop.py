@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from signal import Signals
 from typing import Any, Protocol
@@ -191,6 +192,18 @@ class Trainer:
             self._save()
         return stop
 
+    def trial_steps(self, starts: Sequence[int], count: int) -> Generator[int, None, None]:
+        """Makes `count` steps after each of `starts` finished ones, and yields it after each; nothing is saved."""
+        model = self._differentiated()
+        set_training_mode(self.system)
+        for start in starts:
+            with closing(steps_of_batches(self.dataset, self.settings, start, self.rank, self.world)) as steps:
+                for batches, there in islice(prefetched(steps, self.device), count):
+                    visible, *_ = processes.all_reduce_sum([sum(map(visible_frames, batches))])
+                    self.step = start  # which tells whether the features are still warmed up
+                    self._one_step(model, batches, there, max(visible, 1.0) / self.world)
+                    yield start
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
 
@@ -322,6 +335,7 @@ class Trainer:
             "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "validated": self.validated,
+            "processes": self.world,
             "kept_gradients": {name: p.grad for name, p in self.kept.items() if p.grad is not None},
         }
         self.checkpoints.save(state, must=must)
@@ -341,6 +355,7 @@ class Trainer:
         else:
             path, state = found
             check_system(state, self.system.name, path)
+            self._share_steps_as(state)
             check_fingerprint(state, self.fingerprint, path)
             self._take(state)
             logger.info("going on from %s", path)
@@ -348,6 +363,20 @@ class Trainer:
             self.on_resume()
             self.checkpoints.clear_parts()
             self.log.rewind(self.step, self.validated)
+
+    def _share_steps_as(self, state: dict[str, Any]) -> None:
+        """Accumulates as much as keeps the episodes of a step, where another number of processes goes on."""
+        before, batch = state.get("processes", self.world), self.settings.batch
+        total = state["fingerprint"].get("train.episodes_per_step", 0)
+        own = self.fingerprint["train.episodes_per_step"]
+        if before == self.world or total == own or not total or total % (self.world * batch):
+            return
+        self.settings = replace(self.settings, accumulate=total // (self.world * batch))
+        self.fingerprint |= self.settings.fingerprint(self.world)
+        logger.warning(
+            "the run goes on with %d process(es) in the place of %d: train.accumulate=%d keeps its %d episodes a step",
+            *(self.world, before, self.settings.accumulate, total),
+        )
 
     def _take(self, state: dict[str, Any]) -> None:
         self.system.load_state_dict(state["model"])

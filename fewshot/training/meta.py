@@ -20,11 +20,15 @@ from fewshot.evaluation.given_weights import check_classes, check_held_out
 from fewshot.evaluation.meta import notes_elsewhere
 from fewshot.evaluation.report import Origin, tell_protocol
 from fewshot.evaluation.validation import Validation
+from fewshot.run import processes
+from fewshot.run.folder import folder_path
 from fewshot.run.logging.curve import DrawnLog
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
+from fewshot.training.rehearsal import rehearse
+from fewshot.training.settings import micro_batches
 from fewshot.weights.checkpoint import load_checkpoint
 from fewshot.weights.load import load_weights, start_training
 from fewshot.weights.trained_on import TrainedOn, trainings_before
@@ -35,13 +39,15 @@ logger = logging.getLogger(__name__)
 FREE = ("test_chunk", "test_episodes", "protocol")
 
 
-def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> float:
+def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> float | None:
     """Train, then test the chosen checkpoint on the held-out classes, in an open session.
 
     Returns what a search may optimise, in percent: the score that chose the checkpoint, so that no setting is chosen
     on the held-out classes behind one's back. Without such a choice (`select_on=last`) it is J (or mIoU) of the test.
+    A rehearsal (`dry_run`) returns None.
 
     Raises:
+        DoesNotFit: a rehearsal found that memory or disk do not suffice.
         Interrupted: a signal stopped the training after a save; the program ends with 130 or 143.
     """
     benchmark = open_together(config, here.folder)
@@ -63,6 +69,9 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
         on_resume=here.record,
     )
     tell_count("test", benchmark.tests(config.group)[0])
+    if config.dry_run:
+        rehearse(trainer, folder_path(config, command))
+        return None
     result = trainer.run(config.resume)
     system.load_state_dict(load_checkpoint(result.best)["model"])
     notes = [*told(config.adaptation), *notes_elsewhere(trained_on, config.group, benchmark.folds)]
@@ -138,7 +147,8 @@ def settings_of(config: MetaTrainConfig, command: Command, system: System) -> Tr
     A prototype phase that nobody asked for is left out where the system has no head for it, and the log says so.
     """
     train = asdict(config.train)
-    del train["init_from"]
+    del train["init_from"], train["episodes_per_step"]
+    train["accumulate"] = micro_batches(config.train, processes.world_size())
     if not system.has_warmup and not {"train.prototype_fraction", "train.prototype_weight"} & command.typed:
         if train["prototype_fraction"] or train["prototype_weight"]:
             logger.info("system %s has no warm-up losses: trained without the prototype phase", system.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fewshot.config.sections import TrainConfig
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("step", "onecycle", "constant")
 SELECT_ON = ("val", "test", "last")
@@ -12,6 +14,23 @@ SELECT_ON = ("val", "test", "last")
 # What may change between a run and its continuation without changing what is learnt. `batch` and `accumulate` are
 # replaced by the number of episodes per step, so that a run may go on with another number of processes.
 FREE = ("batch", "accumulate", "checkpoint_every", "keep_checkpoints", "val_every", "log_every", "workers", "select")
+
+
+def micro_batches(train: TrainConfig, world: int) -> int:
+    """Micro-batches of a step in each of `world` processes: so many that a step has the episodes that it is to have.
+
+    Raises:
+        ValueError: the processes cannot share them equally.
+    """
+    if train.episodes_per_step is None:
+        return train.accumulate
+    count, rest = divmod(train.episodes_per_step, world * train.batch)
+    if rest:
+        raise ValueError(
+            f"train.episodes_per_step={train.episodes_per_step} is no multiple of {world} process(es) x "
+            f"train.batch={train.batch}: give another train.batch, which may be 1, or another number of processes"
+        )
+    return count
 
 
 @dataclass(frozen=True)

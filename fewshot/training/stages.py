@@ -34,6 +34,8 @@ from fewshot.run import processes
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of
 from fewshot.training.loop import Trainer, TrainSettings
+from fewshot.training.rehearsal import rehearse
+from fewshot.training.settings import micro_batches
 from fewshot.weights.load import start_from, start_training
 from fewshot.weights.trained_on import TrainedOn, trainings_before
 
@@ -69,6 +71,9 @@ def train_stage(config: StageConfig, here: Session) -> None:
         trained_on=trainings(config, datasets),
         on_resume=here.record,
     )
+    if config.dry_run:
+        rehearse(trainer, Path(config.out))
+        return
     result = trainer.run(config.resume)
     logger.info("trained: %s", result.best)
 
@@ -112,7 +117,8 @@ def steps_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> int:
     if config.epochs is None:
         return config.train.steps
     samples = sum(samples_of(dataset, f"epochs={config.epochs:g}") for dataset in datasets.values())
-    step = config.train.batch * config.train.accumulate * processes.world_size()
+    world = processes.world_size()
+    step = config.train.batch * micro_batches(config.train, world) * world
     steps = math.ceil(config.epochs * samples / step)
     logger.info("%g epochs of %d samples, %d a step: %d steps", config.epochs, samples, step, steps)
     return steps
@@ -204,8 +210,9 @@ def trainings(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> tuple
 def settings_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> TrainSettings:
     """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
     train = asdict(config.train)
-    for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight"):
+    for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight", "episodes_per_step"):
         del train[name]
+    train["accumulate"] = micro_batches(config.train, processes.world_size())
     return TrainSettings(
         **asdict(config.optim),
         **{**train, "steps": steps_of(config, datasets)},

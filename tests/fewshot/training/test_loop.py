@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from episodes.batch import ClipBatch
+from fewshot.config.sections import TrainConfig
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.base import System
 from fewshot.training.loop import NonFiniteLoss, Trainer
 from fewshot.training.optim import clear_gradients, make_optimizer
+from fewshot.training.settings import micro_batches
 from fewshot.training.step import set_training_mode
 from fewshot.weights.checkpoint import CheckpointError, load_checkpoint
 from tests.fewshot.training.runs import assert_same_run, program, run, weights, weights_of_best
@@ -85,7 +87,7 @@ def run_two(folder: Path, **options: dict) -> subprocess.CompletedProcess[str]:
     """Two processes by torchrun, each with one of the two micro-batches of a step."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     options = {"settings": {"accumulate": 1}, **options}
-    given = [word for name, value in options.items() for word in (f"--{name}", json.dumps(value))]
+    given = [f"--{name}" if value is True else f"--{name}={json.dumps(value)}" for name, value in options.items()]
     return run([*launch, *program(folder, *given)[1:]])
 
 
@@ -102,6 +104,62 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     for name, tensor in weights(tmp_path / "one", 12).items():
         torch.testing.assert_close(tensor, weights(tmp_path / "two", 12)[name], rtol=1e-4, atol=1e-6)
     assert weights_of_best(tmp_path / "one")[0] == weights_of_best(tmp_path / "two")[0]
+
+
+def assert_close_runs(one: Path, other: Path) -> None:
+    """Two runs of twelve steps whose numbers differ by rounding alone."""
+    ours, theirs = Rows(one / "rows.jsonl").losses(), Rows(other / "rows.jsonl").losses()
+    assert [step for step, _ in ours] == [step for step, _ in theirs]
+    for (_, first), (_, second) in zip(ours, theirs, strict=True):
+        assert first == pytest.approx(second, rel=1e-5)
+    for name, tensor in weights(one, 12).items():
+        torch.testing.assert_close(tensor, weights(other, 12)[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_of_two_processes_goes_on_with_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is typed for it: the one accumulates what the two had between them."""
+    stopped = run_two(tmp_path / "two", episodes={"stop_at": 26, "by": int(signal.SIGTERM)})
+    assert "stopped after step 6" in stopped.stderr
+    train(tmp_path / "two", resume=True, accumulate=1)
+    assert "train.accumulate=2 keeps its 4 episodes a step" in caplog.text
+    (tmp_path / "one").mkdir()
+    train(tmp_path / "one")
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_run_of_one_process_goes_on_with_two(tmp_path: Path) -> None:
+    class Stopped(RuntimeError):
+        """In the place of a kill."""
+
+    class StopsAtStepSix(Rows):
+        def log(self, row: dict, step: int) -> None:
+            if step == 6:
+                raise Stopped
+            super().log(row, step)
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    train(tmp_path / "one")
+    log = StopsAtStepSix(tmp_path / "two" / "rows.jsonl")
+    with pytest.raises(Stopped):
+        Trainer(TinySystem(), TinyEpisodes(), tiny_settings(), tmp_path / "two", log=log, validate=score).run()
+    two = run_two(tmp_path / "two", settings={}, resume=True)
+    assert two.returncode == 0, two.stderr
+    assert "train.accumulate=1 keeps its 4 episodes a step" in two.stderr
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
+def test_processes_that_cannot_share_the_episodes_of_a_step_are_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    state = load_checkpoint(tmp_path / "checkpoints" / "step_00000012.pt")
+    torch.save({**state, "processes": 2}, tmp_path / "checkpoints" / "step_00000012.pt")
+    with pytest.raises(CheckpointError, match="train.episodes_per_step: 4 in the checkpoint, 3 now"):
+        train(tmp_path, resume=True, batch=3, accumulate=1)
+    train_config = TrainConfig(steps=1, batch=2, episodes_per_step=8)
+    assert [micro_batches(train_config, world) for world in (1, 2, 4)] == [4, 2, 1]
+    assert micro_batches(TrainConfig(steps=1, batch=2, accumulate=3), 2) == 3
+    with pytest.raises(ValueError, match=r"episodes_per_step=8 is no multiple of 3 process\(es\) x train.batch=2"):
+        micro_batches(train_config, 3)
 
 
 def test_two_processes_keep_the_gradients_of_what_no_group_holds(tmp_path: Path) -> None:
