@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,8 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(cell.replace("_", r"\_").replace("±", r"$\pm$") for cell in cells) + r" \\"
+        escaped = (re.sub(r"([&%#_])", r"\\\1", cell).replace("±", r"$\pm$") for cell in cells)
+        return " & ".join(escaped) + r" \\"
 
     body = [r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{{llllr{'r' * (len(header) - 5)}}}", *body, r"\end{tabular}"])

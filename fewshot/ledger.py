@@ -18,6 +18,9 @@ class LedgerConfig:
 
     words: list[str] = key([], f"{', '.join(ACTIONS)}; then run folders (add, check) or files of the ledger (export)")
     folder: str = key("ledger", "of the ledger", place=True)
+    against: Optional[str] = key(
+        None, "check: another copy, such as that of the main branch, all of whose rows must be here", place=True
+    )
     note: str = key("", "add: why a result that looks suspicious is right all the same")
     benchmark: list[str] = key([], "table: the benchmarks that are shown; none: all")
     measure: str = key("", "table: the measure that is shown; empty: the first of each protocol, and those of papers")
@@ -57,7 +60,8 @@ def _check(config: LedgerConfig, folder: Path, paths: list[Path]) -> None:
     from benchmarks.ledger.check import check_ledger
     from benchmarks.ledger.rows import read_ledger
 
-    problems = check_ledger(folder, paths)
+    against = None if config.against is None else Path(config.against).expanduser()
+    problems = check_ledger(folder, paths, against)
     for line in problems:
         print(line)
     if problems:

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.ledger.rows import Claimed, Measured, Row, digest_of, files_of, read_index, read_rows
+from benchmarks.ledger.rows import Claimed, Measured, Row, digest_of, files_of, read_index, read_ledger, read_rows
 from benchmarks.protocols import get_protocol
 from benchmarks.tables import percent
 
 JUMP = 0.10  # of the headline measure, from its like, beyond which a reason is wanted
 
 
-def check_ledger(folder: Path, results: Sequence[Path] = ()) -> list[str]:
+def check_ledger(folder: Path, results: Sequence[Path] = (), against: Path | None = None) -> list[str]:
     """Everything that is wrong, one line each.
 
     Args:
         folder: of the ledger.
         results: `results.json` files that must be those of rows.
+        against: another copy, all of whose rows must be here.
 
     Raises:
         ValueError: there is no ledger, or its index is damaged.
@@ -39,6 +40,10 @@ def check_ledger(folder: Path, results: Sequence[Path] = ()) -> list[str]:
     found += [*_index(folder, rows), *duplicates(rows)]
     found += [line for row in rows for line in (of_measured(row) if isinstance(row, Measured) else of_claimed(row))]
     found += [f"{row}: {line}; say why with note=" for row in measured for line in suspicions(row, rows)]
+    if against is not None:
+        here = {digest_of(row) for row in rows}
+        gone = (row for row in read_ledger(against) if digest_of(row) not in here)
+        found += [f"{row}: was removed or changed since {against}" for row in gone]
     return found + _files(results, measured)
 
 

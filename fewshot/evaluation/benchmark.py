@@ -273,8 +273,9 @@ class ImageBenchmark(Benchmark):
         )
 
     def drawn(self, group: int, seed: int, limit: int | None) -> list[EpisodeSpec]:
-        """Test episodes of images, as many as the protocol says."""
+        """Test episodes of images, as many as the protocol says; an official list has a seed of its own."""
         rule = self.protocol.rule(self.name)
+        seed = self.protocol.seeds[0] if self.settings.draws == "official" else seed
         return image_test_episodes(
             self.source,
             self.folds,

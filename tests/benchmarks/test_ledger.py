@@ -145,6 +145,13 @@ def test_a_row_that_is_changed_removed_moved_or_twice_is_named(ledger: Path) -> 
     assert sum("is not in the index" in line for line in check_ledger(ledger)) == 3
 
 
+def test_a_row_that_is_gone_from_file_and_index_is_missed_by_another_copy(ledger: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "copy", [PAPER])
+    assert check_ledger(ledger, against=tmp_path / "copy") == []
+    found = check_ledger(tmp_path / "copy", against=ledger)
+    assert len(found) == 2 and all(f"was removed or changed since {ledger}" in line for line in found)
+
+
 def test_adding_twice_is_refused(ledger: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="group 1, 1 shots, seed 0 is there already"):
         refuse(entries(tmp_path / "run"), read_ledger(ledger))

@@ -104,3 +104,9 @@ def test_forms(tmp_path: Path) -> None:
     assert [line.count("|") for line in markdown] == [9, 9, 9] and "±" in markdown[2]
     assert latex[0] == r"\begin{tabular}{llllrrrr}" and latex[-1] == r"\end{tabular}"
     assert latex[4].startswith(r"uniref\_sam & ") and r"$\pm$" in latex[4] and latex[4].endswith(r" \\")
+
+
+def test_signs_of_latex_are_escaped(tmp_path: Path) -> None:
+    write(tmp_path / "a", many())
+    table, _ = overview([tmp_path / "a"], measure="J&F", form="latex")
+    assert r"J\&F & 1 &" in table

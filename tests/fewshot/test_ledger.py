@@ -41,6 +41,7 @@ def test_a_run_is_added_checked_printed_and_exported(call: Call, tmp_path: Path)
     code, out, _ = call("export", "ledger/cma@1/mini_ref_ytvos/cma/0abababa.json", "dataset=me/data")
     assert code == 0 and "id: me/data" in (tmp_path / ".eval_results" / "fewshot.yaml").read_text()
     (tmp_path / "ledger" / "cma@1" / "mini_ref_ytvos" / "cma" / "0abababa.json").unlink()
+    assert call("check", "against=nowhere")[2] == "error: there is no ledger in nowhere: give folder=<folder>\n"
     code, out, err = call("check")
     assert code == 1 and out.count("a row was removed or changed") == 2
     assert err == "error: the ledger in ledger has 2 problem(s), listed above\n"

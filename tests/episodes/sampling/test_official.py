@@ -105,6 +105,7 @@ def test_a_test_takes_the_seed_of_the_list_and_the_card_its_name() -> None:
     config.group, config.seed = 1, 7
     check_draws_of(config)
     benchmark = open_benchmark(config, VOC(official_list("pascal5i", *HSNET, 0)))
+    assert [s.seed for s in benchmark.validation("test")[:1]] == [0], "also where a checkpoint is chosen on the test"
     assert benchmark.seeds == (0,) and benchmark.tests(1)[0] == episodes(benchmark.source, HSNET)
     card = benchmark.card(shots=1, **places(config))
     assert "frozen in hsnet_pascal5i.json.gz, all of them" in card and "of the lists hsnet_pascal5i.json.gz" in card
