@@ -354,6 +354,7 @@ class PartConfig:
     )
 
 
+FAULTS = ("start_at_once", "padded_quality", "first_wins")  # of released tests
 SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "sentences", "protocol")
 LONGEST_WINDOW = 1000  # frames
 
@@ -434,6 +435,13 @@ class TaskConfig:
     )
     compare_logits: bool = key(
         False, "systems on Segment Anything: logits stand for probabilities, as in the released code of UniRef++"
+    )
+    faults: list[str] = key(
+        [],
+        "faults of the released tests of UniVS that are brought back; start_at_once: a video whose first clip shows "
+        "nothing stays empty, padded_quality: candidates are judged with the padding, first_wins: where objects "
+        "overlap the first one has the pixel",
+        choices=FAULTS,
     )
 
 

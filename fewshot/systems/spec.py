@@ -53,6 +53,7 @@ class SystemSpec:
             states cannot be joined to a memory of a video.
         video_task: `video_task(system, kind, clip_frames)` gives its way through videos for a task of
             `System.video_kinds`, in clips of so many frames where it looks at several at once; None: it has none.
+        faults: of its released tests, which `task.faults` brings back: `video_task` takes their names as `faults`.
         official: values of keys of the run (`system.x`, `train.y`) that `recipe=official` sets: the switches that bring
             back the released code of the system, and its numbers.
         stages: stage -> values of keys of the run that `recipe=official` sets in it, beside those of `official`: its
@@ -74,7 +75,8 @@ class SystemSpec:
     needs_training: bool = True
     input_rule: InputRule | Callable[[Any], InputRule] = InputRule()
     video: Callable[[Any], dict[str, Any]] | None = None
-    video_task: Callable[[Any, str, int], VideoTask] | None = None
+    video_task: Callable[..., VideoTask] | None = None
+    faults: tuple[str, ...] = ()
     official: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

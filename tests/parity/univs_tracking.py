@@ -143,6 +143,7 @@ def rules_of(case: Mapping[str, Any]) -> EntityRules:
         share=None if panoptic else config["overlap_threshold_entity"],
         things=58 if panoptic else None,
         start_late=False,
+        padded_quality=True,
     )
 
 

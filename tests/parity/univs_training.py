@@ -98,7 +98,7 @@ def school_of(case: Mapping[str, Any]) -> School:
     rules = LessonRules(0.5, config.get("max_num_masks", 20), shuffled=True, permute_time=False)
     sampling = PointSampling(config["train_num_points"], 1.0, 0.0)
     long = case["task"].startswith("stage-3")
-    return School(rules, Criterion(sampling, LIKENESS), config["frames_per_clip"] if long else 0)
+    return School(rules, Criterion(sampling, LIKENESS, count_absent=True), config["frames_per_clip"] if long else 0)
 
 
 def lesson_of(case: Mapping[str, Any], model: UniVS) -> Lesson:

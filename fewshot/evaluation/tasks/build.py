@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,27 @@ def check_system(system: System, spec: SystemSpec, task: str) -> None:
         raise ValueError(f"{system.name} keeps no memory of a video; task {task} is for {', '.join(others)}")
 
 
+def check_faults(spec: SystemSpec, faults: Sequence[str]) -> None:
+    """Refuse faults that the released tests of the system do not have.
+
+    Raises:
+        ValueError: naming them.
+    """
+    unknown = [name for name in faults if name not in spec.faults]
+    if unknown:
+        raise ValueError(f"task.faults={unknown}: the released tests of {spec.name} have no such faults; take []")
+
+
 def make_predictor(
     config: TaskTestConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path
 ) -> Predictor:
     """Predictor of a task, which writes masks under `folder`."""
     task, spec = config.task, spec_of(config.system)
+    check_faults(spec, task.faults)
     if goes_its_own_way(system, spec, source.task):
         assert spec.video_task is not None
-        own_way = spec.video_task(system, source.task, task.clip_frames)
+        faults = {"faults": tuple(task.faults)} if task.faults else {}
+        own_way = spec.video_task(system, source.task, task.clip_frames, **faults)
         return CLIPWISE[source.task](source, frames, own_way, folder)
     if source.task == "ris":
         return RISPredictor(source, frames, system, folder)

@@ -8,6 +8,23 @@ from fewshot.systems.univs.config import SMALL, UniVSConfig
 _SIZES = {"task.short": 640, "task.long": 1333, "task.threshold": None}
 TESTS = dict.fromkeys(("davis16", "davis17", "youtube_vos", "mose", "ref_davis17", "ref_youtube_vos"), _SIZES)
 
+# What `recipe=official` turns on: faults of the released code, and the numbers of its training on videos.
+FAULTS = ("start_at_once", "padded_quality", "first_wins")
+OFFICIAL = {
+    "task.faults": list(FAULTS),
+    "system.prior": False,
+    "system.start": "released",
+    "system.mask_stride": 4,
+    "optim.lr": 5e-5,
+    "optim.weight_decay": 0.05,
+    "optim.schedule": "step",
+    "optim.drop_at": [342 / 354],
+    "optim.warmup_fraction": 0.0,
+    "optim.clip_norm": 0.01,
+    "train.prototype_fraction": 0.0,
+    "train.prototype_weight": 0.0,
+}
+
 SPECS = (
     SystemSpec(
         name="univs",
@@ -19,6 +36,8 @@ SPECS = (
         input_rule=InputRule("short", 640, 1333),  # as in the released tests
         video_task=Later("fewshot.systems.univs.video_tasks:task_of"),
         tests=TESTS,
+        faults=FAULTS,
+        official=OFFICIAL,
         small=SMALL,
     ),
 )

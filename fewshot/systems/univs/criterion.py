@@ -64,10 +64,13 @@ class Criterion:
     Attributes:
         sampling: points at which masks are compared.
         likeness: weight of each loss of re-identification.
+        count_absent: losses of prompts are divided by the number of all prompts, those for nothing that is there among
+            them, as released; else by that of the others.
     """
 
     sampling: PointSampling = PointSampling()
     likeness: float = 0.5
+    count_absent: bool = False
 
     def of_head(
         self, head: HeadOutput, learnable: int, targets: Sequence[Targets], asked: Sequence[Asked] | None, draws: Draws
@@ -80,7 +83,7 @@ class Criterion:
         terms = learnable_terms(own, targets, matches, self.sampling, draws)
         if asked is not None and any((a.ids != UNKNOWN).any() for a in asked):
             shown = head.rows(slice(learnable, None))
-            others = prompt_terms(shown, asked, self.sampling, draws)
+            others = prompt_terms(shown, asked, self.sampling, draws, self.count_absent)
             both = terms.keys() & others.keys()
             terms = {**terms, **others, **{name: (terms[name] + others[name]) / 2 for name in both}}
             terms.update(cross_terms(own, shown, targets, matches, asked, draws))
@@ -118,11 +121,13 @@ def learnable_terms(
     return {**terms, **likeness_terms(contrast(entries, entries, draws), "loss_reid", masks)}
 
 
-def prompt_terms(head: HeadOutput, asked: Sequence[Asked], sampling: PointSampling, draws: Draws) -> Terms:
-    """Terms of the prompt queries. Those that ask for nothing that is there count in the normalisers alone."""
+def prompt_terms(
+    head: HeadOutput, asked: Sequence[Asked], sampling: PointSampling, draws: Draws, count_absent: bool
+) -> Terms:
+    """Terms of the prompt queries. Those that ask for nothing that is there count in the normalisers alone, or not."""
     terms: Terms = {}
     there = [(a.ids != UNKNOWN).nonzero()[:, 0] for a in asked]
-    count = max(sum(map(len, asked)), 1)
+    count = max(sum(map(len, asked if count_absent else there)), 1)
     if head.logits is not None:
         parts = [
             class_loss(logits[rows], torch.arange(len(rows), device=rows.device), a.labels[rows])

@@ -122,6 +122,7 @@ class EntityRules:
         share: of its own pixels that a prediction must win against the others; None: there is no competition.
         things: number of classes of things, which come first; None: nothing but things.
         start_late: accept candidates in later clips where nothing is known yet; the released code never does.
+        padded_quality: the quality of a candidate counts the padding too, as released; that of a prediction never does.
         window: frames that are written at a time and then forgotten.
         most: entities that are followed at once; the released code follows any number.
     """
@@ -139,6 +140,7 @@ class EntityRules:
     share: float | None = 0.5
     things: int | None = None
     start_late: bool = True
+    padded_quality: bool = False
     window: int = 10
     most: int = 100
 
@@ -198,7 +200,7 @@ class EntityRules:
     def discover(self, state: EntityState, found: Candidates, start: int) -> EntityState:
         """The answers of the learnable queries: entities that are known already, or new ones."""
         assert found.logits is not None
-        sure = quality(found.masks)
+        sure = quality(found.masks if self.padded_quality else _unpadded(found.masks, state))
         scores = found.logits.sigmoid() * sure[:, None]
         rows = self.candidate_rows(found, scores, sure, start)
         chosen = Candidates(found.masks[rows], found.embeddings[rows], scores[rows])
@@ -263,6 +265,12 @@ class EntityRules:
         rows, more = known[very], new[very]
         state = _added(state, rows, masks[more], sure[more])
         return state, torch.zeros_like(sure, dtype=torch.bool).index_fill(0, new, True)
+
+
+def _unpadded(masks: Tensor, state: EntityState) -> Tensor:
+    """Masks at stride 4 without the cells that lie on the padding alone."""
+    height, width = (-(-side // 4) for side in state.unpadded)
+    return masks[..., :height, :width]
 
 
 def _winners(masks: Tensor, weights: Tensor, kept: Tensor, share: float) -> Tensor:

@@ -9,7 +9,7 @@ Legend: N things, T frames of a clip, C width, (H, W) the padded network input, 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,18 +44,19 @@ VOCABULARIES = {"youtube_vis19": "ytvis19", "youtube_vis21": "ytvis21"}  # names
 GIVEN_SCORE = 1.0  # of an object in the frame that gives its mask
 
 
-def task_of(system: UniVS, kind: str, clip_frames: int) -> VideoTask:
+def task_of(system: UniVS, kind: str, clip_frames: int, faults: Collection[str] = ()) -> VideoTask:
     """The way through videos for a task.
 
     Args:
         clip_frames: T.
+        faults: of the released tests, by their names (`SystemSpec.faults`), that are brought back.
 
     Raises:
         ValueError: it does not answer this task.
     """
     if kind not in system.video_kinds:
         raise ValueError(f"this {system.name} does not answer task {kind}, but {', '.join(sorted(system.video_kinds))}")
-    return TASKS[kind](system, kind, clip_frames)
+    return TASKS[kind](system, kind, clip_frames, faults)
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,11 @@ class ClipTask(VideoTask):
         model: in evaluation mode.
         kind: of the task.
         frames: T.
+        faults: of the released tests that are brought back.
     """
 
-    def __init__(self, model: UniVS, kind: str, frames: int) -> None:
-        self.model, self.kind, self.frames = model, kind, frames
+    def __init__(self, model: UniVS, kind: str, frames: int, faults: Collection[str] = ()) -> None:
+        self.model, self.kind, self.frames, self.faults = model, kind, frames, frozenset(faults)
 
     @property
     def points(self) -> int:
@@ -153,6 +155,12 @@ class ClipTask(VideoTask):
     def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
         """The same, before they are counted as told."""
 
+    def tracked(
+        self, tracks: ObjectState, first: int, frames: int, question: VideoQuestion, exclusive: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and scores of objects from frame `first` on, see `tracked`."""
+        return tracked(tracks, first, frames, question, exclusive=exclusive, first_wins="first_wins" in self.faults)
+
 
 class ObjectTask(ClipTask):
     """Objects, or objects and stuff, whose masks are given in some frame."""
@@ -173,7 +181,7 @@ class ObjectTask(ClipTask):
         question = state.question
         if state.video is None:
             return state, Settled(0)
-        masks, scores = tracked(state.video.tracks, state.told, frames, question, exclusive=True)
+        masks, scores = self.tracked(state.video.tracks, state.told, frames, question)
         for t in range(frames):
             for k, mask in state.given.get(state.told + t, {}).items():
                 row = question.objects.index(k)
@@ -206,7 +214,7 @@ class ExpressionTask(ClipTask):
         if tracks is None:
             return state, Settled(0)
         question = state.question
-        masks, scores = tracked(tracks, state.told, frames, question, exclusive=question.exclusive)
+        masks, scores = self.tracked(tracks, state.told, frames, question, question.exclusive)
         return state, Settled(frames, tuple(range(1, len(masks) + 1)), masks, scores)
 
 
@@ -233,10 +241,14 @@ class EntityTask(ClipTask):
     def rules(self, question: VideoQuestion) -> EntityRules:
         """By which answers become entities, as released."""
         vocabulary = named(question)
+        released = {
+            "start_late": "start_at_once" not in self.faults,
+            "padded_quality": "padded_quality" in self.faults,
+        }
         if self.kind == "vis":
-            return EntityRules(stability=STABILITY.get(question.data, EntityRules.stability))
+            return EntityRules(stability=STABILITY.get(question.data, EntityRules.stability), **released)
         things = len(vocabulary.names) - len(vocabulary.stuff)
-        return replace(PANOPTIC, things=things)
+        return replace(PANOPTIC, things=things, **released)
 
     def look(self, state: Walk) -> Walk:
         """See `ClipTask.look`."""
@@ -351,11 +363,21 @@ def shrunk(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def tracked(
-    tracks: ObjectState, first: int, frames: int, question: VideoQuestion, *, exclusive: bool
+    tracks: ObjectState,
+    first: int,
+    frames: int,
+    question: VideoQuestion,
+    *,
+    exclusive: bool,
+    first_wins: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Masks `(N, frames, Ho, Wo)` bool of objects from frame `first` on, and scores `(N, frames)`, on the CPU.
 
     The score is the mean probability inside a mask, 0 for an empty one.
+
+    Args:
+        exclusive: a pixel belongs to one object: that with the largest logit, or, as released, to the first one whose
+            mask has it (`first_wins`).
     """
     at = tracks.frame(first)
     masks = torch.zeros(len(tracks.ids), frames, *question.size, dtype=torch.bool)
@@ -366,7 +388,8 @@ def tracked(
         logits = on_frames(tracks.logits[:, at + t : at + t + 1], tracks.unpadded, question.size)[:, 0]
         found = logits > 0
         if exclusive:
-            found &= logits.argmax(0) == torch.arange(len(logits), device=logits.device)[:, None, None]
+            best = found.int().argmax(0) if first_wins else logits.argmax(0)
+            found &= best == torch.arange(len(logits), device=logits.device)[:, None, None]
         inside = found.flatten(1)
         means = (logits.sigmoid().flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
         masks[:, t], scores[:, t] = found.cpu(), means.cpu()
