@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
 from fewshot.adaptation.learner import cloned, descend, differentiable, freeze, learn2learn
-from fewshot.adaptation.lessons import Lesson, lessons
+from fewshot.adaptation.lessons import Lessons, lessons
 from fewshot.adaptation.wrapper import Wrapper
 from fewshot.nn.outputs import Losses, Prediction, in_float32
 from fewshot.systems.base import ReferenceState, System
@@ -125,10 +125,10 @@ class Adapted(Wrapper):
         outer = torch.is_grad_enabled()
         second_order = outer and self.second_order
         with differentiable(second_order):
-            taught = [self._seen(lesson, outer) for lesson in lessons(ordinary(supports))]
+            taught = self._seen(lessons(ordinary(supports)), outer)
             learner = cloned(self.system, dict.fromkeys(self.names), outer)
             for step in range(self.steps):
-                loss = torch.stack([self._loss(learner, lesson) for lesson in taught]).mean()
+                loss = self._loss(learner, taught)
                 if not torch.isfinite(loss):
                     raise ValueError(
                         f"adaptation: the loss of the supports is {float(loss.detach())} after {step} steps: take "
@@ -142,24 +142,25 @@ class Adapted(Wrapper):
     def _rates(self) -> dict[str, float | Tensor]:
         return dict(zip(self.names, self.sizes if self.rates is None else self.rates, strict=True))
 
-    def _seen(self, lesson: Lesson, outer: bool) -> Lesson:
-        """The lesson with visual features, where no step changes them."""
+    def _seen(self, taught: Lessons, outer: bool) -> Lessons:
+        """The lessons with visual features, where no step changes them."""
         if not self.keeps_features:
-            return lesson
+            return taught
         with torch.set_grad_enabled(outer):
             see = self.system.with_features
-            return replace(lesson, supports=see(lesson.supports), query=see(lesson.query))
+            return replace(taught, supports=see(taught.supports), queries=see(taught.queries))
 
-    def _loss(self, learner: System, lesson: Lesson) -> Tensor:
-        words = self.system.encode_text(lesson.query.expressions)
-        state = ReferenceState(1, learner.encode_supports(lesson.supports, lesson.shots), words)
+    def _loss(self, learner: System, taught: Lessons) -> Tensor:
+        """The loss of all lessons, over the frames in which their object is seen."""
+        state = learner.encode_supports(taught.supports, taught.shots)
+        words = self.system.encode_text(taught.queries.expressions)
         mode, learner.training = learner.training, True  # what losses need, without the dropout of its modules
-        prediction = in_float32(learner(lesson.query, state))
+        prediction = in_float32(learner(taught.queries, ReferenceState(len(taught.queries), state, words)))
         learner.training = mode
-        assert lesson.query.valid is not None  # `lessons`
-        visible = float(lesson.query.valid.sum().clamp(min=1))
+        assert taught.queries.valid is not None  # `lessons`
+        visible = float(taught.queries.valid.sum().clamp(min=1))
         with torch.autocast(prediction.masks.device.type, enabled=False):
-            return learner.losses(prediction, lesson.query, visible).total
+            return learner.losses(prediction, taught.queries, visible).total
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Each episode's queries by its own weights; without supports by those of the system."""

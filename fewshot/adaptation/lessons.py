@@ -1,11 +1,11 @@
 """Lessons from the supports of one episode: some show an object, in another it is to be found.
 
-Legend: K shots, S frames of a support, (H, W) padded network size, (h, w) its unpadded part.
+Legend: L lessons, K shots, S frames of a support, (H, W) padded network size, (h, w) its unpadded part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,15 +25,15 @@ Maps = Callable[[Tensor], Tensor]  # pixels (S, c, h, w) to pixels of the same s
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Supports `(shots)` clips, and one clip in which their object is to be found, with its masks."""
+class Lessons:
+    """`L` lessons: supports `(L * shots)`, and of each lesson a query `(L)` with masks, in which their object is."""
 
     supports: ClipBatch
     shots: int
-    query: ClipBatch
+    queries: ClipBatch
 
 
-def lessons(supports: ClipBatch) -> Iterator[Lesson]:
+def lessons(supports: ClipBatch) -> Lessons:
     """Each support in turn as the query of the others; of a single one, changed copies as its queries.
 
     Args:
@@ -45,10 +45,9 @@ def lessons(supports: ClipBatch) -> Iterator[Lesson]:
     clips = as_targets(supports)
     k = len(clips)
     if k == 1:
-        yield from (Lesson(clips, 1, copy) for copy in copies_of(clips))
-        return
-    for n in range(k):
-        yield Lesson(clips.take([m for m in range(k) if m != n]), k - 1, clips.take([n]))
+        copies = copies_of(clips)
+        return Lessons(clips.take([0] * len(copies)), 1, joined(copies))
+    return Lessons(clips.take([m for n in range(k) for m in range(k) if m != n]), k - 1, clips)
 
 
 def as_targets(clips: ClipBatch) -> ClipBatch:
@@ -78,6 +77,22 @@ def copies_of(clip: ClipBatch) -> list[ClipBatch]:
 
     both = changed(mirrored(clip), lambda pixels: enlarged(pixels.flip(-1)).flip(-1))
     return [mirrored(clip), changed(clip, enlarged), replace(both, frames=both.frames * DIM)]
+
+
+def joined(copies: Sequence[ClipBatch]) -> ClipBatch:
+    """Copies of one clip, as `with_masks` gives them, in one batch."""
+
+    def rows(tensors: Sequence[Tensor | None]) -> Tensor:
+        return torch.cat([x for x in tensors if x is not None])
+
+    return replace(
+        copies[0].take([0] * len(copies)),
+        frames=rows([copy.frames for copy in copies]),
+        expressions=tuple(text for copy in copies for text in copy.expressions),
+        masks=tuple(mask for copy in copies for mask in copy.masks),
+        boxes=rows([copy.boxes for copy in copies]),
+        valid=rows([copy.valid for copy in copies]),
+    )
 
 
 def mirrored(clip: ClipBatch) -> ClipBatch:

@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from fewshot.adaptation import learner
 from fewshot.adaptation.learner import INSTALL, Learn2LearnMissing, cloned, descend, differentiable, freeze
+from fewshot.cli.errors import is_user_error
 from tests.learn2learn import require_learn2learn
 
 
@@ -138,13 +139,14 @@ def test_without_learn2learn_the_message_has_the_command(monkeypatch: pytest.Mon
     learner.learn2learn.cache_clear()
     with pytest.raises(Learn2LearnMissing, match="not installed: pip install cython.*learn2learn==0.2.0") as caught:
         learner.learn2learn()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and is_user_error(caught.value)
     learner.learn2learn.cache_clear()
 
 
-def test_without_network_the_makefile_has_the_same_command() -> None:
+@pytest.mark.parametrize("file", ["Makefile", "docs/adaptation.md"])
+def test_without_network_this_file_has_the_same_command(file: str) -> None:
     flags = INSTALL.rpartition("pip install ")[2]
-    assert flags in (Path(__file__).resolve().parents[3] / "Makefile").read_text(encoding="utf-8")
+    assert flags in (Path(__file__).resolve().parents[3] / file).read_text(encoding="utf-8")
 
 
 def test_nothing_is_printed_when_it_is_imported() -> None:
