@@ -76,6 +76,7 @@ def evaluate(
             if on_query is not None:
                 on_query(result)
             scores.add(result)
+            del result  # it would lie in memory while the next chunk is segmented
     return scores.all()
 
 
@@ -102,8 +103,11 @@ def segmented(
                 passes = [replace(spec, supports=(s,)) for s in spec.supports] if benchmark.votes else [spec]
                 references = [replace(words, supports=states.of(one)) for one in passes]
             found = segment_clip(system, clips[0], references, device)
-        for n, (clip, *logits) in enumerate(zip(clips, *found, strict=True)):
-            yield QueryResult(spec, n, clip, tuple(logits), probe, start)
+        pairs = zip(clips, *found, strict=True)
+        results = deque(QueryResult(spec, n, clip, tuple(maps), probe, start) for n, (clip, *maps) in enumerate(pairs))
+        del pairs, clips, found  # each result is forgotten with its use, before the next chunk is segmented
+        while results:
+            yield results.popleft()
 
 
 class _Scores:
