@@ -31,17 +31,25 @@ class ClipEpisodes(TaskEpisodes):
             words tell the queries apart. With one, every expression of a video is a sample with each of its starts;
             with several a start is a sample, and the expressions are drawn.
         reverse: probability of a clip that runs backwards.
+        repeat: frames may come twice in a clip, see `clip_frames`.
 
     Raises ValueError for a data set without any expression, or for numbers below 1.
     """
 
     def __init__(
-        self, source: TaskSource, *, seed: int, frames: int = 5, expressions: int = 1, reverse: float = 0.0
+        self,
+        source: TaskSource,
+        *,
+        seed: int,
+        frames: int = 5,
+        expressions: int = 1,
+        reverse: float = 0.0,
+        repeat: bool = False,
     ) -> None:
         super().__init__(source, seed=seed)
         if min(frames, expressions) < 1:
             raise ValueError(f"frames and expressions must be at least 1, got {frames} and {expressions}")
-        self.num_frames, self.num_expressions, self.reverse = frames, expressions, reverse
+        self.num_frames, self.num_expressions, self.reverse, self.repeat = frames, expressions, reverse, repeat
         said = {video: len(source.expressions(video)) for video in self.names}
         self.samples = [
             (video, start, number)
@@ -60,7 +68,7 @@ class ClipEpisodes(TaskEpisodes):
     def draw(self, index: int, generator: np.random.Generator) -> Drawn:
         """No support, and the clip with the words of each query."""
         video, start, number = self.samples[self.rounds[index]]
-        frames = clip_frames(self.source.frames(video), start, self.num_frames, generator)
+        frames = clip_frames(self.source.frames(video), start, self.num_frames, generator, self.repeat)
         said = self.source.expressions(video)
         if self.num_expressions > 1:
             number = int(generator.integers(len(said)))
@@ -79,15 +87,16 @@ class SentenceClipEpisodes(TaskEpisodes):
         source: the data set.
         seed: of all draws.
         frames: of a clip.
+        repeat: frames may come twice in a clip, see `clip_frames`.
     """
 
     source: SentenceSource
 
-    def __init__(self, source: SentenceSource, *, seed: int, frames: int = 5) -> None:
+    def __init__(self, source: SentenceSource, *, seed: int, frames: int = 5, repeat: bool = False) -> None:
         super().__init__(source, seed=seed)
         if frames < 1:
             raise ValueError(f"frames must be at least 1, got {frames}")
-        self.num_frames, self.samples = frames, list(source.items())
+        self.num_frames, self.repeat, self.samples = frames, repeat, list(source.items())
         self.rounds = Rounds(len(self.samples), "round", source.draws_as, source.split, seed)
 
     def __len__(self) -> int:
@@ -103,7 +112,7 @@ class SentenceClipEpisodes(TaskEpisodes):
                 f"{self.source.name}: video {item.video!r} ends before frame {int(item.frame)}, which "
                 f"{self.source.list_path} names: restore the video, or correct the list"
             )
-        frames = clip_frames(names, names.index(item.frame), self.num_frames, generator)
+        frames = clip_frames(names, names.index(item.frame), self.num_frames, generator, self.repeat)
         text, asked = normalise(item.text), frames.index(item.frame)
         return None, (ClipSpec(item.video, item.object_id, frames, text, item.expression_id, asked),)
 
@@ -127,12 +136,20 @@ class Rounds:
         return int(self._last[1][place])
 
 
-def clip_frames(frames: Sequence[str], start: int, count: int, generator: np.random.Generator) -> tuple[str, ...]:
+def clip_frames(
+    frames: Sequence[str], start: int, count: int, generator: np.random.Generator, repeat: bool = False
+) -> tuple[str, ...]:
     """`count` of the frames of a video in time order, the one at `start` among them.
 
     With it one of the three before it and one of the three after it, and the rest from before and after these; no
     frame twice unless the video is too short.
+
+    Args:
+        repeat: as in the released code of ReferFormer and SgMg: at an end of the video the end itself stands for the
+            neighbour, and the last chosen frame is among those that the rest is drawn from.
     """
+    if repeat:
+        return tuple(frames[k] for k in sorted(_with_repeats(len(frames), start, count, generator)))
     near = (start - int(generator.integers(1, NEAR + 1)), start + int(generator.integers(1, NEAR + 1)))
     chosen = [start, *(k for k in near if 0 <= k < len(frames))][:count]
     beyond = [k for k in range(len(frames)) if not min(chosen) <= k <= max(chosen)]
@@ -140,6 +157,17 @@ def clip_frames(frames: Sequence[str], start: int, count: int, generator: np.ran
     chosen += [rest[k] for k in generator.permutation(len(rest))[: count - len(chosen)]]
     chosen += [int(generator.integers(len(frames))) for _ in range(count - len(chosen))]
     return tuple(frames[k] for k in sorted(chosen))
+
+
+def _with_repeats(length: int, start: int, count: int, generator: np.random.Generator) -> list[int]:
+    before = max(0, start - int(generator.integers(1, NEAR + 1)))
+    after = min(length - 1, start + int(generator.integers(1, NEAR + 1)))
+    chosen = [start, before, after][:count]
+    missing = count - len(chosen)
+    rest = [*range(before), *range(after, length)]
+    if len(rest) <= missing:
+        rest = list(range(length))
+    return chosen + [int(k) for k in generator.choice(rest, missing, replace=len(rest) < missing)]
 
 
 def with_others(said: Sequence[Expression], first: int, count: int, generator: np.random.Generator) -> list[Expression]:

@@ -328,6 +328,7 @@ class PartConfig:
         maximum=100,
     )
     reverse: float = key(0.0, "clips: probability of one that runs backwards", minimum=0, maximum=1)
+    repeat_frames: bool = key(False, "clips: a frame may come twice in one, as in released training code")
     sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     colour: bool = key(False, "photometric distortion")
@@ -402,8 +403,8 @@ class TaskConfig:
     )
     masks_by_nearest: bool = key(
         False,
-        "expressions about one frame: masks are cut at network size and resized by the nearest pixel, as in the "
-        "released code of ReferFormer, which it is tested with; false: logits are resized, then cut",
+        "expressions about one image or frame: masks are cut at network size and resized by the nearest pixel, as in "
+        "the released code of ReferFormer and UniRef++, which are tested so; false: logits are resized, then cut",
     )
     keep_case: bool = key(
         False,

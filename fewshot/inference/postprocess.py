@@ -52,9 +52,17 @@ def boxes_in_pixels(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def image_results(
-    system: System, prediction: Prediction, queries: ClipBatch, sizes: Sequence[tuple[int, int]]
+    system: System,
+    prediction: Prediction,
+    queries: ClipBatch,
+    sizes: Sequence[tuple[int, int]],
+    by_nearest: bool = True,
 ) -> list[ImageResult]:
     """The answer for each of `N` images, clips of one frame; `sizes` are their original heights and widths.
+
+    Args:
+        by_nearest: masks are cut at network size and resized by the nearest pixel (UniRef++, ReferFormer); else logits
+            are resized bilinearly and cut at 0 (SgMg).
 
     Raises:
         ValueError: a clip has several frames, or the number of sizes is another.
@@ -65,13 +73,17 @@ def image_results(
             f"{queries.frames.shape[1]} frames and {len(sizes)} sizes"
         )
     best = prediction.best()[:, 0]
-    return [_result(system, prediction, queries, n, int(best[n]), size) for n, size in enumerate(sizes)]
+    return [_result(system, prediction, queries, n, int(best[n]), size, by_nearest) for n, size in enumerate(sizes)]
 
 
 def _result(
-    system: System, prediction: Prediction, queries: ClipBatch, n: int, best: int, size: tuple[int, int]
+    system: System, prediction: Prediction, queries: ClipBatch, n: int, best: int, size: tuple[int, int], nearest: bool
 ) -> ImageResult:
-    mask = masks_by_nearest(system.probabilities(prediction, queries, n), size)[0]
+    if nearest:
+        mask = masks_by_nearest(system.probabilities(prediction, queries, n), size)[0]
+    else:
+        logits = system.logits(prediction, queries, n)[None].float()
+        mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0, 0] > 0
     score = 0.0 if prediction.scores is None else float(prediction.scores[n, 0, best])
     if prediction.boxes is None:
         return ImageResult(mask, score, None, True)

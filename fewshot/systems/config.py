@@ -211,12 +211,17 @@ def schedule(epochs: int, *drops: int) -> dict[str, Any]:
     return {"epochs": epochs, "optim.schedule": "step", "optim.drop_at": [drop / epochs for drop in drops]}
 
 
+REPEATS = {"parts.*.repeat_frames": True}  # clips as released
+
+ON_IMAGES = ("refcoco", "refcoco_plus", "refcocog")
+BY_NEAREST = {"task.masks_by_nearest": True}
+
 # How both are tested as released: videos without a limit of the long side. Other data sets: as every system is.
 _VIDEOS = {"task.short": 360, "task.long": LONGEST_SIDE, "task.rule": "short", "task.threshold": None}
 _IMAGES = {"task.short": 360, "task.long": 640, "task.rule": "short"}
 TRUNK_TESTS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("ref_youtube_vos", "ref_davis17"), _VIDEOS),
-    **dict.fromkeys(("refcoco", "refcoco_plus", "refcocog"), _IMAGES),
+    **dict.fromkeys(ON_IMAGES, _IMAGES),
 }
 
 # What makes ReferFormer and SgMg do without masked supports.

@@ -168,8 +168,15 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
 def clips_of(source: TaskSource, part: PartConfig, seed: int) -> TaskEpisodes:
     """Clips with expressions; where sentences are about single frames, around these."""
     if isinstance(source, SentenceSource):
-        return SentenceClipEpisodes(source, seed=seed, frames=part.frames)
-    return ClipEpisodes(source, seed=seed, frames=part.frames, expressions=part.expressions, reverse=part.reverse)
+        return SentenceClipEpisodes(source, seed=seed, frames=part.frames, repeat=part.repeat_frames)
+    return ClipEpisodes(
+        source,
+        seed=seed,
+        frames=part.frames,
+        expressions=part.expressions,
+        reverse=part.reverse,
+        repeat=part.repeat_frames,
+    )
 
 
 def source_of(part: PartConfig, num_classes: int) -> TaskSource:

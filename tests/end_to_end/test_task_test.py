@@ -324,7 +324,7 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     of_kind = {"ris": (800, 1333), "rfs": (360, 640), **dict.fromkeys(READINGS, (640, 1333))}
     sizes = (64, 96) if path.stem.startswith("synthetic") else of_kind.get(data_set(path.stem).kind, (480, 1333))
     assert (config.short, config.long) == sizes and config.rule == ("short" if of_detr else "fit")
-    assert config.window == 5 and not config.masks_by_nearest
+    assert config.window == 5 and config.masks_by_nearest == (data_set(path.stem).kind == "ris")
     thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
     assert config.threshold == thresholds.get(path.stem)

@@ -75,7 +75,7 @@ def make_predictor(
         own_way = spec.video_task(system, source.task, task.clip_frames, **faults)
         return CLIPWISE[source.task](source, frames, own_way, folder)
     if source.task == "ris":
-        return RISPredictor(source, frames, system, folder)
+        return RISPredictor(source, frames, system, folder, task.masks_by_nearest)
     if source.task == "rfs":
         assert isinstance(source, SentenceSource)
         return SentencePredictor(source, frames, system, folder, task.window, task.masks_by_nearest)

@@ -121,10 +121,14 @@ class RISPredictor(Predictor):
     """Expressions in images: `<image>/<expression id>.png`, 0 and 255; areas are counted at the original size.
 
     An expression without a prediction is an empty mask.
+
+    Args:
+        by_nearest: how masks get to the original size, see `image_results`.
     """
 
-    def __init__(self, source: Source, frames: FrameReader, system: System, folder: Path) -> None:
+    def __init__(self, source: Source, frames: FrameReader, system: System, folder: Path, by_nearest: bool) -> None:
         self.source, self.frames, self.system, self.folder = source, frames, system, folder
+        self.by_nearest = by_nearest
 
     def predict(self, sample: Sample) -> list[Row]:
         """Write the mask of each expression; one row each, with intersection and union in pixels."""
@@ -134,7 +138,7 @@ class RISPredictor(Predictor):
         results = [
             result
             for prediction, images in answers(self.system, self.system.with_features(frame.batch), references)
-            for result in image_results(self.system, prediction, images, [frame.size] * len(images))
+            for result in image_results(self.system, prediction, images, [frame.size] * len(images), self.by_nearest)
         ]
         return [self._row(item, result) for item, result in zip(items, results, strict=True)]
 

@@ -79,6 +79,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         lines["J&F-identity"] = f"each expression against its own object, ids kept; truth {'/'.join(kept.parts[-2:])}"
     if source.task == "rfs":
         lines["window"] = f"{task.window} frames around the one that is asked for, the ends of a video repeated"
+    if source.task in ("rfs", "ris"):
         by = "cut at network size, then the nearest pixel" if task.masks_by_nearest else "logits resized, then cut at 0"
         lines["masks"] = f"{by}; at the original size"
     if task.score == "protocol":

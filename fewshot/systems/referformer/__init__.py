@@ -1,7 +1,7 @@
 """ReferFormer (CVPR 2022)."""
 
-from fewshot.systems.config import OFFICIAL_TRUNK, TRUNK_TESTS, WORDS_ALONE
-from fewshot.systems.referformer.config import SMALL, STAGES, ReferFormerConfig
+from fewshot.systems.config import OFFICIAL_TRUNK, WORDS_ALONE
+from fewshot.systems.referformer.config import SMALL, STAGES, TESTS, ReferFormerConfig
 from fewshot.systems.spec import Later, SystemSpec
 
 SPECS = (
@@ -14,7 +14,7 @@ SPECS = (
         needs=frozenset({"expression"}),
         official=OFFICIAL_TRUNK,
         stages=STAGES,
-        tests={**TRUNK_TESTS, **dict.fromkeys(("a2d", "jhmdb"), {"task.masks_by_nearest": True})},
+        tests=TESTS,
         words_alone=WORDS_ALONE,
         small=SMALL,
     ),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fewshot.config.keys import key
-from fewshot.systems.config import OFFICIAL_TRUNK, SMALL_BACKBONE, SMALL_TEXT, SMALL_TRANSFORMER, TrunkConfig, schedule
+from fewshot.systems.config import (
+    OFFICIAL_TRUNK,
+    REPEATS,
+    SMALL_BACKBONE,
+    SMALL_TEXT,
+    SMALL_TRANSFORMER,
+    TrunkConfig,
+    schedule,
+)
 
 
 @dataclass
@@ -40,9 +48,9 @@ OFFICIAL = {**OFFICIAL_TRUNK, "optim.lr": 2.5e-5}  # 1e-4, times 2 GPUs / 8
 _PAIR, _FOUR = {"train.batch": 1, "train.accumulate": 2}, {"train.batch": 2, "train.accumulate": 2}
 STAGES = {
     "refer_pretrain": {**schedule(11, 8, 10), **_FOUR},
-    "refer_youtube_vos": {**schedule(6, 3, 5), **_PAIR, "parts.*.reverse": 0.3},
-    "refer_a2d": {**schedule(6, 3, 5), **_FOUR},
-    "refer_scratch": {**schedule(10, 6, 8), **_PAIR, "optim.lr": 5e-5, "parts.*.reverse": 0.3},
+    "refer_youtube_vos": {**schedule(6, 3, 5), **_PAIR, "parts.*.reverse": 0.3, **REPEATS},
+    "refer_a2d": {**schedule(6, 3, 5), **_FOUR, **REPEATS},
+    "refer_scratch": {**schedule(10, 6, 8), **_PAIR, "optim.lr": 5e-5, "parts.*.reverse": 0.3, **REPEATS},
 }
 
 # An instance that a CPU trains in seconds.

@@ -2,7 +2,7 @@
 
 from episodes.transforms.input_rule import InputRule
 from fewshot.systems.spec import Later, SystemSpec
-from fewshot.systems.uniref.config import SMALL, SMALL_SAM, UniRefConfig, UniRefSAMConfig
+from fewshot.systems.uniref.config import SMALL, SMALL_SAM, TESTS, UniRefConfig, UniRefSAMConfig
 
 SPECS = (
     SystemSpec(
@@ -19,6 +19,7 @@ SPECS = (
             "system.exchange_red_and_blue": True,
             "task.resize_given_masks": True,
         },
+        tests=TESTS,
         small=SMALL,
     ),
     SystemSpec(
@@ -30,6 +31,7 @@ SPECS = (
         input_rule=Later("fewshot.systems.uniref.build:rule_of_sam"),
         video=Later("fewshot.systems.uniref.build:video_of_sam"),
         official={"system.text_dropout": True, "task.resize_given_masks": True, "task.compare_logits": True},
+        tests=TESTS,
         small=SMALL_SAM,
     ),
 )

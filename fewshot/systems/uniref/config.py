@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from fewshot.config.keys import key
 from fewshot.systems.config import (
+    BY_NEAREST,
     INITS,
+    ON_IMAGES,
     SMALL_BACKBONE,
     SMALL_TEXT,
     SMALL_TRANSFORMER,
@@ -89,6 +91,9 @@ class UniRefSAMConfig(FusionConfig, TextConfig, SystemConfig):
         """See `SystemConfig.support_key`."""
         return "system.value_encoder=resnet18" if self.value_encoder == "none" else None
 
+
+# Its tests on images, as released.
+TESTS = dict.fromkeys(ON_IMAGES, BY_NEAREST)
 
 # Instances that a CPU trains in seconds.
 SMALL_FUSION = {"fusion_head_dim": 16, "fusion_dropout": 0.0}

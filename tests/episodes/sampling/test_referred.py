@@ -43,6 +43,19 @@ def test_the_start_is_in_its_clip_with_its_neighbours_and_no_frame_comes_twice()
     assert len(clip_frames(names[:3], 1, 5, generator)) == 5  # a video of three frames: some twice
 
 
+def test_clips_with_repeats_are_those_of_the_released_code() -> None:
+    """At an end of the video that frame stands for its neighbour too; the last one chosen may be drawn once more."""
+    names, generator = [f"{k:02d}" for k in range(20)], np.random.default_rng(0)
+    drawn = [[int(k) for k in clip_frames(names, 7, 5, generator, repeat=True)] for _ in range(300)]
+    assert all(7 in clip and clip == sorted(clip) and len(clip) == 5 for clip in drawn)
+    twice = [{k for k in clip if clip.count(k) > 1} for clip in drawn]
+    assert any(twice) and all(again <= {8, 9, 10} for again in twice)  # the frame after the start alone
+    assert all(clip_frames(names, 0, 3, generator, repeat=True)[:2] == ("00", "00") for _ in range(9))
+    assert clip_frames(names[:1], 0, 5, generator, repeat=True) == ("00",) * 5
+    episodes = ClipEpisodes(Videos(3, 12), seed=0, frames=5, repeat=True)
+    assert any(len(set(episodes[k].queries[0].frames)) < 5 for k in range(30))
+
+
 def test_several_queries_share_their_frames_and_mean_other_objects_first() -> None:
     episodes = ClipEpisodes(Videos(3, 2), seed=0, frames=1, expressions=2)
     assert len(episodes) == 3 * 2  # videos and starts: expressions are drawn

@@ -117,7 +117,9 @@ def test_a_test_takes_the_settings_of_the_systems_own_test_unless_they_are_typed
         assert (task.short, task.threshold, task.long) == (360, 0.4, 700)
         task = tested(f"system={system}", "task=refcocog")
         assert (task.short, task.long, task.rule) == (360, 640, "short")
-        assert tested(f"system={system}", "task=jhmdb").masks_by_nearest == (system == "referformer_tiny")
+        for task in ("jhmdb", "refcocog"):
+            assert tested(f"system={system}", f"task={task}").masks_by_nearest == (system == "referformer_tiny")
+    assert tested("system=uniref_tiny", "task=refcocog").masks_by_nearest
     assert not tested("system=referformer_tiny", "task=a2d", "task.masks_by_nearest=false").masks_by_nearest
     task = tested("system=uniref_tiny", "task=ref_youtube_vos")
     assert (task.short, task.long, task.rule, task.threshold) == (480, 1333, "fit", 0.3)

@@ -100,6 +100,14 @@ def test_each_image_has_its_own_size_and_the_padding_is_cropped() -> None:
     assert first.box is None and first.found and first.score == 0
 
 
+def test_logits_may_be_resized_before_they_are_cut() -> None:
+    logits = torch.linspace(-1, 2, 8).expand(1, 1, 1, 8, 8)  # 0 at 44.8 of 128 pixels
+    query, size = images([(32, 32)]), [(128, 128)]
+    (cut,) = image_results(Silent(), Prediction(logits), query, size)
+    (smooth,) = image_results(Silent(), Prediction(logits), query, size, by_nearest=False)
+    assert [int(result.mask[0].sum()) for result in (cut, smooth)] == [128 - 44, 128 - 45]
+
+
 def test_a_box_without_area_is_no_prediction() -> None:
     logits: Tensor = torch.full((1, 1, 1, 8, 8), 5.0)
     boxes = torch.tensor([1.5, 0.5, 0.1, 0.1])[None, None, None]
