@@ -185,6 +185,7 @@ OWN = (
     DataSet("vos_folder", "vos", _VOS + "open_folder", splits=("all",)),
     DataSet("ref_davis17", "rvos", _RVOS + "open_davis17", splits=("valid", "train")),
     DataSet("ref_youtube_vos", "rvos", _RVOS + "open_youtube_vos", splits=("valid", "train", "test")),
+    DataSet("mevis", "rvos", "episodes.sources.mevis:open_mevis", splits=("valid_u", "train", "valid", "test")),
     DataSet(
         "synthetic_rvos",
         "rvos",

@@ -90,6 +90,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "fewshot.media",
     ),
     "fewshot.sweep": ("fewshot.cli", "fewshot.config", "fewshot.sweeps"),
+    "fewshot.expressions": ("episodes", "benchmarks", "fewshot.cli", "fewshot.config", "fewshot.evaluation"),
     "fewshot.davis": ("benchmarks", "fewshot.cli", "fewshot.config"),
     # timings of whole models, which nothing imports
     "experiments": (

@@ -46,6 +46,7 @@ RESULT_LAYOUTS: dict[str, ResultLayout] = {
     "vos_folder": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
     "ref_davis17": ResultLayout("anno_{annotator}/{video}", True, "four runs of the DAVIS toolkit"),
     "ref_youtube_vos": ResultLayout("Annotations/{video}/{expression_id}", False, "the Ref-YouTube-VOS server"),
+    "mevis": ResultLayout("{video}/{expression_id}", False, "the MeViS server"),
     "synthetic_vos": ResultLayout("{video}", True, "no benchmark: as DAVIS"),
     "viposeg": ResultLayout("Annotations/{video}", True, "the code of UniVS"),
     "synthetic_pvos": ResultLayout("Annotations/{video}", True, "no benchmark: as VIPOSeg"),

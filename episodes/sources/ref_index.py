@@ -10,6 +10,7 @@ from typing import Any
 
 from episodes.sources.entries import whole, words
 from episodes.sources.index import load_json
+from episodes.sources.ref_youtube_vos_test import TEST_VIDEOS
 from episodes.sources.video_files import follow, list_frames, order_faults
 from episodes.sources.vos_layouts import davis_layout
 from episodes.task_items import RVOSItem
@@ -60,7 +61,8 @@ def ref_youtube_vos_layout(root: Path, split: str) -> RefLayout:
     """Ref-YouTube-VOS: `meta_expressions/<split>/meta_expressions.json` and `<split>/{JPEGImages,Annotations}`.
 
     The list of `valid` also holds the videos of `test`: those that the list of `test` names are left out, which leaves
-    the 202 videos of the benchmark (Seo et al., "URVOS", ECCV 2020, and its evaluation server).
+    the 202 videos of the benchmark (Seo et al., "URVOS", ECCV 2020, and its evaluation server). Where that list is not
+    there, `TEST_VIDEOS` stands for it.
 
     Raises FileNotFoundError for a missing list, ValueError for a broken one.
     """
@@ -69,13 +71,7 @@ def ref_youtube_vos_layout(root: Path, split: str) -> RefLayout:
     if split != "valid":
         return layout
     test = _expressions_file(base, "test")
-    if not test.is_file():
-        remark = (
-            f"{test} is missing: all {len(layout.videos)} videos of split valid are used, which are more than the "
-            f"benchmark's when its test videos are among them; download that list to leave them out"
-        )
-        return replace(layout, remarks=(remark,))
-    tested = load_json(test)
+    tested = load_json(test) if test.is_file() else TEST_VIDEOS
     return replace(layout, videos={name: video for name, video in layout.videos.items() if name not in tested})
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from episodes.sources.base import Expression, same_class
 from episodes.sources.files import missing_files
 from episodes.sources.ref_index import RefLayout, RefVideo, ref_davis17_layout, ref_youtube_vos_layout
 from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
-from episodes.sources.video_files import VideoFiles
+from episodes.sources.video_files import VideoFiles, list_frames
 from episodes.task_items import RVOSItem
 
 if TYPE_CHECKING:
@@ -82,6 +84,55 @@ class RefVideoSource(VideoFiles, TaskSource):
                 "there, or compute no numbers with task.score=none"
             )
         return truth or super().truth_folder(video)
+
+    def has_truth(self) -> bool:
+        """Whether the masks of the split are there, by its first expression."""
+        item = next(iter(self.items()), None)
+        return item is not None and (self._own_truth(item).is_dir() or self._shared_truth(item))
+
+    def truth(self, item: RVOSItem) -> Iterator[tuple[str, np.ndarray]]:
+        """The frames of an expression whose truth is there, in time order, each with its mask `(H, W)` bool.
+
+        Two layouts are read: `<video>/<expression id>/<frame>.png`, where a pixel above 0 is the object, and
+        `<video>/<frame>.png`, whose values are object ids, where the lists say which one is meant.
+
+        Raises:
+            ValueError: no frame has its truth, a mask is broken, or the lists do not say which object of it is meant.
+        """
+        if fault := self._truth_fault(item):
+            raise ValueError(fault)
+        own = self._own_truth(item)
+        folder = own if own.is_dir() else own.parent
+        for frame in item.frames:
+            if (path := folder / f"{frame}.png").is_file():
+                labels = self.read_label_map(path)
+                yield frame, labels > 0 if folder == own or self.merge_objects else labels == item.object_id
+
+    def truth_faults(self) -> list[str]:
+        """Sentences on expressions without any truth, the first reason of each. Reads folder listings, no mask."""
+        return [fault for item in self.items() if (fault := self._truth_fault(item))]
+
+    def _truth_fault(self, item: RVOSItem) -> str:
+        own = self._own_truth(item)
+        folder = own if own.is_dir() else own.parent
+        if not any((folder / f"{frame}.png").is_file() for frame in item.frames):
+            where = f"{self.name} ({self.split}): no truth of expression {item.expression_id} of video {item.video!r}"
+            return f"{where}; expected PNGs in {own} or {own.parent}"
+        if folder != own and item.object_id is None:
+            return (
+                f"{folder} holds the objects of video {item.video!r} by their ids, and the lists do not say which of "
+                f"them expression {item.expression_id} means: give obj_id in meta_expressions.json, or masks in {own}"
+            )
+        return ""
+
+    def _own_truth(self, item: RVOSItem) -> Path:
+        """Folder of the masks of one expression."""
+        return self.layout.masks / item.video / item.expression_id
+
+    def _shared_truth(self, item: RVOSItem) -> bool:
+        """Whether the masks of all objects of a video are there, more than the first one, and say what is meant."""
+        there = list_frames(folder, (".png",)) if (folder := self.layout.masks / item.video).is_dir() else {}
+        return item.object_id is not None and len(there) > 1
 
     def problems(self) -> list[str]:
         """Broken entries and missing files, one sentence each. Reads folder listings.

@@ -119,7 +119,8 @@ def check_task(config: TaskTestConfig) -> None:
     if task.threshold is not None and task.threshold >= 1:
         raise ValueError(f"task.threshold={task.threshold}: scores lie between 0 and 1; null takes every object")
     of_kind = {"ris": ("ris",), "rfs": ("sentences",), "vos": ("none", "davis")}
-    of_kind |= {"rvos": ("none", "davis_unsupervised", "expressions"), **dict.fromkeys(READINGS, ("none", "protocol"))}
+    scored_here = ("none", "davis_unsupervised", "expressions", "if_there")
+    of_kind |= {"rvos": scored_here, **dict.fromkeys(READINGS, ("none", "protocol"))}
     valid = of_kind[known.kind]
     if task.score not in valid:
         raise ValueError(f"task.score={task.score}: for benchmark {task.benchmark} valid are {', '.join(valid)}")

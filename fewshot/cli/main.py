@@ -22,6 +22,7 @@ COMMANDS = {
     "ledger": "results as data: add, check, and papers beside what was measured",
     "report": "the report of a run as one HTML page",
     "check": "what is on disk of a data set, and what is wrong with it",
+    "expressions": "J and F of written masks of expressions: Ref-YouTube-VOS, MeViS",
     "davis": "J and F of written masks, as the DAVIS toolkit computes them",
 }
 

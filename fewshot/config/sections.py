@@ -356,7 +356,7 @@ class PartConfig:
 
 
 FAULTS = ("start_at_once", "padded_quality", "first_wins")  # of released tests
-SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "sentences", "protocol")
+SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "if_there", "sentences", "protocol")
 LONGEST_WINDOW = 1000  # frames
 
 
@@ -419,7 +419,7 @@ class TaskConfig:
         "none",
         "numbers computed here: none (a server does), those of referring image segmentation, those of DAVIS with "
         "given or with free object ids, J and F of each expression on its own object, those of A2D- and "
-        "JHMDB-Sentences, or those of task.protocol",
+        "JHMDB-Sentences, or those of task.protocol; if_there: of expressions where the truth is on disk, else none",
         choices=SCORES,
     )
     protocol: Optional[str] = key(

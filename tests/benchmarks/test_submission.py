@@ -85,7 +85,7 @@ def test_layouts_of_the_servers(tmp_path: Path, benchmark: str, item: VOSItem | 
 
 
 def test_every_video_benchmark_has_a_layout() -> None:
-    assert RESULT_LAYOUTS.keys() == set(names("vos", "rvos"))
+    assert RESULT_LAYOUTS.keys() == set(names("vos", "rvos", "pvos"))
 
 
 def test_results_that_do_not_fit_their_item_are_refused(tmp_path: Path) -> None:

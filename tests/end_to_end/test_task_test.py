@@ -148,8 +148,18 @@ def test_the_original_ref_davis_is_scored_against_the_unsupervised_masks(call, t
     assert "truth        : Annotations_unsupervised/480p" in out
 
 
+def test_expressions_are_scored_where_the_truth_is_there(call, tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "data", {"v": PAIR})
+    code, out, err = call("task=ref_youtube_vos", f"data.root={root}", "task.threshold=null", *TINY)
+    assert code == 0, err
+    found = results_of(folder_of(tmp_path))
+    assert found["measures"].keys() == {"J", "F", "J&F"} and len(found["objects"]) == 8
+    assert any("not checked against the server" in line for line in found["card"])
+
+
 def test_expressions_are_written_for_a_server_and_not_scored(call, tmp_path: Path) -> None:
     root = write_ref_davis(tmp_path / "data", {"v": PAIR})
+    (root / "valid" / "Annotations").rename(tmp_path / "away")
     code, out, err = call("task=ref_youtube_vos", f"data.root={root}", "task.threshold=null", *TINY)
     assert code == 0, err
     folder = folder_of(tmp_path)

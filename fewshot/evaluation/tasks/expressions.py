@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.masks.png import read_labels
-from benchmarks.masks.submission import result_folder
+from benchmarks.masks.submission import RESULT_LAYOUTS, result_folder
 from benchmarks.metrics.jf import j_and_f
+from benchmarks.protocols.expressions import EXPRESSION_PROTOCOLS
 from episodes.sampling.probes import derangement
 from episodes.sources.ref_video import RefVideoSource
 from episodes.task_items import RVOSItem
@@ -22,18 +24,30 @@ from fewshot.evaluation.tasks.samples import Sample
 
 @dataclass(frozen=True)
 class ExpressionScore:
-    """J and F of an expression in 0..1, mean over its frames; `twin`: its object has one in the video."""
+    """J and F of an expression.
+
+    Attributes:
+        name: `<video>/<expression id>`.
+        twin: its object has one in the video.
+        j, f: in 0..1, mean over its frames.
+        frames: how many were scored.
+        listed: how many the lists name.
+        missing: there are no results of its video, which counts 0.
+    """
 
     name: str
     twin: bool
     j: float
     f: float
+    frames: int
+    listed: int
+    missing: bool = False
 
 
 def score_expressions(
     source: RefVideoSource, samples: Sequence[Sample], folder: Path, processes: int = 1
 ) -> list[ExpressionScore]:
-    """Scores of all expressions whose object is known, against the masks of the data set.
+    """Scores of all expressions against the truth of the data set (`RefVideoSource.truth`).
 
     Args:
         folder: of the written masks.
@@ -49,17 +63,40 @@ def score_expressions(
 
 
 def _of_sample(source: RefVideoSource, folder: Path, sample: Sample) -> list[ExpressionScore]:
-    return [_of_item(source, folder, item) for item in items_of([sample]) if item.object_id is not None]
+    return [_of_item(source, folder, item) for item in items_of([sample])]
 
 
 def _of_item(source: RefVideoSource, folder: Path, item: RVOSItem) -> ExpressionScore:
-    assert item.object_id is not None
-    truth = source.read_masks(item.video, item.frames, item.object_id).numpy()
-    target = result_folder(source.name, folder, item)
-    written = [read_labels(target / f"{frame}.png") > 0 for frame in item.frames]
-    j, f = np.mean([j_and_f(*pair) for pair in zip(written, truth, strict=True)], axis=0)
-    twin = bool(source.twins(item.video, item.object_id))
-    return ExpressionScore(f"{item.video}/{item.expression_id}", twin, float(j), float(f))
+    name, twin = f"{item.video}/{item.expression_id}", item.object_id is not None
+    twin = twin and bool(source.twins(item.video, item.object_id or 0))
+    target, rules = written_folder(source.name, folder, item), EXPRESSION_PROTOCOLS.get(source.name)
+    if rules is not None and rules.missing_video == "zero" and not target.parent.is_dir():
+        return ExpressionScore(name, twin, 0.0, 0.0, len(item.frames), len(item.frames), missing=True)
+    found = [_of_frame(target / f"{frame}.png", truth, item, source.name) for frame, truth in source.truth(item)]
+    j, f = np.mean(found, axis=0)
+    return ExpressionScore(name, twin, float(j), float(f), len(found), len(item.frames))
+
+
+def _of_frame(path: Path, truth: NDArray[np.bool_], item: RVOSItem, benchmark: str) -> tuple[float, float]:
+    """J and F of a written mask. Raises ValueError, naming it, where it is missing, broken or of another size."""
+    labels = read_labels(path)
+    if labels.shape != truth.shape:
+        (h, w), (ht, wt) = labels.shape, truth.shape
+        raise ValueError(f"{path} is {h}x{w}, the truth is {ht}x{wt}: write the masks at the size of the video")
+    return j_and_f(labels == item.object_id if RESULT_LAYOUTS[benchmark].palette else labels > 0, truth)
+
+
+def written_folder(benchmark: str, folder: Path, item: RVOSItem) -> Path:
+    """Folder of an expression's masks, as the benchmark wants them or, without its outer folder, by video alone."""
+    full, bare = result_folder(benchmark, folder, item), folder / item.video / item.expression_id
+    return bare if (folder / item.video).is_dir() and not full.parent.is_dir() else full
+
+
+def check_truth(source: RefVideoSource) -> None:
+    """Raise ValueError where the truth of an expression is not there."""
+    if faults := source.truth_faults():
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ValueError(f"{faults[0]}{more}. Without the truth: task.score=none")
 
 
 def shuffled(source: RefVideoSource, samples: Sequence[Sample], seed: int) -> list[Sample]:

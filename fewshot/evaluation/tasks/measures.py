@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,20 @@ def expression_measures(scores: Sequence[ExpressionScore], probes: Mapping[str, 
     for name, found in {"": scores, **probes}.items():
         if name:
             beside[name] = _mean_jf(found)
-        for twin, kind in ((True, "with a twin"), (False, "without a twin")):
+        for twin, kind in ((True, "with a twin"), (False, "without a twin")) if any(s.twin for s in scores) else ():
             if chosen := [score for score in found if score.twin is twin]:
                 beside[f"{name}, {kind}" if name else f"{kind} ({len(chosen)} of {len(found)})"] = _mean_jf(chosen)
-    return Measures(_mean_jf(scores), beside=beside, objects={score.name: (score.j, score.f) for score in scores})
+    objects = {score.name: (score.j, score.f) for score in scores}
+    return Measures(_mean_jf(scores), beside=beside, objects=objects, notes=tuple(_gaps(scores)))
+
+
+def _gaps(scores: Sequence[ExpressionScore]) -> Iterator[str]:
+    """Notes on what was not scored as it should be."""
+    if missing := sum(score.missing for score in scores):
+        yield f"{missing} of {len(scores)} expressions are of videos without results: they count 0"
+    scored, listed = sum(score.frames for score in scores), sum(score.listed for score in scores)
+    if scored < listed:
+        yield f"the truth of {scored:,} of {listed:,} listed frames is there: the others do not count"
 
 
 def _mean_jf(scores: Sequence[ExpressionScore]) -> dict[str, float]:

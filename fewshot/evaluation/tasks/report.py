@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.masks.submission import result_folder
 from benchmarks.metrics.sentences import CATEGORY
+from benchmarks.protocols.expressions import EXPRESSION_PROTOCOLS
 from benchmarks.protocols.tasks import PROTOCOLS_OF_KIND
 from benchmarks.scores.twins import A_TWIN
 from episodes.sampling.probes import PROBES
@@ -94,6 +95,8 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
             lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
     if task.score == "expressions":
         lines["twin"] = A_TWIN.partition(": ")[2]
+    if task.score == "expressions" and (rules := EXPRESSION_PROTOCOLS.get(source.name)) is not None:
+        lines |= rules.lines()
     lines |= {probe: PROBES[probe] for probe in task.probes}
     if task.resize_given_masks and source.task == "vos":
         lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"

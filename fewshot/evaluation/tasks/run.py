@@ -20,7 +20,7 @@ from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.record import task_record
 from fewshot.evaluation.tasks.build import check_system, goes_its_own_way, make_predictor
-from fewshot.evaluation.tasks.expressions import shuffled
+from fewshot.evaluation.tasks.expressions import check_truth, shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.predictors import Predictor
@@ -51,6 +51,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     source = open_task_source(
         config.task.benchmark, config.data.root, config.task.split, resolution=config.task.resolution
     )
+    config = with_score(config, source)
     samples = chosen(source, config.limit)
     truth_of(config, source, samples)  # what is missing is told before anything is predicted
     probed(config, source, samples)
@@ -106,6 +107,21 @@ def with_system(config: TaskTestConfig, command: Command) -> TaskTestConfig:
     expand(config, command.typed, trained=True)
     check(config)
     return config
+
+
+def with_score(config: TaskTestConfig, source: TaskSource) -> TaskTestConfig:
+    """The configuration with the score that the data allow, where it asks for what is there.
+
+    Raises:
+        ValueError: expressions are to be scored, and the truth of one is not there.
+    """
+    score = config.task.score
+    if score == "if_there":
+        score = "expressions" if isinstance(source, RefVideoSource) and source.has_truth() else "none"
+    if score == "expressions":
+        assert isinstance(source, RefVideoSource)  # `check_task`
+        check_truth(source)
+    return replace(config, task=replace(config.task, score=score))
 
 
 def chosen(source: TaskSource, limit: int | None) -> list[Sample]:

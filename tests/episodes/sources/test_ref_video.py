@@ -11,6 +11,7 @@ import torch
 
 from episodes.episode import ClipSpec
 from episodes.sources.ref_video import RefVideoSource
+from episodes.sources.ref_youtube_vos_test import TEST_VIDEOS
 from episodes.sources.tasks import open_task_source
 from episodes.task_items import RVOSItem
 from tests.episodes.tree import TinyVideo
@@ -54,11 +55,13 @@ def test_ref_youtube_vos_train_has_objects_and_valid_has_none(tmp_path) -> None:
     ]
 
 
-def test_ref_youtube_vos_says_when_the_test_list_is_missing(tmp_path, caplog) -> None:
-    refer(tmp_path / "ref-youtube-vos", "valid", {"w": said(("a bird", None))})
+def test_test_videos_of_ref_youtube_vos_are_left_out_without_their_list(tmp_path) -> None:
+    known = min(TEST_VIDEOS)
+    refer(tmp_path / "ref-youtube-vos", "valid", {"w": said(("a bird", None)), known: said(("a fish", None))})
     source = open_task_source("ref_youtube_vos", tmp_path)
     assert source.names() == ("w",)
-    assert "all 1 videos of split valid are used" in source.problems()[1] and "all 1 videos" in caplog.text
+    refer(tmp_path / "ref-youtube-vos", "test", {"w": said(("a bird", None))})  # the list itself counts, where it is
+    assert open_task_source("ref_youtube_vos", tmp_path).names() == (known,)
 
 
 @pytest.fixture
@@ -227,14 +230,11 @@ def test_both_layouts_of_the_real_ref_davis_agree(tmp_path) -> None:
     )
 
 
-def test_real_ref_youtube_vos_lists(tmp_path) -> None:
+def test_real_ref_youtube_vos_lists() -> None:
     lists = require_shared("data", "text", "ref-youtube-vos")
     official = {row[0] for row in json.loads((lists / "soc" / "valid_samples_metadata.json").read_text())}
-    whole = open_task_source("ref_youtube_vos", lists)
-    assert len(whole.names()) == 507 and "507 videos" in whole.problems()[0]
-    (tmp_path / "meta_expressions").mkdir()
-    (tmp_path / "meta_expressions/valid").symlink_to(lists / "meta_expressions/valid")
-    refer(tmp_path, "test", {name: {} for name in set(whole.names()) - official})
-    valid = open_task_source("ref_youtube_vos", tmp_path)
+    whole = json.loads((lists / "meta_expressions/valid/meta_expressions.json").read_text())["videos"]
+    assert len(whole) == 507 and set(whole) - official == TEST_VIDEOS
+    valid = open_task_source("ref_youtube_vos", lists)
     assert len(valid.names()) == 202 and set(valid.names()) == official
     assert len(list(valid.items())) == 834, "the expressions of the samples that others test on"
