@@ -65,6 +65,26 @@ def test_uniref_trains_on_stills_and_is_tested_under_two_protocols(place: Path) 
     assert {name for p in tested for name in ("hsnet", "uniref") if f"-{name}-" in p.name} == {"hsnet", "uniref"}
 
 
+@pytest.mark.parametrize("world", ["synthetic_images", "pascal5i_small"])
+def test_univs_trains_on_images_and_is_tested_with_its_probes(place: Path, world: str) -> None:
+    """Masks of supports are prompts for images of other things; there are no words."""
+    data = ["benchmark.world_videos=4"]
+    if world == "pascal5i_small":
+        voc = require_shared("data", "voc2012-subset")
+        data = [f"data.root={voc}", f"data.lists={voc / 'lists-filtered' / 'hsnet'}", "benchmark.test_size=96"]
+        data += ["benchmark.train_sizes=[96]", "benchmark.train_max_size=128"]
+    code, out, err = call(
+        place,
+        "meta_train",
+        *(f"benchmark={world}", "system=univs_tiny", "group=2", f"name=univs-{world}", *data),
+        *("train.steps=3", "train.batch=2", "train.prototype_fraction=0.4", "benchmark.val_episodes=2", *SMALL),
+    )
+    assert code == 0, err
+    assert "loss_dice" in out and "wrong_support mIoU / FB-IoU" in out
+    (fold,) = [f for f in results(place / "runs" / f"univs-{world}")["folds"] if f["probe"] == "" and f["group"] == 2]
+    assert fold["queries"] == 4
+
+
 def test_every_group_of_stills(place: Path) -> None:
     small = ("benchmark.world_videos=4", "test.probes=[]", "name=groups", *SMALL)
     code, out, err = call(place, "meta_test", "system=prototype", "benchmark=synthetic_images", "group=all", *small)
