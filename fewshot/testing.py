@@ -13,7 +13,7 @@ A package with a system of its own puts this into a test file and runs pytest on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import make_system, spec_of
-from fewshot.systems.video_tasks import Settled, VideoQuestion, VideoTask, Vocabulary
+from fewshot.systems.video_tasks import Settled, VideoQuestion, VideoTask, Vocabulary, numbers_in
 
 WORDS = ("the dax on the left", "a big blicket", "the red toma")
 
@@ -425,14 +425,3 @@ class VideoContract:
         """In one line that says what it answers."""
         with pytest.raises(ValueError, match="does not answer task detection"):
             self.task(self.system(), "detection")
-
-
-def numbers_in(state: Any) -> int:
-    """Numbers in the tensors that a state holds, in whatever it is made of."""
-    if isinstance(state, Tensor):
-        return state.numel()
-    if is_dataclass(state):
-        return sum(numbers_in(getattr(state, entry.name)) for entry in fields(state))
-    if isinstance(state, dict):
-        return sum(map(numbers_in, state.values()))
-    return sum(map(numbers_in, state)) if isinstance(state, (list, tuple)) else 0

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -125,3 +125,14 @@ class VideoTask(ABC):
     @abstractmethod
     def end(self, state: Any) -> Settled:
         """The frames that are left, after the last one."""
+
+
+def numbers_in(state: Any) -> int:
+    """Numbers in the tensors that a state holds, in whatever it is made of: by these its memory is judged."""
+    if isinstance(state, Tensor):
+        return state.numel()
+    if is_dataclass(state):
+        return sum(numbers_in(getattr(state, entry.name)) for entry in fields(state))
+    if isinstance(state, dict):
+        return sum(map(numbers_in, state.values()))
+    return sum(map(numbers_in, state)) if isinstance(state, (list, tuple)) else 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from experiments.speed import video_length
+from experiments.speed.video_length import FULL, one_frame, question_of, task_of, walk
 from fewshot.systems.registry import make_system
 from fewshot.systems.univs.concepts import ROWS, slice_of
 from fewshot.systems.univs.config import SMALL, UniVSConfig
@@ -132,3 +136,54 @@ def test_unknown_vocabularies_and_separations_are_refused() -> None:
         who_may_not_meet("some", 1, 1, 1)
     with pytest.raises(ValueError, match="hidden_dim=48 must be a multiple of 32"):
         UniVSConfig(hidden_dim=48, heads=4).check()
+
+
+@pytest.mark.parametrize("kind", ["vis", "vps"])
+def test_entities_of_a_long_video_are_written_in_windows_and_forgotten(kind: str) -> None:
+    """As many as may be are followed, and what is held in 29 frames is what is held in 39."""
+    most = [walk(kind, frames, SIZE, CLIP)[1] for frames in (29, 39)]
+    assert most[0] == most[1]
+
+
+def test_windows_give_the_masks_of_a_state_that_keeps_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where entities do not compete, and none is forgotten."""
+    found, forgot = [], []
+    forget = EntitySession.forget
+    monkeypatch.setattr(EntitySession, "forget", lambda *given: forgot.append(1) or forget(*given))
+    for window in (10, 1000):
+        monkeypatch.setattr(video_length, "FULL", replace(FULL, window=window, memory=2))
+        task = task_of("vis", CLIP)
+        state, parts, generator = task.start(question_of("vis", SIZE)), [], torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for _ in range(16):
+                state, settled = task.step(state, one_frame(SIZE, generator))
+                parts.append(settled)
+        last = task.end(state)
+        masks = [part.masks for part in [*parts, last] if part.frames]
+        assert sum(part.frames for part in [*parts, last]) == 16
+        assert all(mask is not None and len(mask) == len(last.ids) > 4 for mask in masks)
+        found.append((torch.cat([mask for mask in masks if mask is not None], 1), last.ids))
+    assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
+    assert len(forgot) == 1
+
+
+def test_what_is_long_out_of_sight_makes_room() -> None:
+    """Where more than half of the places are taken, those that no kept frame shows are forgotten."""
+    state = EntityState.start(3, SIZE, SIZE, 8, 2)
+    logits = torch.full((3, 3, *SIZE), -1.0)
+    logits[0, 0], logits[2, 2] = 1.0, 1.0
+    state = replace(state, logits=logits, ids=torch.arange(3), scores=torch.zeros(3, 1, 2))
+    assert EntityRules(most=4).in_sight(state).tolist() == [0, 2]
+    assert EntityRules(most=6).in_sight(state).tolist() == [0, 1, 2]
+
+
+def test_no_more_entities_are_found_than_may_be_followed() -> None:
+    most = EntityRules(
+        threshold=-1.0, stability=-1.0, first_score=-1.0, later_score=-1.0, box_limit=2.0, share=None, most=2
+    )
+    system, concepts = model(), torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
+    session, maps = EntitySession(system, concepts, slice(0, 5), most), features(system, 4)
+    video = EntityVideo(EntityState.start(CLIP, SIZE, SIZE, system.sizes.hidden_dim, 5))
+    for start in range(3):
+        video = session.step(video, [x[start : start + CLIP] for x in maps], start)
+    assert len(video.entities) == 2 and video.entities.ids.tolist() == [0, 1]
