@@ -36,6 +36,12 @@ class PredictConfig:
         [], "image:mask, or class=image:mask; again for each support. image:mask#2 takes object 2 of the mask"
     )
     text: list[str] = key([], "the words that refer to the thing, or class=words; again for each expression")
+    classes: list[str] = key(
+        [], "a name of a class, again for each: every pixel gets one of them (systems that go through whole videos)"
+    )
+    first_mask: list[str] = key(
+        [], "of a video, the mask of its first frame: a PNG of ids, or name=mask, again for each thing to be followed"
+    )
     out: str = key(MISSING, "folder to write", place=True)
     size: Optional[int] = key(
         None,
@@ -94,6 +100,10 @@ PROGRAM = Program(
         (
             'weights=runs/NAME input=frames/ video=true out=found support=a.jpg:a.png text="the dog on the left"',
             "words beside the support, in a folder of frames",
+        ),
+        (
+            "weights=runs/NAME input=frames/ video=true out=found first_mask=dax=a.png first_mask=toma=b.png",
+            "two things followed through a video from their masks in its first frame",
         ),
         (
             "system=prototype system.backbone=mobilenet_v2 system.backbone_weights=imagenet input=photo.jpg "

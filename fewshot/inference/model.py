@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
 from fewshot.inference.loading import load_into, stored_rule, stored_run, stored_system, with_tokenizer
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
+from fewshot.inference.whole_videos import FirstMasks, WholeSegmenter, named_question, way_of
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.run.processes import choose_device
 from fewshot.systems.base import System
@@ -102,6 +104,8 @@ class Model(ModelHubMixin):
         support: SupportList | Mapping[str, SupportList] | None = None,
         text: Text | None = None,
         *,
+        classes: Sequence[str] | None = None,
+        first_masks: FirstMasks | None = None,
         size: int | None = None,
         chunk: int = DEFAULT_CHUNK,
         min_score: float = 0.0,
@@ -118,8 +122,13 @@ class Model(ModelHubMixin):
                 a clip with masks `(T, H, W)`. `fewshot.Support` says more of one, which object of a mask say.
             text: an expression, several, or `{class: expression}`. A system that cannot do without words reads the
                 supports with these words too, unless `Support.text` has others.
+            classes: names, one of which every pixel gets; 'background' is a name as well. Not beside `support` and
+                `text`, and for systems that go through whole videos in a way of their own (UniVS).
+            first_masks: `{name: mask}` of things in the first frame of a video, or one map of ids `(H, W)`, in the
+                forms of masks of `support`. They are followed through the video and compete for pixels. Not beside
+                the others, and for such systems or those with a memory (UniRef++).
             size: side of the frames that the network sees, in pixels, as the input rule counts; None: the rule's own.
-            chunk: frames of one forward pass.
+            chunk: frames of one forward pass; clips of whole videos have at most 5.
             min_score: frames with a lower score get an empty mask, 0..1.
             largest_component: keep the largest connected part of each mask alone.
             fill_holes: fill what a mask encloses (of its largest part, where both are asked for).
@@ -133,22 +142,40 @@ class Model(ModelHubMixin):
             TypeError: an image or mask of another kind.
         """
         media = open_media(source)
-        tidy = dict(largest_component=largest_component, fill_holes=fill_holes)
-        return self.segmenter(support, text, size=size, min_score=min_score, **tidy).segment(media, chunk=chunk)
+        segmenter = self.segmenter(
+            support,
+            text,
+            classes=classes,
+            first_masks=first_masks,
+            size=size,
+            min_score=min_score,
+            largest_component=largest_component,
+            fill_holes=fill_holes,
+        )
+        return segmenter.segment(media, chunk=chunk)
 
     def segmenter(
         self,
         support: SupportList | Mapping[str, SupportList] | None = None,
         text: Text | None = None,
         *,
+        classes: Sequence[str] | None = None,
+        first_masks: FirstMasks | None = None,
         size: int | None = None,
         min_score: float = 0.0,
         largest_component: bool = False,
         fill_holes: bool = False,
     ) -> Segmenter:
         """Encode supports and words once, for any number of pictures. Arguments and errors as of `segment`."""
-        referents = name_referents(self.system, support, text)
         tidy = dict(largest_component=largest_component, fill_holes=fill_holes)
+        if classes is not None or first_masks is not None:
+            if support is not None or text is not None:
+                raise ValueError("classes and first_masks are asked for alone: leave support and text away")
+            question, spec = named_question(classes, first_masks), systems().get(self.system.name)
+            way = partial(way_of, self.system, spec, question.kind)
+            way(1)  # what the system does not answer is refused here
+            return WholeSegmenter(self.system, question, way, self.rule.at(size), min_score=min_score, **tidy)
+        referents = name_referents(self.system, support, text)
         return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score, **tidy)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
@@ -351,14 +378,17 @@ def card_text(model: Model) -> str:
     """The model card."""
     system = model.system
     parts = {"support": "support=[(image, mask)]", "expression": 'text="the words that refer to it"'}
-    shown = system.needs or system.accepts
     accepts = {"support": "supports (images with masks)", "expression": "words"}
+    shown = system.needs or system.accepts
+    if not shown:
+        parts["classes"], accepts["classes"] = 'classes=["the", "classes", "of", "its", "data"]', "names of classes"
+        shown = frozenset({"classes"})
     return CARD.format(
         name=system.name,
         tags="\n".join(f"- {tag}" for tag in sorted({"few-shot-segmentation", system.name})),
         folder="FOLDER",
         example=", ".join(["image", *(parts[p] for p in sorted(shown, reverse=True))]),
-        accepts=" and ".join(accepts[p] for p in sorted(system.accepts, reverse=True)),
+        accepts=" and ".join(accepts[p] for p in sorted(system.accepts or shown, reverse=True)),
         size=model.rule.size,
         rule=RULES[model.rule.rule],
         parameters=sum(p.numel() for p in system.parameters()),

@@ -71,6 +71,8 @@ def predict(request: Request) -> Path:
     segmenter = model.segmenter(
         request.support,
         request.text,
+        classes=request.classes,
+        first_masks=request.first_mask,
         size=request.size,
         min_score=request.min_score,
         largest_component=request.largest_component,
@@ -100,6 +102,10 @@ def read_from(request: Request) -> Iterator[tuple[str, Path]]:
         for place in (support.image, support.mask) if isinstance(support, Support) else ():
             if isinstance(place, (str, Path)):
                 yield "support", Path(place).expanduser()
+    masks = request.first_mask.values() if isinstance(request.first_mask, Mapping) else [request.first_mask]
+    for place in masks:
+        if place is not None:
+            yield "first_mask", Path(place).expanduser()
 
 
 def opened(request: Request) -> Media | list[Path]:
@@ -109,6 +115,8 @@ def opened(request: Request) -> Media | list[Path]:
         ValueError, FileNotFoundError: as `open_media` and `picture_files`; or frames are told of and there are none.
     """
     files = picture_files(request.input)
+    if files is not None and not request.video and request.first_mask is not None:
+        raise ValueError(f"first_mask is for a video, and input={request.input} are photographs: add video=true")
     if files is not None:
         return open_frames(files, request.input) if request.video else files
     media = open_media(request.input)
@@ -144,8 +152,7 @@ def write_media(segmenter: Segmenter, media: Media, folder: Path, account: Accou
 def frames_of(segmenter: Segmenter, media: Media, chunk: int) -> Iterator[tuple[np.ndarray, Result, int]]:
     """Every frame `(H, W, 3)` uint8 with the result that holds it, and its place there."""
     with tqdm(total=media.length, unit="frame", disable=media.still or None) as bar:
-        for names, frames in media.chunks(chunk):
-            result = segmenter(frames, names)
+        for frames, result in segmenter.results(media, chunk):
             yield from ((as_image(frame), result, t) for t, frame in enumerate(frames))
             bar.update(len(frames))
 

@@ -28,6 +28,8 @@ class Request:
     out: Path
     support: Any = None
     text: Any = None
+    classes: Any = None
+    first_mask: Any = None
     system: SystemConfig | None = None
     video: bool = False
     size: int | None = None
@@ -47,7 +49,8 @@ def request_of(config: Any, system: SystemConfig | None = None) -> Request:
     Raises:
         ValueError: a support without a mask, classes that are not clear, or a word that is not UTF-8; it is named.
     """
-    refuse_unreadable([config.weights, config.input, config.out, *config.support, *config.text])
+    refuse_unreadable([config.weights, config.input, config.out, *config.support, *config.text, *config.classes])
+    refuse_unreadable(config.first_mask)
     same = {entry.name: getattr(config, entry.name) for entry in fields(Request)}
     return Request(
         **{
@@ -55,6 +58,8 @@ def request_of(config: Any, system: SystemConfig | None = None) -> Request:
             "out": Path(config.out).expanduser(),
             "support": named("support", config.support, support_of) if config.support else None,
             "text": one_each(named("text", config.text, str)) if config.text else None,
+            "classes": list(config.classes) or None,
+            "first_mask": first_masks_of(config.first_mask) if config.first_mask else None,
             "system": system,
         }
     )
@@ -90,6 +95,19 @@ def one_each(texts: list[Any] | dict[str, list[Any]]) -> list[str] | dict[str, s
         if len(given) > 1:
             raise ValueError(f"text={name}=... is given {len(given)} times: one expression for a class")
     return {name: given[0] for name, given in texts.items()}
+
+
+def first_masks_of(words: Sequence[str]) -> str | dict[str, str]:
+    """`first_mask=` words as `Model.segment` takes them: one file of ids, or a mask for each name."""
+    masks = named("first_mask", words, str)
+    if isinstance(masks, list):
+        if len(masks) > 1:
+            raise ValueError("first_mask is given several times without names: write first_mask=name=mask for each")
+        return str(masks[0])
+    for name, given in masks.items():
+        if len(given) > 1:
+            raise ValueError(f"first_mask={name}=... is given {len(given)} times: one mask for a thing")
+    return {name: str(given[0]) for name, given in masks.items()}
 
 
 def support_of(word: str) -> Support:

@@ -7,7 +7,7 @@ Legend: N classes or expressions, T frames, (Ho, Wo) original size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -24,7 +24,7 @@ from fewshot.inference.chunks import DEFAULT_CHUNK, encode_supports, evaluating,
 from fewshot.inference.components import largest_components, without_holes
 from fewshot.inference.look import SharedReferences, answers, read_references
 from fewshot.inference.supports import SupportList, read_supports
-from fewshot.media.media import width_by_height
+from fewshot.media.media import Media, width_by_height
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
@@ -174,7 +174,12 @@ class Segmenter:
 
     def segment(self, source: MediaSource, *, chunk: int = DEFAULT_CHUNK) -> Result:
         """Find the referents in an image or a video in any form. Arguments and errors as of `Model.segment`."""
-        return join([self(frames, names) for names, frames in open_media(source).chunks(chunk)])
+        return join([result for _, result in self.results(open_media(source), chunk)])
+
+    def results(self, media: Media, chunk: int) -> Iterator[tuple[Tensor, Result]]:
+        """Frames `(T, 3, Ho, Wo)` uint8 with their result, chunk by chunk."""
+        for names, frames in media.chunks(chunk):
+            yield frames, self(frames, names)
 
     def __call__(self, frames: Tensor, names: tuple[str, ...] = ()) -> Result:
         """Find the referents in consecutive frames `(T, 3, Ho, Wo)` uint8, which are looked at once for all of them.
