@@ -173,5 +173,5 @@ def test_the_module_runs_and_helps() -> None:
     )
     assert done.returncode == 0 and done.stderr == ""
     keys = [key.name for key in schema_keys(predict.PredictConfig)]
-    assert len(keys) == 16 and all(f"\n  {key}=" in done.stdout for key in keys)
+    assert len(keys) == 18 and all(f"\n  {key}=" in done.stdout for key in keys)
     assert "support=cat=a.jpg:a.png" in done.stdout
