@@ -222,6 +222,7 @@ class EpisodeBatch:
     queries: ClipBatch
     shots: int
     specs: tuple[EpisodeSpec, ...]
+    problems: tuple[str, ...] = ()  # of its episodes
 
     def __len__(self) -> int:
         return len(self.specs)

@@ -31,6 +31,7 @@ def collate(episodes: Sequence[Episode], pad_multiple: int = 1) -> EpisodeBatch:
         queries=collate_clips([c for e in episodes for c in e.queries], pad_multiple),
         shots=shots,
         specs=tuple(e.spec for e in episodes),
+        problems=tuple(problem for e in episodes for problem in e.problems),
     )
 
 

@@ -98,11 +98,14 @@ class Episode:
     """A loaded episode: `shots` support clips with masks, and one query clip per query expression.
 
     The query clips carry the target masks where they are known. Clips of the same video share their frames.
+
+    `problems` says what could not be read, where this episode took the place of others (`episodes.unbroken`).
     """
 
     spec: EpisodeSpec
     supports: tuple[Clip, ...]
     queries: tuple[Clip, ...]
+    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.queries:

@@ -197,6 +197,11 @@ class TrainConfig:
         choices=("val", "test", "last"),
     )
     init_from: Optional[str] = key(None, "checkpoint or run folder to start from; null: from scratch", place=True)
+    broken: str = key(
+        "fatal",
+        "episodes with a file that cannot be read: fatal ends the run, skip takes another episode, tells and counts",
+        choices=("fatal", "skip"),
+    )
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Sampler
 from episodes.batch import EpisodeBatch
 from episodes.collation import collate
 from episodes.episode import Episode, EpisodeSpec
+from fewshot.cli.errors import is_user_error
+from fewshot.run import processes
 from fewshot.run.signals import ignore_in_worker
 from fewshot.training.settings import TrainSettings
 
@@ -50,17 +52,58 @@ def steps_of_batches(
     dataset: Episodes, settings: TrainSettings, start: int, rank: int, world: int
 ) -> Generator[list[EpisodeBatch], None, None]:
     """The `accumulate` micro-batches of each step, for the steps after `start` finished ones."""
-    loader: DataLoader[Episode] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # a list without a length
+    loader: DataLoader[Episode | Exception] = DataLoader(
+        _Told(dataset),  # type: ignore[arg-type]  # a list without a length
         batch_sampler=MicroBatches(settings, start, rank, world),
-        collate_fn=partial(collate, pad_multiple=settings.pad_multiple),
+        collate_fn=partial(_collate, pad_multiple=settings.pad_multiple),
         num_workers=settings.workers,
         worker_init_fn=ignore_in_worker,
         generator=torch.Generator(),  # so that the loader draws nothing from the global one
     )
     batches = iter(loader)
-    while step := list(islice(batches, settings.accumulate)):
-        yield step
+    try:
+        while step := list(islice(batches, settings.accumulate)):
+            yield [_read(batch) for batch in step]
+    finally:
+        # An error keeps its frames, and so the loader, alive; its processes hear no signal, and the end of the program
+        # would wait for them for ever.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+
+
+def _read(batch: EpisodeBatch | Exception) -> EpisodeBatch:
+    """The batch. Raises what came in its place."""
+    if isinstance(batch, Exception):
+        raise batch
+    return batch
+
+
+class _Told:
+    """The episodes; what a user can cause comes as a value, since loading processes wrap errors in their own words."""
+
+    def __init__(self, dataset: Episodes) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Episode | Exception:
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            if not is_user_error(error):
+                raise
+            return error
+
+
+def _collate(episodes: Sequence[Episode | Exception], pad_multiple: int) -> EpisodeBatch | Exception:
+    """A batch, or the first error of its episodes."""
+    errors = [episode for episode in episodes if isinstance(episode, Exception)]
+    return errors[0] if errors else collate([e for e in episodes if isinstance(e, Episode)], pad_multiple)
+
+
+def problems_of(batches: Sequence[EpisodeBatch]) -> list[str]:
+    """What could not be read in a step, over all processes."""
+    own = [problem for batch in batches for problem in batch.problems]
+    if not processes.all_reduce_sum([len(own)])[0]:  # the rule, at less cost
+        return []
+    return [problem for each in processes.gather(own) for problem in each]
 
 
 def visible_frames(batch: EpisodeBatch) -> int:

@@ -24,9 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 from episodes.batch import EpisodeBatch
 from episodes.seeding import derive
 from fewshot.run import processes
+from fewshot.run.folder import flat
 from fewshot.run.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.systems.base import System
-from fewshot.training.data import Episodes, describe, first_index, steps_of_batches, visible_frames
+from fewshot.training.data import Episodes, describe, first_index, problems_of, steps_of_batches, visible_frames
 from fewshot.training.optim import clear_gradients, clip_gradients, make_optimizer, make_schedule
 from fewshot.training.prefetch import prefetched
 from fewshot.training.progress import Progress, memory_gib
@@ -111,7 +112,7 @@ class Trainer:
         self.device = next(system.parameters()).device
         self._check()
         self.rank, self.world = processes.rank(), processes.world_size()
-        self.fingerprint = {**_flat(fingerprint or {}), **settings.fingerprint(self.world)}
+        self.fingerprint = {**json.loads(json.dumps(flat(fingerprint or {}))), **settings.fingerprint(self.world)}
         self.trained_on = to_json(trained_on)
         self.checkpoints = CheckpointFolder(Path(folder), settings.keep_checkpoints)
         self.optimizer = make_optimizer(system, settings)
@@ -120,6 +121,7 @@ class Trainer:
         self.kept = system.kept_gradients()
         self.step = 0  # finished optimiser steps
         self.validated = 0  # the step of the last validation
+        self.broken = 0  # episodes that could not be read so far
         self.best_score: float | None = None
 
     def _check(self) -> None:
@@ -182,6 +184,7 @@ class Trainer:
                 row = self._one_step(model, batches, there, max(visible, 1.0) / self.world)
                 self.step += 1
                 progress.advance()
+                self._tell_broken(batches)
                 self._tell(row, progress)
                 self._validate_if_due(signals, progress)
                 if self._due(self.settings.checkpoint_every):
@@ -275,8 +278,17 @@ class Trainer:
     def _tell(self, row: dict[str, float], progress: Progress) -> None:
         if self._due(self.settings.log_every) and processes.is_main():
             row = {**row, "train/steps_per_second": progress.speed(), "train/memory_gib": memory_gib(self.device)}
+            if self.broken:
+                row["train/broken_episodes"] = self.broken
             self.log.log(dict(row), self.step)
             progress.say(self.step, row)
+
+    def _tell_broken(self, batches: list[EpisodeBatch]) -> None:
+        """Counts and names the episodes of all processes in whose place others were taken."""
+        for problem in problems_of(batches):
+            self.broken += 1
+            if processes.is_main():
+                logger.warning("step %d: %s; another episode was taken, %d so far", self.step, problem, self.broken)
 
     def _validate_if_due(self, signals: SignalWatch, progress: Progress) -> None:
         if self.step == self.validated or not self._due(self.settings.val_every):
@@ -336,6 +348,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "validated": self.validated,
             "processes": self.world,
+            "broken": self.broken,
             "kept_gradients": {name: p.grad for name, p in self.kept.items() if p.grad is not None},
         }
         self.checkpoints.save(state, must=must)
@@ -367,9 +380,8 @@ class Trainer:
     def _share_steps_as(self, state: dict[str, Any]) -> None:
         """Accumulates as much as keeps the episodes of a step, where another number of processes goes on."""
         before, batch = state.get("processes", self.world), self.settings.batch
-        total = state["fingerprint"].get("train.episodes_per_step", 0)
-        own = self.fingerprint["train.episodes_per_step"]
-        if before == self.world or total == own or not total or total % (self.world * batch):
+        total, name = state["fingerprint"].get("train.episodes_per_step", 0), "train.episodes_per_step"
+        if before == self.world or total in (0, self.fingerprint[name]) or total % (self.world * batch):
             return
         self.settings = replace(self.settings, accumulate=total // (self.world * batch))
         self.fingerprint |= self.settings.fingerprint(self.world)
@@ -385,15 +397,5 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         for name, gradient in state["kept_gradients"].items():
             self.kept[name].grad = gradient.to(self.device)
+        self.broken = state.get("broken", 0)
         self.step, self.validated, self.best_score = state["step"], state["validated"], state["best_score"]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.c` keys, through JSON, so that only plain types get into a checkpoint."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = json.loads(json.dumps(value))
-    return flat

@@ -11,6 +11,7 @@ from episodes.dataset import EpisodeDataset
 from episodes.folds import Folds
 from episodes.sources.base import Source
 from episodes.transforms.clips import TrainTransform
+from episodes.unbroken import Unbroken
 from fewshot.adaptation.build import adapting, told
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
@@ -59,7 +60,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     settings = settings_of(config, command, system)
     trainer = Trainer(
         system,
-        training_episodes(benchmark),
+        Unbroken(training_episodes(benchmark)) if config.train.broken == "skip" else training_episodes(benchmark),
         settings,
         here.folder,
         log=DrawnLog(here.log, benchmark.headline, settings.prototype_steps),
@@ -147,7 +148,7 @@ def settings_of(config: MetaTrainConfig, command: Command, system: System) -> Tr
     A prototype phase that nobody asked for is left out where the system has no head for it, and the log says so.
     """
     train = asdict(config.train)
-    del train["init_from"], train["episodes_per_step"]
+    del train["init_from"], train["episodes_per_step"], train["broken"]
     train["accumulate"] = micro_batches(config.train, processes.world_size())
     if not system.has_warmup and not {"train.prototype_fraction", "train.prototype_weight"} & command.typed:
         if train["prototype_fraction"] or train["prototype_weight"]:

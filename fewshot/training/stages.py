@@ -28,6 +28,7 @@ from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import TrainTransform
+from episodes.unbroken import Unbroken
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.sections import PartConfig
 from fewshot.run import processes
@@ -83,7 +84,11 @@ def train_stage(config: StageConfig, here: Session) -> None:
 
 def mixture_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> Mixture:
     """The endless episodes of all parts, batch by batch."""
-    parts = [MixturePart(name, dataset, ratio_of(config, name, dataset)) for name, dataset in datasets.items()]
+    skips = config.train.broken == "skip"
+    parts = [
+        MixturePart(name, Unbroken(dataset) if skips else dataset, ratio_of(config, name, dataset))
+        for name, dataset in datasets.items()
+    ]
     total = sum(part.ratio for part in parts)
     for part in parts:
         kind = config.parts[part.name].kind
@@ -217,7 +222,7 @@ def trainings(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> tuple
 def settings_of(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> TrainSettings:
     """The configuration as the training loop takes it: there is no validation, the last checkpoint counts."""
     train = asdict(config.train)
-    for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight", "episodes_per_step"):
+    for name in ("init_from", "select_on", "prototype_fraction", "prototype_weight", "episodes_per_step", "broken"):
         del train[name]
     train["accumulate"] = micro_batches(config.train, processes.world_size())
     return TrainSettings(

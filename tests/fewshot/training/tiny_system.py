@@ -20,6 +20,7 @@ from episodes.batch import ClipBatch
 from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec, Episode, EpisodeSpec
 from episodes.seeding import generator
+from episodes.sources.files import read_image
 from fewshot.adaptation.build import adapting
 from fewshot.config.sections import AdaptationConfig
 from fewshot.nn.outputs import Losses, Prediction
@@ -100,12 +101,22 @@ class TinySystem(System):
 
 
 class TinyEpisodes:
-    """Random clips; the object is the brighter half. Episode `poison` is not a number; `stop_at` kills the process."""
+    """Random clips; the object is the brighter half. Episode `poison` is not a number, `broken` cannot be read;
+    `stop_at` kills the process."""
 
-    def __init__(self, poison: int = -1, stop_at: int = -1, by: int = signal.SIGKILL, valid: bool = True) -> None:
-        self.poison, self.stop_at, self.by, self.valid = poison, stop_at, by, valid
+    def __init__(
+        self,
+        poison: int = -1,
+        stop_at: int = -1,
+        by: int = signal.SIGKILL,
+        valid: bool = True,
+        broken: int = -1,
+    ) -> None:
+        self.poison, self.stop_at, self.by, self.valid, self.broken = poison, stop_at, by, valid, broken
 
     def __getitem__(self, index: int) -> Episode:
+        if index == self.broken:
+            read_image(Path("broken.jpg"))
         if index == self.stop_at:
             os.kill(os.getpid(), self.by)
         draw = generator("tiny", index)
