@@ -7,15 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.ledger.rows import Measured
+from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, Measured
 from benchmarks.protocols import get_protocol
 from episodes.whole_files import replacing
-
-QUESTIONS = {
-    "class_name": "class name given",
-    "test_classes": "test classes in training",
-    "images": "queries in training",
-}
 
 
 def eval_results(rows: Sequence[Measured], dataset: str, source: str = "") -> str:
@@ -52,7 +46,7 @@ def eval_results(rows: Sequence[Measured], dataset: str, source: str = "") -> st
 
 def notes(row: Measured) -> str:
     """What a reader must know to check a row, in a line."""
-    leak = [f"{text}: {row.leak.get(question, {}).get('answer', 'not known')}" for question, text in QUESTIONS.items()]
+    leak = [f"{text}: {row.leak.get(question, {}).get('answer', NOT_KNOWN)}" for question, text in QUESTIONS.items()]
     seeds = ", ".join(map(str, row.seeds))
     told = [f"protocol {row.protocol}, rules {row.rules}", f"seeds {seeds}", f"{row.queries} queries", *leak]
     return "; ".join([*told, f"weights {row.weights[:8]}", f"results.json {row.file[:12]}"])

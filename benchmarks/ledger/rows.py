@@ -19,6 +19,13 @@ from episodes.whole_files import replacing
 
 FORMAT = "fewshot-ledger-1"
 PAPERS, INDEX = "papers", "index.txt"
+# of the leak line: what a system may know of the tested classes beside what its supports show
+QUESTIONS = {
+    "class_name": "class name given",
+    "test_classes": "test classes in supervised training",
+    "images": "queries seen in training",
+}
+NOT_KNOWN = "not known"  # answer to a question that nobody recorded
 
 
 @dataclass(frozen=True)

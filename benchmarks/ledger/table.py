@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from statistics import mean
 from typing import Any, TypeVar
 
-from benchmarks.ledger.rows import Claimed, Measured, Row
+from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, Claimed, Measured, Row
 from benchmarks.overview import FORMS, as_set, cell, labels
 from benchmarks.protocols import get_protocol
 from benchmarks.tables import percent
@@ -17,8 +17,8 @@ COLUMNS = (
     *("paper says", "its folds", "measured here", "folds here", "seeds", "protocol"),
     *("name given", "classes seen", "queries seen", "source"),
 )
-LEAK = ("class_name", "test_classes", "images")
-OWN, SILENT = "its own", "not known"  # protocol of a paper; answer that nobody gave
+ASKED = dict(zip(("name given", "classes seen", "queries seen"), QUESTIONS, strict=True))
+OWN = "its own"  # protocol of a paper
 Kind = TypeVar("Kind", Claimed, Measured)
 Cells = dict[str, str]
 
@@ -76,7 +76,7 @@ def _alone(says: Mapping[Any, list[Claimed]], here: Iterable[Any]) -> Iterable[C
         name = f"{system} ({variant})" if variant else system
         for row in rows:
             place = {"benchmark": benchmark, "shots": str(shots), "measure": measure, "system": name}
-            known = {name: row.leak.get(question, SILENT) for name, question in zip(COLUMNS[10:13], LEAK, strict=True)}
+            known = {name: row.leak.get(question, NOT_KNOWN) for name, question in ASKED.items()}
             yield place | _of_paper(row) | known
 
 
@@ -97,7 +97,7 @@ def _of_measured(rows: Sequence[Measured], measure: str) -> Cells:
     if len(seeds) == 1 and len(folds) == len(folds_of(rows[0].benchmark).groups or folds):
         overall = cell([mean(found[seed] for found in folds.values()) for seed in min(seeds)])
     count = sorted({len(each) for each in seeds})
-    answers = {name: _answers(rows, question) for name, question in zip(COLUMNS[10:13], LEAK, strict=True)}
+    answers = {name: _answers(rows, question) for name, question in ASKED.items()}
     return {
         "measured here": overall,
         "folds here": told,
@@ -109,7 +109,7 @@ def _of_measured(rows: Sequence[Measured], measure: str) -> Cells:
 
 def _answers(rows: Iterable[Measured], question: str) -> str:
     """The answer of all rows to a question of the leak line, or both where they differ."""
-    return " / ".join(dict.fromkeys(row.leak.get(question, {}).get("answer", SILENT) for row in rows))
+    return " / ".join(dict.fromkeys(row.leak.get(question, {}).get("answer", NOT_KNOWN) for row in rows))
 
 
 def _headline(row: Measured) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
+from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS
 from episodes.catalogue import WITH_FOLDS, folds_of, names
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
@@ -16,12 +17,7 @@ from episodes.folds import Folds
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.weights.trained_on import TrainedOn
 
-YES, SOME, NO, NOT_KNOWN = "yes", "in part", "no", "not known"
-QUESTIONS = {
-    "class_name": "class name given",
-    "test_classes": "test classes in supervised training",
-    "images": "queries seen in training",
-}
+YES, SOME, NO = "yes", "in part", "no"
 MOST_NAMED = 5  # classes
 SILENT = "the weights do not tell what they were trained on"
 
