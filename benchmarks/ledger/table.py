@@ -58,7 +58,8 @@ def _joined(says: Mapping[Any, list[Claimed]], here: Mapping[Any, list[Measured]
     for key, rows in here.items():
         benchmark, shots, measure, system = key[:4]
         paper = says.get((benchmark, shots, measure, system, ""), [])
-        place = {"benchmark": benchmark, "shots": str(shots), "measure": measure, "system": names[key]}
+        bare = ", untrained" if rows[0].training == "none" and "training=" not in names[key] else ""
+        place = {"benchmark": benchmark, "shots": str(shots), "measure": measure, "system": names[key] + bare}
         says_it = _of_paper(paper[0]) if paper else {}
         cells = place | says_it | _of_measured(rows, measure)
         if paper and says_it["protocol"] != cells["protocol"]:

@@ -234,6 +234,7 @@ def test_a_system_that_was_not_trained_is_no_repetition_of_a_trained_one(ledger:
     write_rows(ledger, bare)
     names = {row["system"] for row in cells(ledger_table(read_ledger(ledger), "csv"))}
     assert names == {"cma (training=mini_ref_ytvos)", "cma (training=none)"}
+    assert [row["system"] for row in cells(ledger_table(bare, "csv"))] == ["cma, untrained"]
 
 
 def test_rows_export_to_model_pages(ledger: Path, tmp_path: Path) -> None:
