@@ -389,6 +389,13 @@ class VideoContract:
             assert torch.equal(masks[0, 0], self.given(kind, 0)[1]) and torch.equal(masks[1, 2], self.given(kind, 2)[7])
             assert not masks[1, :2].any()
 
+    def test_an_object_that_is_never_given_is_nowhere(self) -> None:
+        """Although the question announced it."""
+        system = self.system()
+        for kind in sorted(system.video_kinds & {"vos", "pvos"}):
+            answers = [settled for _, settled in self.walk(self.task(system, kind), kind, 2)]
+            assert not any(settled.masks[1].any() for settled in answers if settled.masks is not None), kind
+
     def test_objects_that_were_not_announced_and_empty_masks_are_refused(self) -> None:
         """In one line that names the object."""
         system, frame = self.system(), noise_clips(1, 1, self.size, words=False)

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 
 from benchmarks.masks.panoptic import read_panoptic
-from benchmarks.masks.png import read_labels
+from benchmarks.masks.png import read_labels, write_labels
 from episodes.sources import synthetic_rvos as world
 from episodes.sources.synthetic_vocabulary import GROUND, write_unseen
 from fewshot import task_test
 from fewshot.evaluation.tasks import clipwise
 from fewshot.run.signals import Interrupted
+from fewshot.systems.univs.concepts import write_concepts
 from fewshot.systems.videomt.config import SMALL
+from tests.episodes.panoptic_tree import write_vipseg
 from tests.episodes.sources.test_tracks import lists, write_tracks
+from tests.episodes.videos import write_davis, write_videos
+from tests.fewshot.evaluation.tasks.trees import PAIR
 
 pytestmark = pytest.mark.end_to_end
 
@@ -132,3 +137,69 @@ def test_a_test_that_was_stopped_goes_on(
     code, out, err = call(*asked, "resume=true")
     assert code == 0 and "1 of 2 are finished already" in out, err
     assert len(json.loads((tmp_path / "runs/run/masks/pred.json").read_text())["annotations"]) == 2
+
+
+def refused(call: Any, tmp_path: Path, *arguments: str, predicted: bool = False) -> str:
+    """The one line with which a call ends; nothing is predicted before, unless told."""
+    code, _, err = call(*arguments)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and len(lines) == 1 and "Traceback" not in err, err
+    assert (tmp_path / "runs").exists() == predicted
+    return lines[0]
+
+
+def test_a_vocabulary_without_embeddings_is_told_before_anything_is_predicted(
+    root: Path, tmp_path: Path, call: Any
+) -> None:
+    said = refused(call, tmp_path, "task=synthetic_vss", f"data.root={root}", "system.text=none", *UNIVS)
+    assert "7 of 7 classes ('disc', " in said and "system.text=clip system.text_weights=FOLDER" in said
+
+
+def test_embeddings_of_other_classes_name_those_that_are_missing(root: Path, tmp_path: Path, call: Any) -> None:
+    write_concepts(tmp_path / "words.safetensors", ["disc", "ground"], torch.randn(2, 64), "test")
+    given = ("system.concepts=words.safetensors", f"data.root={root}", *UNIVS)
+    said = refused(call, tmp_path, "task=synthetic_vps", *given)
+    assert "5 of 7 classes" in said and "'disc'" not in said
+
+
+def test_a_checkpoint_of_another_data_set_is_told_before_anything_is_predicted(
+    root: Path, tmp_path: Path, call: Any
+) -> None:
+    small = [f"system.{name}={value}" for name, value in SMALL.items()]
+    said = refused(call, tmp_path, "task=synthetic_vps", f"data.root={root}", "system=videomt", *UNIVS[1:], *small)
+    assert "tell 3 classes apart and 7 are asked for: take weights of this data set (synthetic_vps)" in said
+
+
+def test_panoptic_maps_with_ids_that_are_not_listed_are_named(tmp_path: Path, call: Any) -> None:
+    data = write_vipseg(tmp_path / "data")
+    path = data / "panoptic_gt_VIPSeg_val.json"
+    lists = json.loads(path.read_text())
+    lists["annotations"][0]["annotations"][1]["segments_info"].pop()
+    path.write_text(json.dumps(lists))
+    given = ("task=vipseg", f"data.root={data}", "task.short=32", *UNIVS)
+    said = refused(call, tmp_path, *given, predicted=True)
+    assert "panomasksRGB/b/00002.png does not fit" in said and "of the map is not in its list" in said
+
+
+def test_a_first_frame_without_any_mask_is_told(tmp_path: Path, call: Any) -> None:
+    data = write_davis(tmp_path / "DAVIS")
+    for path in (data / "Annotations/480p/b").iterdir():
+        write_labels(path, 0 * read_labels(path))
+    said = refused(call, tmp_path, "task=davis17", f"data.root={data}", *UNIVS)
+    assert "no mask in" in said and "shows an object: a video needs one to start from" in said
+
+
+def test_objects_that_never_appear_are_told_and_left_out(tmp_path: Path, call: Any) -> None:
+    write_videos(tmp_path / "data/valid", {"v": PAIR})
+    meta = {"videos": {"v": {"objects": {"1": {}, "2": {}, "7": {}}}}}
+    (tmp_path / "data/valid/meta.json").write_text(json.dumps(meta))
+    code, out, err = call("task=youtube_vos", f"data.root={tmp_path / 'data'}", "task.short=32", *UNIVS)
+    assert code == 0 and results(tmp_path)["rows"] == 2, err
+    assert "object 7 of meta.json is in no mask" in out + err
+
+
+def test_a_video_shorter_than_a_clip_is_one_clip(tmp_path: Path, call: Any) -> None:
+    data = write_tracks(tmp_path / "data")  # of two and three frames
+    given = (f"data.root={data}", "task.split=train", "task.short=32", "task.clip_frames=5", "task.score=protocol")
+    code, _, err = call("task=youtube_vis19", *given, *UNIVS)
+    assert code == 0 and results(tmp_path)["samples"] == 2, err

@@ -10,16 +10,19 @@ from benchmarks.masks.submission import RESULT_LAYOUTS
 from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
+from episodes.sources.vocabulary import VocabularySource
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.clipwise import CLIPWISE
+from fewshot.evaluation.tasks.clipwise import CLIPWISE, vocabulary_question
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.sentences import SentencePredictor
 from fewshot.evaluation.tasks.windows import WindowPredictor
+from fewshot.inference.chunks import evaluating
 from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
 from fewshot.systems.registry import spec_of, systems
 from fewshot.systems.spec import SystemSpec
+from fewshot.systems.video_tasks import VideoTask
 
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression", "rfs": "expression"}
 
@@ -63,16 +66,36 @@ def check_faults(spec: SystemSpec, faults: Sequence[str]) -> None:
         raise ValueError(f"task.faults={unknown}: the released tests of {spec.name} have no such faults; take []")
 
 
+def own_way_of(config: TaskTestConfig, source: TaskSource, system: System) -> VideoTask | None:
+    """The system's own way through the videos of a task; None: it has none."""
+    task, spec = config.task, spec_of(config.system)
+    if not goes_its_own_way(system, spec, source.task):
+        return None
+    assert spec.video_task is not None
+    faults = {"faults": tuple(task.faults)} if task.faults else {}
+    way: VideoTask = spec.video_task(system, source.task, task.clip_frames, **faults)
+    return way
+
+
+def check_vocabulary(config: TaskTestConfig, source: TaskSource, system: System) -> None:
+    """Refuse classes that the system has no words or no weights for, before anything is predicted.
+
+    Raises:
+        ValueError: naming them, and what to do.
+    """
+    way = own_way_of(config, source, system)
+    if way is not None and isinstance(source, VocabularySource):
+        with evaluating(system):
+            way.start(vocabulary_question(source, (1, 1)))
+
+
 def make_predictor(
     config: TaskTestConfig, source: TaskSource, system: System, frames: FrameReader, folder: Path
 ) -> Predictor:
     """Predictor of a task, which writes masks under `folder`."""
     task, spec = config.task, spec_of(config.system)
     check_faults(spec, task.faults)
-    if goes_its_own_way(system, spec, source.task):
-        assert spec.video_task is not None
-        faults = {"faults": tuple(task.faults)} if task.faults else {}
-        own_way = spec.video_task(system, source.task, task.clip_frames, **faults)
+    if (own_way := own_way_of(config, source, system)) is not None:
         return CLIPWISE[source.task](source, frames, own_way, folder)
     if source.task == "ris":
         return RISPredictor(source, frames, system, folder, task.masks_by_nearest)

@@ -21,6 +21,7 @@ from episodes.panoptic import PanopticFrame, Segment
 from episodes.sources.base import normalise
 from episodes.sources.segmentations import runs_of
 from episodes.sources.video_files import VideoFiles
+from episodes.sources.vocabulary import VocabularySource
 from episodes.task_items import RVOSItem, VocabularyItem, VOSItem
 from fewshot.evaluation.tasks.frames import Frame, FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, Row, object_ids, said_by, shared_files, written
@@ -135,10 +136,7 @@ class VocabularyPredictor(ClipwisePredictor):
 
     def question(self, sample: Sample, size: tuple[int, int]) -> VideoQuestion:
         """All classes of the data set."""
-        categories = self.source.categories
-        stuff = frozenset(place for place, category in enumerate(categories) if not category.thing)
-        vocabulary = Vocabulary(tuple(category.name for category in categories), stuff)
-        return VideoQuestion(size, vocabulary, data=self.source.name)
+        return vocabulary_question(self.source, size)
 
     def category(self, place: int) -> int:
         """Number of a class in the files of the data set."""
@@ -246,6 +244,13 @@ def labels_of(settled: Settled, t: int, ids: Sequence[int] | None = None) -> np.
     for k, mask in zip(settled.ids if ids is None else ids, settled.masks[:, t].numpy(), strict=True):
         labels[mask] = k
     return labels
+
+
+def vocabulary_question(source: VocabularySource, size: tuple[int, int]) -> VideoQuestion:
+    """All classes of a data set as a question about a video of this size."""
+    stuff = frozenset(place for place, category in enumerate(source.categories) if not category.thing)
+    vocabulary = Vocabulary(tuple(category.name for category in source.categories), stuff)
+    return VideoQuestion(size, vocabulary, data=source.name)
 
 
 def _item(sample: Sample) -> VOSItem:

@@ -19,7 +19,7 @@ from fewshot.cli.program import Command
 from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.evaluation.record import task_record
-from fewshot.evaluation.tasks.build import check_system, goes_its_own_way, make_predictor
+from fewshot.evaluation.tasks.build import check_system, check_vocabulary, goes_its_own_way, make_predictor
 from fewshot.evaluation.tasks.expressions import check_truth, shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
@@ -57,6 +57,7 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
     probed(config, source, samples)
     system, report = tested_system(config)
     check_system(system, spec_of(config.system), source.task)
+    check_vocabulary(config, source, system)
     refuse_changes(config, command)
 
     def work(here: Session) -> float | None:
