@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -45,11 +46,17 @@ def run(config: ReportConfig, command: Command) -> None:
 
     data, out = config.data, None if config.out is None else Path(config.out).expanduser()
     places = Places(config.weights, data.root, data.cache, data.lists)
+    wishes = Wishes(config.episodes, config.megabytes, config.device, places)
+    failed: list[ValueError] = []
     for folder in config.runs:
-        page = write_page(
-            Path(folder).expanduser(), out, Wishes(config.episodes, config.megabytes, config.device, places)
-        )
-        print(told(page))
+        try:
+            print(told(write_page(Path(folder).expanduser(), out, wishes)), flush=True)
+        except ValueError as error:  # of runs/* some may be none
+            failed.append(error)
+    if failed and len(failed) == len(config.runs):
+        raise failed[0]
+    for reason in failed:
+        print(f"left out: {reason}", file=sys.stderr)
 
 
 PROGRAM = Program(

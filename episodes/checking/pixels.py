@@ -20,6 +20,7 @@ from episodes.sources.vocabulary import VocabularySource
 from episodes.sources.vos_layouts import VOSSource
 
 THREADS = 4
+SHOWN = 5  # broken files of one video, before they are counted only
 Watch = Callable[[Sequence[str]], Iterator[str]]  # goes through names, and may tell how far it is
 
 
@@ -63,11 +64,13 @@ def look_at(source: Source, name: str) -> Looked:
 
 def _look_at_image(source: ImageSource, name: str) -> Looked:
     """The picture; its mask has been read whole to be counted."""
+    if source.picture_error(name):  # told by the source
+        return Looked()
     try:
-        size = tuple(source.read_frames(name, (FRAME,)).shape[-2:])
-    except (FileNotFoundError, ValueError) as error:
+        source.read_frames(name, (FRAME,))
+    except ValueError as error:
         return Looked((str(error),))
-    return Looked(digest=_digest(source.files[name][0])) if size else Looked()
+    return Looked(digest=_digest(source.files[name][0]))
 
 
 def _look_at_files(source: VideoFiles, video: str) -> Looked:
@@ -81,7 +84,9 @@ def _look_at_files(source: VideoFiles, video: str) -> Looked:
             if frame not in masked or not path.is_file():  # a missing one is told by the source, where it has to be
                 continue
             labels = source.read_label_map(path)
-        except (FileNotFoundError, ValueError) as error:
+        except FileNotFoundError:  # told by the source, in one line for a whole folder
+            continue
+        except ValueError as error:
             broken.append(str(error))
             continue
         if labels.shape != size:
@@ -91,7 +96,7 @@ def _look_at_files(source: VideoFiles, video: str) -> Looked:
             odd |= dict.fromkeys({*np.unique(labels).tolist()} - {0, VOID, *listed}, path.name)
     sentences = [f"video {video!r}: value {k} of masks ({name}) is no listed object" for k, name in sorted(odd.items())]
     first = source.image_path(video, source.frames(video)[0]) if source.frames(video) else Path()
-    return Looked(tuple(broken), tuple(sentences), _digest(first) if first.is_file() else "")
+    return Looked(_cut(broken), tuple(sentences), _digest(first) if first.is_file() else "")
 
 
 def _look_at_clip(source: Source, video: str) -> Looked:
@@ -111,7 +116,13 @@ def _look_at_clip(source: Source, video: str) -> Looked:
                 broken.append(f"{source.where(video, frame)}: its masks are not of the size of the frame")
         except (FileNotFoundError, ValueError) as error:
             broken.append(str(error))
-    return Looked(tuple(dict.fromkeys(broken)), digest=digest.hexdigest())
+    return Looked(_cut(list(dict.fromkeys(broken))), digest=digest.hexdigest())
+
+
+def _cut(broken: list[str]) -> tuple[str, ...]:
+    """The first sentences on a video, and how many more there are."""
+    more = [f"and {len(broken) - SHOWN} more like the one before"] if len(broken) > SHOWN else []
+    return (*broken[:SHOWN], *more)
 
 
 def _digest(path: Path) -> str:

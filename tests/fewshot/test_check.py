@@ -42,6 +42,7 @@ def test_what_is_broken_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixtur
     base = write_voc(tmp_path, IMAGES, val=["e", "f"])
     pictures, masks = base / "JPEGImages", base / "SegmentationClassAug"
     (pictures / "a.jpg").write_bytes((pictures / "a.jpg").read_bytes()[:300])
+    (pictures / "f.jpg").unlink()
     write_mask(masks / "b.png", blocks([1])[:6])
     write_mask(masks / "c.png", blocks([77]))
     (masks / "d.png").write_bytes(b"no picture")
@@ -49,7 +50,7 @@ def test_what_is_broken_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code == 1
     for said in ("a.jpg cannot be read", "b.png is 6x16, but its image is 12x16", "c.png has the value 77", "d.png"):
         assert said in out.replace("\n", " ")
-    assert "Traceback" not in out
+    assert out.count("f.jpg") == 1 and "Traceback" not in out
 
 
 def test_a_task_is_checked_by_its_split(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,24 @@ def test_videos_are_read_frame_by_frame(tmp_path: Path) -> None:
     assert [str(frame) in line for line in looked["one"].broken] == [True]
     assert looked["two"].broken == (f"{mask} is 5x5, but its frame is 12x16: they must be of one size",)
     assert looked["sound"].broken == () and looked["sound"].digest
+
+
+def test_missing_files_are_told_once_by_the_source(tiny_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_root, tmp_path / "copy")
+    source = MiniRefSource(tmp_path / "copy", folds_of("mini_ref_ytvos"))
+    video = names_of(source)[0]
+    shutil.rmtree(source.layout.images / video)
+    assert [str(source.layout.images / video) in line for line in source.broken()] == [True]
+    assert look_at_all(source, [video])[video].broken == ()
+
+
+def test_many_broken_files_of_a_video_are_counted(tmp_path: Path) -> None:
+    write_videos(tmp_path, {"one": TinyVideo({1: "dog"}, [])})
+    for k in range(9):
+        (tmp_path / "JPEGImages" / "one" / f"1{k:04d}.jpg").write_bytes(b"no picture")
+    source = open_task_source("vos_folder", tmp_path)
+    broken = look_at_all(source, ["one"])["one"].broken
+    assert len(broken) == 6 and broken[-1] == "and 4 more like the one before"
 
 
 def test_values_of_no_object_are_odd(tiny: MiniRefSource) -> None:

@@ -225,6 +225,9 @@ def test_the_command_writes_and_says_how_large_the_page_is(
 ) -> None:
     assert typed("report", [str(tested), f"out={tmp_path / 'a.html'}", "episodes=0"]) == 0
     assert re.fullmatch(r"report: .*/a.html \(0\.\d MB\)\n", capsys.readouterr().out)
+    assert typed("report", [str(tmp_path), str(tested), "episodes=0"]) == 0
+    out, err = capsys.readouterr()
+    assert "/run/report.html" in out and err.startswith("left out: ") and err.count("\n") == 1
     for words, said in (
         ([], "no run was named"),
         ([str(tested), str(tested), "out=a.html"], "out=a.html is for one run"),
