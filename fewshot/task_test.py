@@ -1,6 +1,7 @@
 """`python -m fewshot.task_test task=davis17 weights=<...> data.root=<...>`: test a system on a task without classes.
 
-Referring image segmentation, referring video segmentation and mask-guided video segmentation. The masks are written in
+Referring image segmentation, referring video segmentation, mask-guided video segmentation, and everything in a video:
+tracks, classes and panoptic segments. The masks are written in
 the form that servers and toolkits read, and scored here where the truth is public.
 """
 
@@ -26,9 +27,9 @@ PROGRAM = Program(
     name="task_test",
     schema=TaskTestConfig,
     about=(
-        "Test a system on referring image segmentation, referring video segmentation or mask-guided video "
-        "segmentation. Writes the masks as servers and toolkits read them, and scores them where the truth is public. "
-        "A run that was stopped goes on with resume=true."
+        "Test a system on referring image segmentation, referring video segmentation, mask-guided video segmentation, "
+        "or on everything in a video: tracks, classes and panoptic segments. Writes the masks as servers and toolkits "
+        "read them, and scores them where the truth is public. A run that was stopped goes on with resume=true."
     ),
     examples=(
         (
@@ -39,6 +40,10 @@ PROGRAM = Program(
         (
             "task=synthetic_rvos weights=runs/synthetic_rvos-sgmg_tiny-s0",
             "generated videos, nothing downloaded; J and F with the right and with other expressions",
+        ),
+        (
+            "task=synthetic_vps system=univs_tiny weights=<run folder>",
+            "panoptic segments of generated videos; VPQ and STQ, in every reading of the protocol",
         ),
         ("task=refcoco task.split=testA weights=<checkpoint> data.root=<folder>", "expressions in images; oIoU"),
     ),

@@ -39,11 +39,16 @@ def check_truth(source: Any, samples: Sequence[Sample]) -> None:
 
     Raises:
         ValueError: the truth is kept by a server.
-        FileNotFoundError: the masks of the truth are not there.
+        FileNotFoundError: the masks of the truth are not there (of the first video alone, which is looked at).
     """
+    video = samples[0].video
     if source.task == "pvos":
-        source.truth_folder(samples[0].video)
+        source.truth_folder(video)
         PvosGroups(source.groups, source.exceptions)
+    elif source.task == "vss":
+        source.read_semantic(video, source.frames(video)[:1])
+    elif source.task == "vps":
+        next(source.read_panoptic(video, source.frames(video)[:1]))
     elif not getattr(source, "has_truth", True):
         raise ValueError(
             f"{source.name} ({source.split}) in {source.root} lists no tracks, a server keeps them: take "

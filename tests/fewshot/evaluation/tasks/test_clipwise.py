@@ -79,6 +79,17 @@ def test_a_truth_that_a_server_keeps_is_not_scored(tmp_path: Path) -> None:
         check_truth(source, samples_of(source.items()))
 
 
+def test_a_truth_that_is_not_there_is_told_before_anything_is_predicted(tmp_path: Path) -> None:
+    semantic = open_task_source("vspw", write_vspw(tmp_path / "vspw"))
+    (tmp_path / "vspw/data/12_a/mask").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="12_a/mask/00000051.png"):
+        check_truth(semantic, samples_of(semantic.items()))
+    panoptic = open_task_source("vipseg", write_vipseg(tmp_path / "vipseg"))
+    (tmp_path / "vipseg/panomasksRGB/a/00000.png").unlink()
+    with pytest.raises(FileNotFoundError, match="panomasksRGB/a/00000.png"):
+        check_truth(panoptic, samples_of(panoptic.items()))
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_classes_are_written_from_zero(tmp_path: Path, processes: int) -> None:
     source = open_task_source("vspw", write_vspw(tmp_path))
