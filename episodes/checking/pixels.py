@@ -14,6 +14,7 @@ import numpy as np
 from episodes.episode import ClipSpec
 from episodes.sources.base import Source
 from episodes.sources.images import FRAME, ImageSource
+from episodes.sources.mevis import MevisSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VOID, VideoFiles
 from episodes.sources.vocabulary import VocabularySource
@@ -59,7 +60,9 @@ def look_at(source: Source, name: str) -> Looked:
     """Read every picture and mask of one image or video."""
     if isinstance(source, ImageSource):
         return _look_at_image(source, name)
-    return _look_at_files(source, name) if isinstance(source, VideoFiles) else _look_at_clip(source, name)
+    if isinstance(source, VideoFiles) and not isinstance(source, MevisSource):  # whose masks are no files
+        return _look_at_files(source, name)
+    return _look_at_clip(source, name)
 
 
 def _look_at_image(source: ImageSource, name: str) -> Looked:

@@ -21,6 +21,7 @@ from episodes.sampling.videos import TrainEpisodes, test_episodes
 from episodes.sources import MiniRefSource, open_source
 from episodes.sources.images import ImageSource
 from episodes.sources.tasks import open_task_source
+from tests.episodes.expression_trees import write_expressions
 from tests.episodes.image_tree import write_folder, write_voc
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import write_videos
@@ -128,6 +129,16 @@ def test_layouts_without_a_file_for_each_mask_are_read_too(name: str) -> None:
     source = open_task_source(name, None)
     (found,) = look_at_all(source, names_of(source)[:1]).values()
     assert found.broken == () and found.digest
+
+
+def test_run_lengths_are_compared_with_their_frames(tmp_path: Path) -> None:
+    source = open_task_source(*write_expressions(tmp_path, "mevis", {"v": (np.ones((2, 6, 8), np.uint8), [1])}))
+    for frame, size in (("00000", (8, 6)), ("00001", (8, 7))):
+        path = tmp_path / "valid_u" / "JPEGImages" / "v" / f"{frame}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(path)
+    (line,) = look_at_all(source, ["v"])["v"].broken
+    assert "is 6x8, but its frame is 7x8" in line
 
 
 def test_one_class_under_two_names_leaks() -> None:
