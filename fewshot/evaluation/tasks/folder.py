@@ -13,7 +13,7 @@ from episodes.sources.tasks import open_task_source
 from fewshot.evaluation.tasks.expressions import check_truth, score_expressions
 from fewshot.evaluation.tasks.measures import Measures, expression_measures
 from fewshot.evaluation.tasks.samples import samples_of
-from fewshot.run.logging.files import replace_file
+from fewshot.run.logging.files import replace_file, strict_json
 
 KEYS = {"card", "measures", "objects", "notes"}
 
@@ -53,7 +53,7 @@ def write_scores(path: Path, card: str, measures: Measures) -> None:
         "objects": measures.objects,
         "notes": measures.notes,
     }
-    replace_file(path, json.dumps(content, indent=2) + "\n")
+    replace_file(path, strict_json(content))
 
 
 def refuse_foreign(path: Path) -> None:

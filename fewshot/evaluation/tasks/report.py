@@ -34,7 +34,7 @@ from fewshot.evaluation.tasks.measures import (
 from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.samples import Sample
-from fewshot.run.logging.files import replace_file, sheet
+from fewshot.run.logging.files import replace_file, sheet, strict_json
 from fewshot.systems.registry import spec_of
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def write_outcome(
         "rows": len(rows),
         "seconds": round(sum(entries[sample.name]["seconds"] for sample in samples), 3),
     }
-    replace_file(folder / RESULTS, json.dumps(content, indent=2) + "\n")
+    replace_file(folder / RESULTS, strict_json(content))
     plain = [{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]
     replace_file(folder / SHEET, sheet(list(plain[0]) if plain else ["video"], plain))
     if source.task == "rfs":

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,19 @@ def _row(line: str) -> Row | None:
 def columns_of(rows: Iterable[Row]) -> list[str]:
     """The names in the rows, in the order in which they first appear, `step` first."""
     return list(dict.fromkeys(["step", *(name for row in rows for name in row)]))
+
+
+def strict_json(content: Mapping[str, Any]) -> str:
+    """JSON that every reader takes: a number that is not finite (a mean over nothing) becomes null."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fewshot.run.logging import RunLogger
 from fewshot.run.logging.curve import DrawnLog, draw_learning_curve, learning_curve
-from fewshot.run.logging.files import MetricFiles
+from fewshot.run.logging.files import MetricFiles, strict_json
 from fewshot.run.logging.weights_and_biases import has_key, resolve_mode
 
 
@@ -303,3 +303,12 @@ def test_a_curve_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
         (tmp_path / "learning_curve.png").mkdir()  # a folder cannot be replaced by a file, whoever runs this
         DrawnLog(kept, "J").log({"val/J": 10.0}, 1)
     assert "the learning curve is not drawn" in caplog.text and lines(tmp_path) == [{"step": 1, "val/J": 10.0}]
+
+
+def test_numbers_that_are_none_are_null_for_every_reader() -> None:
+    text = strict_json({"measures": {"VC16": float("nan"), "mIoU": 0.5}, "parts": [(1.0, float("inf"))], "samples": 2})
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "measures": {"VC16": None, "mIoU": 0.5},
+        "parts": [[1.0, None]],
+        "samples": 2,
+    }
