@@ -179,6 +179,11 @@ class TrainConfig:
         maximum=10_000_000,
     )
     precision: str = key("fp32", "arithmetic of the forward pass; fp16 needs a GPU", choices=("fp32", "bf16", "fp16"))
+    sharding: str = key(
+        "none",
+        "fsdp: weights, gradients and moments are shared out among the processes of torchrun; for large backbones",
+        choices=("none", "fsdp"),
+    )
     prototype_fraction: float = key(
         0.0,
         "fraction of the run that learns features with a prototype head first (systems that have one)",

@@ -6,19 +6,23 @@ functions of the step, so that a checkpoint needs no generator states and one pr
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from signal import Signals
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from episodes.batch import EpisodeBatch
@@ -31,7 +35,9 @@ from fewshot.training.data import Episodes, describe, first_index, problems_of, 
 from fewshot.training.optim import clear_gradients, clip_gradients, make_optimizer, make_schedule
 from fewshot.training.prefetch import prefetched
 from fewshot.training.progress import Progress, memory_gib
+from fewshot.training.result import Log, NonFiniteLoss, TrainResult, Validate
 from fewshot.training.settings import TrainSettings
+from fewshot.training.sharding import share_out, silent, take_moments, take_weights, whole
 from fewshot.training.step import TrainingStep, set_training_mode
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
 from fewshot.weights.trained_on import KEY, TrainedOn, to_json
@@ -39,39 +45,6 @@ from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 __all__ = ["Interrupted", "Log", "NonFiniteLoss", "TrainResult", "TrainSettings", "Trainer"]
 
 logger = logging.getLogger(__name__)
-
-Validate = Callable[[System, int], dict[str, float]]
-
-
-class Log(Protocol):
-    """Receiver of the rows of the log. Only process 0 uses it."""
-
-    def log(self, row: dict[str, float | int | str], step: int) -> None:
-        """Takes one row of the finished step `step`."""
-
-    def rewind(self, step: int, validated: int) -> None:
-        """Forgets the rows of steps after `step` and of validations after `validated`, which are to be repeated."""
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient is NaN or infinite; the message names the step and its episodes."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Result of a training: its checkpoints and its best score.
-
-    Attributes:
-        best: the checkpoint to test: best by validation, or the last one for `select=last`.
-        last: the checkpoint of the last step.
-        steps: finished steps.
-        best_score: validation score of `best`; None for `select=last`.
-    """
-
-    best: Path
-    last: Path
-    steps: int
-    best_score: float | None
 
 
 class Trainer:
@@ -115,10 +88,17 @@ class Trainer:
         self.fingerprint = {**json.loads(json.dumps(flat(fingerprint or {}))), **settings.fingerprint(self.world)}
         self.trained_on = to_json(trained_on)
         self.checkpoints = CheckpointFolder(Path(folder), settings.keep_checkpoints)
-        self.optimizer = make_optimizer(system, settings)
+        self.model: TrainingStep | None = None  # whose parameters are shared out among the processes
+        if settings.sharding == "fsdp":
+            self.system = copy.deepcopy(system)
+            self.model = TrainingStep(self.system, settings.precision)
+            share_out(self.model, self.device)
+            system.cpu()  # until it validates
+        self.plain = system  # what validates, and is tested in the end
+        self.optimizer = make_optimizer(self.system, settings)
         self.schedule = make_schedule(self.optimizer, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.kept = system.kept_gradients()
+        self.kept = self.system.kept_gradients()
         self.step = 0  # finished optimiser steps
         self.validated = 0  # the step of the last validation
         self.broken = 0  # episodes that could not be read so far
@@ -135,6 +115,13 @@ class Trainer:
                 f"system {self.system.name!r} has no warm-up head (method `warmup_losses`): take "
                 "train.prototype_fraction=0 and train.prototype_weight=0"
             )
+        if settings.sharding == "fsdp" and (settings.precision == "fp16" or self.system.kept_gradients()):
+            raise ValueError(
+                "train.sharding=fsdp takes no precision=fp16 and no gradients that are kept from step to step "
+                "(system.train_affinity=false): take bf16 or fp32, or train.sharding=none"
+            )
+        if settings.sharding == "fsdp" and not (dist.is_available() and dist.is_initialized()):
+            raise ValueError("train.sharding=fsdp shares weights among processes: start with torchrun")
         if settings.precision == "fp16" and self.system.kept_gradients():
             raise ValueError(
                 f"system {self.system.name!r} keeps gradients from step to step (system.train_affinity=false), which "
@@ -161,6 +148,7 @@ class Trainer:
                 stop = self._train(signals, progress)
         finally:
             progress.close()
+            self.plain.to(self.device)
         processes.barrier()  # the first process that ends takes the others down with it
         if stop is not None:
             logger.warning("%s: stopped after step %d; resume=true goes on from here", stop.name, self.step)
@@ -211,6 +199,8 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def _differentiated(self) -> nn.Module:
+        if self.model is not None:
+            return self.model
         model = TrainingStep(self.system, self.settings.precision)
         if self.world == 1:
             return model
@@ -250,11 +240,13 @@ class Trainer:
         own = not settings.warms_up or self.step >= settings.prototype_steps
         prototype_weight = (settings.prototype_weight if own else 1.0) if settings.warms_up else 0.0
         # Gradients travel once a step, with the last micro-batch.
-        silent = model.no_sync if isinstance(model, DistributedDataParallel) else nullcontext
+        quiet = model.no_sync if isinstance(model, DistributedDataParallel) else nullcontext
+        if isinstance(model, FSDPModule):
+            quiet = partial(silent, model)
         for micro, batch in enumerate(there):
             first = first_index(self.step, micro, settings, self.rank, self.world)
             torch.manual_seed(derive(settings.seed, "dropout", first))
-            with silent() if micro < len(batches) - 1 else nullcontext():
+            with quiet() if micro < len(batches) - 1 else nullcontext():
                 total, terms = model(batch, num_frames, own, prototype_weight)
                 self.scaler.scale(total).backward()
             names = ["loss", *terms]
@@ -294,8 +286,13 @@ class Trainer:
         if self.step == self.validated or not self._due(self.settings.val_every):
             return
         progress.pause()
+        if self.model is not None:
+            self.plain.load_state_dict(whole(self.system.state_dict()))
         if processes.is_main():
+            self.plain.to(self.device)
             self._judge(signals)
+        if self.model is not None:
+            self.plain.cpu()
         self.best_score = processes.broadcast(self.best_score)  # where the other processes wait
         self.validated = self.step
         set_training_mode(self.system)
@@ -310,14 +307,14 @@ class Trainer:
         else:
             assert score is not None  # `_check` has refused a choice without validation
             better = self.best_score is None or score > self.best_score
-        if better and self.checkpoints.save_best({**self._content(), "best_score": score}, must=end):
+        if better and self._save_best(score, must=end):
             self.best_score = score
 
     def _score(self, validate: Validate, signals: SignalWatch) -> float:
         """The validation score; minus infinity for NaN, which is never the best."""
         try:
             with signals.at_once() if self.world == 1 else nullcontext():
-                row = validate(self.system, self.step)
+                row = validate(self.plain, self.step)
         except Interrupted:
             self._save()  # going on from here validates first
             raise
@@ -325,7 +322,7 @@ class Trainer:
         logger.info("step %d  %s", self.step, "  ".join(f"val {name} {value:.4g}" for name, value in row.items()))
         return -math.inf if math.isnan(row["score"]) else float(row["score"])
 
-    def _content(self) -> dict[str, Any]:
+    def _content(self, weights: dict[str, Any]) -> dict[str, Any]:
         """Content of every checkpoint."""
         return {
             "format": FORMAT,
@@ -334,16 +331,23 @@ class Trainer:
             "best_score": self.best_score,
             "fingerprint": self.fingerprint,
             KEY: self.trained_on,
-            "model": self.system.state_dict(),
+            "model": weights,
         }
+
+    def _save_best(self, score: float | None, must: bool) -> bool:
+        content = self._content(self.plain.state_dict())
+        return self.checkpoints.save_best({**content, "best_score": score}, must=must)
 
     def _save(self, must: bool = False) -> None:
         """Writes a checkpoint to go on from; a full disk is an error only if it `must` be written."""
+        weights, moments = self.system.state_dict(), self.optimizer.state_dict()
+        if self.model is not None:
+            weights, moments = whole(weights), whole(moments)
         if not processes.is_main():
             return
         state = {
-            **self._content(),
-            "optimizer": self.optimizer.state_dict(),
+            **self._content(weights),
+            "optimizer": moments,
             "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "validated": self.validated,
@@ -391,8 +395,12 @@ class Trainer:
         )
 
     def _take(self, state: dict[str, Any]) -> None:
-        self.system.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self.model is None:
+            self.system.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            take_weights(self.system, state["model"])
+            take_moments(self.optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         for name, gradient in state["kept_gradients"].items():

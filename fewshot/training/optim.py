@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 
@@ -59,4 +60,5 @@ def clip_gradients(system: System, optimizer: Optimizer, clip_norm: float, keep:
     else:
         params = [p for group in optimizer.param_groups for p in group["params"]]
     limit = clip_norm if clip_norm > 0 else float("inf")
-    return nn.utils.clip_grad_norm_(params, limit)
+    norm = nn.utils.clip_grad_norm_(params, limit)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -80,7 +80,8 @@ SMALLER = "give a smaller train.batch with train.episodes_per_step as it was, sm
 def refuse_weights(trainer: Trainer) -> None:
     """Refuse weights, gradients and moments of AdamW that alone do not fit, before they are made."""
     sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in trainer.system.parameters()]
-    least = sum(size * (4 if trained else 1) for size, trained in sizes) / 2**30
+    shares = trainer.world if trainer.settings.sharding == "fsdp" else 1
+    least = sum(size * (4 if trained else 1) for size, trained in sizes) / 2**30 / shares
     there = total_gib(trainer.device)
     if least > there * (1 - MARGIN):
         raise DoesNotFit(f"weights, gradients and AdamW alone take {least:.1f} GiB of {there:.1f} GiB: {SMALLER}")

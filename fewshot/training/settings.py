@@ -9,11 +9,22 @@ from fewshot.config.sections import TrainConfig
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("step", "onecycle", "constant")
+SHARDINGS = ("none", "fsdp")
 SELECT_ON = ("val", "test", "last")
 
 # What may change between a run and its continuation without changing what is learnt. `batch` and `accumulate` are
 # replaced by the number of episodes per step, so that a run may go on with another number of processes.
-FREE = ("batch", "accumulate", "checkpoint_every", "keep_checkpoints", "val_every", "log_every", "workers", "select")
+FREE = (
+    "batch",
+    "accumulate",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "val_every",
+    "log_every",
+    "workers",
+    "select",
+    "sharding",
+)
 
 
 def micro_batches(train: TrainConfig, world: int) -> int:
@@ -42,6 +53,7 @@ class TrainSettings:
         batch: episodes per process and micro-batch.
         accumulate: micro-batches per step.
         precision: `fp32`, or autocast to `bf16` or `fp16` (`fp16` needs a GPU); losses are always float32.
+        sharding: `fsdp` shares weights, gradients and moments out among the processes; `none`: each has all of them.
         clip_norm: largest norm of the gradient; 0 leaves it as it is.
         lr: learning rate, handed to `System.parameter_groups`; the peak for `onecycle`.
         weight_decay: of AdamW, for all groups.
@@ -62,6 +74,7 @@ class TrainSettings:
     batch: int = 1
     accumulate: int = 1
     precision: str = "fp32"
+    sharding: str = "none"
     clip_norm: float = 0.1
     lr: float = 1e-4
     weight_decay: float = 5e-4
@@ -87,6 +100,7 @@ class TrainSettings:
         for name, valid in (
             ("precision", PRECISIONS),
             ("schedule", SCHEDULES),
+            ("sharding", SHARDINGS),
             ("select", SELECT_ON),
         ):
             if getattr(self, name) not in valid:

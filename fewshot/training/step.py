@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -21,6 +22,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.system = system
         self.dtype = AUTOCAST[precision]
+        self.last: Callable[[Tensor], Tensor] = lambda total: total  # what is done with the total loss
 
     def forward(
         self, batch: EpisodeBatch, num_frames: float, own: bool = True, prototype_weight: float = 0.0
@@ -50,7 +52,7 @@ class TrainingStep(nn.Module):
                 losses = self.system.warmup_losses(batch.supports, batch.queries, batch.shots, num_frames, words)
             parts.append(losses.total * prototype_weight)
             terms.update({f"prototype_{name}": term for name, term in losses.terms.items()})
-        return torch.stack(parts).sum(), {name: term.detach() for name, term in terms.items()}
+        return self.last(torch.stack(parts).sum()), {name: term.detach() for name, term in terms.items()}
 
     def _seen(self, batch: EpisodeBatch, copies: int) -> EpisodeBatch:
         """The batch with its visual features, which all losses begin with; `copies` queries in a row share theirs."""
