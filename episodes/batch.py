@@ -33,6 +33,8 @@ class ClipBatch:
         copies: so many clips in a row show the same frames, whose features are held once.
         asked: index of the one frame of each clip whose masks are asked for, the others being shown for it; a system
             may answer for it alone (its prediction then has T = 1). Empty: every frame is asked for.
+        vocabulary: names of the classes that the labels of `objects` count; empty: classes play no part.
+        moments: for each clip the places of its frames in the video, from 0; empty: unknown.
     """
 
     frames: Tensor
@@ -48,6 +50,8 @@ class ClipBatch:
     features: tuple[Tensor, ...] = ()
     copies: int = 1
     asked: tuple[int, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    moments: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]

@@ -124,6 +124,8 @@ class Clip:
         original_size: `(height, width)` of the frames on disk, before any transform.
         ignore: `(T, Hm, Wm)` bool like the masks, True on void pixels (label 255 of PASCAL VOC); None: there are none.
         asked: index of the one frame that is asked for, see `ClipBatch.asked`; None: all are.
+        vocabulary: names of the classes that the labels of `objects` count; empty: classes play no part.
+        moments: places of the `T` frames in their video, from 0; empty: unknown.
 
     Raises:
         ValueError: tensors of a wrong shape, or objects or names of another number of frames.
@@ -137,6 +139,8 @@ class Clip:
     original_size: tuple[int, int] | None = None
     ignore: Tensor | None = None
     asked: int | None = None
+    vocabulary: tuple[str, ...] = ()
+    moments: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         t = self.frames.shape[0] if self.frames.ndim == 4 else 0

@@ -60,6 +60,8 @@ def collate_clips(clips: Sequence[Clip], pad_multiple: int = 1) -> ClipBatch:
         objects=_all_objects(clips),
         original_sizes=tuple(c.original_size for c in clips),
         asked=_asked(clips),
+        vocabulary=_vocabulary(clips),
+        moments=tuple(c.moments for c in clips) if all(c.moments for c in clips) else (),
     )
 
 
@@ -82,6 +84,12 @@ def _asked(clips: Sequence[Clip]) -> tuple[int, ...]:
     if asked and len(asked) < len(clips):
         raise ValueError("some clips of a batch ask for one frame, the others for all of theirs: keep the tasks apart")
     return asked
+
+
+def _vocabulary(clips: Sequence[Clip]) -> tuple[str, ...]:
+    if len({c.vocabulary for c in clips}) > 1:
+        raise ValueError("the clips of a batch have different vocabularies: keep data sets apart")
+    return clips[0].vocabulary
 
 
 def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:

@@ -34,6 +34,7 @@ PROGRAM = Program(
         ),
         ("stage=uniref_pretrain parts.objects365.root=<folder>", "boxes of Objects365, from an ImageNet backbone"),
         ("stage=uniref_video --help", "what the video stage is made of"),
+        ("stage=synthetic_univs", "UniVS on everything in generated videos, nothing downloaded"),
         ("stage=synthetic_rvos", "SgMg on generated videos with expressions, nothing downloaded"),
         (
             "stage=refer_youtube_vos parts.ref_youtube_vos.root=<folder> train.init_from=<checkpoint> recipe=official",

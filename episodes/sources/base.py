@@ -121,6 +121,17 @@ class Source(ABC):
         return boxes_of(masks)
 
 
+def objects_of(ids: Sequence[int], labels: Sequence[int], masks: Tensor) -> Objects:
+    """All objects of a clip from masks `(M, T, H, W)`, those that no frame shows left out."""
+    there = masks.flatten(1).any(1)
+    found = Objects(torch.tensor(ids, dtype=torch.int64), torch.tensor(labels, dtype=torch.int64), masks)[there]
+    assert found.masks is not None
+    pairs = [boxes_of(own) for own in found.masks]
+    boxes = torch.stack([own for own, _ in pairs]) if pairs else torch.zeros(0, masks.shape[1], 4)
+    shown = found.masks.flatten(2).any(2)
+    return Objects(found.ids, found.labels, found.masks, boxes, shown, exhaustive=True)
+
+
 def same_class(classes: Mapping[int, Hashable], object_id: int) -> frozenset[int]:
     """Ids of the other objects whose class (by object id) is that of `object_id`."""
     return frozenset(k for k, c in classes.items() if k != object_id and c == classes.get(object_id))

@@ -14,11 +14,12 @@ from torch import Tensor
 from episodes.clip import Objects
 from episodes.panoptic import PanopticFrame, Segment, ids_of_colours, list_fault
 from episodes.plain_files import UnsuitableFile
+from episodes.sources.base import objects_of
 from episodes.sources.entries import load_json, refuse_twice, whole
 from episodes.sources.files import ArrayCache, missing_files, read_image
 from episodes.sources.task_source import unknown_name
 from episodes.sources.video_files import order_faults, same_size
-from episodes.sources.vocabulary import Category, VocabularySource, objects_of
+from episodes.sources.vocabulary import Category, VocabularySource
 
 if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening

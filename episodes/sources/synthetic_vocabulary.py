@@ -20,6 +20,7 @@ from torch import Tensor
 
 from episodes.clip import Objects
 from episodes.panoptic import GROUPS, PanopticFrame, Segment
+from episodes.sources.base import objects_of
 from episodes.sources.files import ArrayCache, cache_folder, read_labels
 from episodes.sources.generated import written_once
 from episodes.sources.ref_video import RefVideoSource
@@ -35,7 +36,7 @@ from episodes.sources.synthetic_rvos import (
     videos_folder,
     write_split,
 )
-from episodes.sources.vocabulary import Category, VocabularySource, objects_of
+from episodes.sources.vocabulary import Category, VocabularySource
 from episodes.sources.vos_layouts import VOSLayout, VOSSource, split_layout
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+from episodes.episode import ClipSpec
 from episodes.sources.base import Source
 from episodes.task_items import Item
 
 OBJECT = 1  # the one class of tasks that have none
+EVERYTHING = 0  # the object id that stands for all objects of a clip
 
 
 class TaskSource(Source):
@@ -37,6 +39,11 @@ class TaskSource(Source):
     @abstractmethod
     def content(self) -> Any:
         """Content that episodes are drawn from, as plain types: names, frames, objects, expressions."""
+
+    def moments(self, spec: ClipSpec) -> tuple[int, ...]:
+        """Places of the frames of a clip in its video, from 0."""
+        places = {frame: k for k, frame in enumerate(self.frames(spec.video))}
+        return tuple(places[frame] for frame in spec.frames)
 
     def videos(self, class_id: int = OBJECT) -> tuple[str, ...]:
         """All names for the one class `OBJECT`, none for any other."""

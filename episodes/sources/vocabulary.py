@@ -12,11 +12,9 @@ from torch import Tensor
 from episodes.clip import Clip, Objects
 from episodes.episode import ClipSpec
 from episodes.panoptic import PanopticClasses
-from episodes.sources.base import Expression, boxes_of
-from episodes.sources.task_source import OBJECT, TaskSource
+from episodes.sources.base import Expression
+from episodes.sources.task_source import EVERYTHING, OBJECT, TaskSource
 from episodes.task_items import VocabularyItem
-
-EVERYTHING = 0  # the object id that stands for all objects of a clip
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,8 @@ class VocabularySource(TaskSource):
             video=spec.video,
             frame_names=spec.frames,
             original_size=(frames.shape[-2], frames.shape[-1]),
+            vocabulary=tuple(category.name for category in self.categories),
+            moments=self.moments(spec),
         )
 
     def read_masks(self, video: str, frames: Sequence[str], object_id: int) -> Tensor:
@@ -99,14 +99,3 @@ class VocabularySource(TaskSource):
     def visible(self, video: str, frame: str, object_id: int) -> bool:
         """True if the object has a pixel in the frame."""
         return object_id in self.read_objects(video, (frame,)).ids
-
-
-def objects_of(ids: Sequence[int], labels: Sequence[int], masks: Tensor) -> Objects:
-    """All objects of a clip from masks `(M, T, H, W)`, those that no frame shows left out."""
-    there = masks.flatten(1).any(1)
-    found = Objects(torch.tensor(ids, dtype=torch.int64), torch.tensor(labels, dtype=torch.int64), masks)[there]
-    assert found.masks is not None
-    pairs = [boxes_of(own) for own in found.masks]
-    boxes = torch.stack([own for own, _ in pairs]) if pairs else torch.zeros(0, masks.shape[1], 4)
-    shown = found.masks.flatten(2).any(2)
-    return Objects(found.ids, found.labels, found.masks, boxes, shown, exhaustive=True)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from episodes.clip import Clip
+from episodes.episode import ClipSpec
 from episodes.plain_files import read_text
-from episodes.sources.base import Expression
+from episodes.sources.base import Expression, objects_of
 from episodes.sources.entries import whole
 from episodes.sources.index import load_json
-from episodes.sources.task_source import OBJECT, TaskSource, unknown_name
+from episodes.sources.task_source import EVERYTHING, OBJECT, TaskSource, unknown_name
 from episodes.sources.video_files import VideoFiles, list_frames
 from episodes.task_items import VOSItem
 
@@ -179,6 +184,17 @@ class VOSSource(VideoFiles, TaskSource):
         known = self.layout.known.get(video)
         ids = known if known is not None else (k for ids in self.given(video).values() for k in ids)
         return tuple(Expression(str(k), "", k, OBJECT) for k in sorted(ids))
+
+    def with_object(self, spec: ClipSpec, frames: Tensor) -> Clip:
+        """The clip with one object or, for object `EVERYTHING`, with all that it shows, which have no classes."""
+        if spec.object_id != EVERYTHING:
+            return super().with_object(spec, frames)
+        ids = [said.object_id for said in self.expressions(spec.video)]
+        masks = [self.read_masks(spec.video, spec.frames, k) for k in ids]
+        found = objects_of(ids, [0] * len(ids), torch.stack(masks))
+        size = (frames.shape[-2], frames.shape[-1])
+        clip = Clip(frames, found, None, spec.video, spec.frames, size)
+        return replace(clip, moments=self.moments(spec))
 
     def items(self) -> Iterator[VOSItem]:
         """Items to test, one for each video. Raises ValueError for a broken video."""

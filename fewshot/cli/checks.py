@@ -21,7 +21,7 @@ from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 
 # kind of a part -> kinds of its data sets, where these differ
-DATA = {"fss": ("images",), "clips": ("rvos", "rfs", "ris")}
+DATA = {"fss": ("images",), "clips": ("rvos", "rfs", "ris"), "objects": ("vis", "vss", "vps", "vos", "pvos")}
 
 
 def check(config: RunConfig, complete: bool = True) -> None:
@@ -277,6 +277,11 @@ def check_stage(config: StageConfig) -> None:
             check_part(name, part)
             if part.kind == "fss":
                 check_takes_supports(config.system, f"{part.benchmark} (parts.{name})")
+            if part.kind == "objects" and not spec_of(config.system).learns_objects:
+                raise ValueError(
+                    f"parts.{name}.kind=objects: system {config.system.name!r} does not learn from clips with all of "
+                    "their objects; take system=univs, or leave the part out (ratio=0)"
+                )
     if config.train.select_on != "last" or config.train.prototype_fraction or config.train.prototype_weight:
         raise ValueError(
             "a stage has no validation and no prototype warm-up: take train.select_on=last, train.prototype_fraction=0 "

@@ -191,6 +191,13 @@ class TrainConfig:
         maximum=1,
     )
     prototype_weight: float = key(0.0, "weight of the prototype loss afterwards", minimum=0, maximum=1e6)
+    teacher_decay: float = key(
+        0.0,
+        "a moving average of the weights is kept, which holds so much of itself in every step, and written as "
+        "checkpoints/teacher.pt beside the best checkpoint; 0: none",
+        minimum=0,
+        maximum=0.9999999,
+    )
     checkpoint_every: int = key(200, "steps between checkpoints", minimum=1, maximum=MOST_STEPS)
     keep_checkpoints: int = key(2, "latest checkpoints kept, besides the best one", minimum=1, maximum=10_000)
     val_every: int = key(200, "steps between validations", minimum=1, maximum=MOST_STEPS)
@@ -300,7 +307,7 @@ class LoggingConfig:
     pictures: int = key(4, "fixed episodes in the W&B table", minimum=0, maximum=1000)
 
 
-KINDS = ("fss", "ris", "vos", "rvos", "clips", "still_vos", "detection")
+KINDS = ("fss", "ris", "vos", "rvos", "clips", "objects", "still_vos", "detection")
 
 
 @dataclass
@@ -309,9 +316,9 @@ class PartConfig:
 
     kind: str = key(
         MISSING,
-        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos frame by "
-        "frame, expressions in clips (of videos or images), given masks in an image that is seen twice, or all "
-        "objects of an image without a reference",
+        "the task: few-shot images, expressions in images, given masks in videos, expressions in videos frame "
+        "by frame, expressions in clips (of videos or images), clips with all of their objects (of videos or images), "
+        "given masks in an image that is seen twice, or all objects of an image without a reference",
         choices=KINDS,
     )
     ratio: Optional[float] = key(
@@ -330,7 +337,11 @@ class PartConfig:
     mask_fraction: float = key(
         0.6, "rvos: fraction of the batches that also have the mask of an earlier frame", minimum=0, maximum=1
     )
-    frames: int = key(5, "clips: frames of a clip", minimum=1, maximum=MOST_FRAMES)
+    frames: int = key(5, "clips and objects: frames of a clip", minimum=1, maximum=MOST_FRAMES)
+    reach: int = key(
+        40, "objects: frames to each side of one from which the others are drawn", minimum=1, maximum=1_000_000
+    )
+    frames_again: bool = key(False, "objects: a frame may be drawn more than once, as in the released code of UniVS")
     expressions: int = key(
         1,
         "clips: expressions of a clip, each of which is a query; those of other objects come first",

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from episodes.batch import ClipBatch, References
+from episodes.batch import ClipBatch, EpisodeBatch, References
 from episodes.transforms.input_rule import InputRule
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.config import SystemConfig
@@ -170,6 +170,16 @@ class System(nn.Module):
         `num_frames` is the normaliser: the number of visible target frames in the whole step (over micro-batches)
         divided by the number of processes. None counts the frames of this batch.
         """
+
+    def batch_losses(self, batch: EpisodeBatch, num_frames: float) -> Losses | None:
+        """Losses of a batch that the system answers in its own way; None: it is asked by its references, as others are.
+
+        Terms are always of the same names.
+
+        Args:
+            num_frames: the normaliser, see `losses`.
+        """
+        return None
 
     def warmup_losses(
         self,

@@ -62,6 +62,7 @@ class SystemSpec:
             unless they are typed.
         words_alone: values of keys (`system.x`) with which it takes expressions without masked supports, where its
             settings are for both: such stages and tests set them unless they are typed.
+        learns_objects: whether it learns from clips with all of their objects (parts of a stage of the kind objects).
         small: settings of an instance that a CPU trains in seconds, without files: for the contract test.
     """
 
@@ -81,6 +82,7 @@ class SystemSpec:
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_alone: Mapping[str, Any] = field(default_factory=dict)
+    learns_objects: bool = False
     small: Mapping[str, Any] = field(default_factory=dict)
 
     def rule_of(self, system: System) -> InputRule:

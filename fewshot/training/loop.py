@@ -39,6 +39,7 @@ from fewshot.training.result import Log, NonFiniteLoss, TrainResult, Validate
 from fewshot.training.settings import TrainSettings
 from fewshot.training.sharding import share_out, silent, take_moments, take_weights, whole
 from fewshot.training.step import TrainingStep, set_training_mode
+from fewshot.training.teacher import Teacher
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, check_fingerprint, check_system
 from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 
@@ -99,6 +100,7 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.kept = self.system.kept_gradients()
+        self.teacher = Teacher(self.system, settings.teacher_decay) if settings.teacher_decay else None
         self.step = 0  # finished optimiser steps
         self.validated = 0  # the step of the last validation
         self.broken = 0  # episodes that could not be read so far
@@ -120,6 +122,8 @@ class Trainer:
                 "train.sharding=fsdp takes no precision=fp16 and no gradients that are kept from step to step "
                 "(system.train_affinity=false): take bf16 or fp32, or train.sharding=none"
             )
+        if settings.sharding == "fsdp" and settings.teacher_decay:
+            raise ValueError("train.sharding=fsdp keeps no teacher: take train.teacher_decay=0, or train.sharding=none")
         if settings.sharding == "fsdp" and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("train.sharding=fsdp shares weights among processes: start with torchrun")
         if settings.precision == "fp16" and self.system.kept_gradients():
@@ -230,6 +234,8 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
+        if self.teacher is not None:
+            self.teacher.follow()
         return {**{f"train/{name}": value for name, value in losses.items()}, "train/grad_norm": norm, "train/lr": lr}
 
     def _backward(
@@ -309,6 +315,8 @@ class Trainer:
             better = self.best_score is None or score > self.best_score
         if better and self._save_best(score, must=end):
             self.best_score = score
+            if self.teacher is not None:
+                self.checkpoints.save_teacher(self._content(self.teacher.weights()), must=end)
 
     def _score(self, validate: Validate, signals: SignalWatch) -> float:
         """The validation score; minus infinity for NaN, which is never the best."""
@@ -354,6 +362,7 @@ class Trainer:
             "processes": self.world,
             "broken": self.broken,
             "kept_gradients": {name: p.grad for name, p in self.kept.items() if p.grad is not None},
+            "teacher": {} if self.teacher is None else self.teacher.average,
         }
         self.checkpoints.save(state, must=must)
 
@@ -403,6 +412,8 @@ class Trainer:
             take_moments(self.optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.teacher is not None:
+            self.teacher.take(state["teacher"])
         for name, gradient in state["kept_gradients"].items():
             self.kept[name].grad = gradient.to(self.device)
         self.broken = state.get("broken", 0)

@@ -68,6 +68,7 @@ class TrainSettings:
         select: on what the best checkpoint is chosen: `val` and `test` by `validate`, `last` takes the last one.
         prototype_steps: steps that learn features with the system's warm-up losses alone.
         prototype_weight: weight of these losses afterwards.
+        teacher_decay: of a moving average of the weights (`fewshot.training.teacher`); 0: there is none.
     """
 
     steps: int
@@ -91,6 +92,7 @@ class TrainSettings:
     select: str = "val"
     prototype_steps: int = 0
     prototype_weight: float = 0.0
+    teacher_decay: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop_at", tuple(self.drop_at))  # a list from a YAML file is as good
@@ -115,5 +117,7 @@ class TrainSettings:
         """The settings that change what is learnt, with `world` processes; plain types."""
         kept = {f"train.{k}": v for k, v in asdict(self).items() if k not in FREE}
         kept["train.drop_at"] = list(self.drop_at)
+        if not self.teacher_decay:  # runs from before there was one go on
+            del kept["train.teacher_decay"]
         kept["train.episodes_per_step"] = world * self.batch * self.accumulate
         return kept

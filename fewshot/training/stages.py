@@ -13,6 +13,7 @@ from typing import Any
 from episodes.dataset import EpisodeDataset
 from episodes.sampling.images import ImageEpisodes
 from episodes.sampling.mixture import Mixture, MixturePart
+from episodes.sampling.objects import ObjectClipEpisodes
 from episodes.sampling.referred import ClipEpisodes, SentenceClipEpisodes
 from episodes.sampling.tasks import (
     DetectionEpisodes,
@@ -164,6 +165,9 @@ def specs_of(part: PartConfig, config: StageConfig, num_classes: int) -> TaskEpi
             source, seed=config.seed, batch=config.train.batch, mask_fraction=part.mask_fraction
         ),
         "clips": lambda source: clips_of(source, part, config.seed),
+        "objects": lambda source: ObjectClipEpisodes(
+            source, seed=config.seed, frames=part.frames, reach=part.reach, again=part.frames_again
+        ),
         "still_vos": lambda source: PseudoVideoEpisodes(source, seed=config.seed),
         "detection": lambda source: DetectionEpisodes(source, seed=config.seed),
     }

@@ -1,8 +1,8 @@
 """Checkpoints: one file of tensors and plain types, written to a temporary name and renamed, refused if damaged.
 
 A file holds `format`, `system` (its name), `step`, `model` (state dict), `best_score`, `fingerprint` and `trained_on`
-(benchmark, group and classes); the files that a run continues from hold `optimizer`, `scheduler`, `scaler`, `validated`
-and `kept_gradients` as well. All of it loads with `torch.load(..., weights_only=True)`.
+(benchmark, group and classes); the files that a run continues from hold `optimizer`, `scheduler`, `scaler`,
+`validated`, `kept_gradients` and `teacher` as well. All of it loads with `torch.load(..., weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from episodes.whole_files import flush_to_disk
 
 FORMAT = 1
 FOLDER = "checkpoints"
-BEST = "best.pt"
+BEST, TEACHER = "best.pt", "teacher.pt"
 NEEDED = ("format", "system", "step", "model")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -195,6 +195,10 @@ class CheckpointFolder:
     def save_best(self, state: dict[str, Any], *, must: bool = False) -> bool:
         """Writes `best.pt`; otherwise as `save`."""
         return self._write(self.best, state, must)
+
+    def save_teacher(self, state: dict[str, Any], *, must: bool = False) -> bool:
+        """Writes `teacher.pt`, the moving average that belongs to `best.pt`; otherwise as `save`."""
+        return self._write(self.folder / TEACHER, state, must)
 
     def clear_parts(self) -> None:
         """Removes what a kill in the middle of a write left behind."""

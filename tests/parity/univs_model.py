@@ -22,7 +22,8 @@ from fewshot.systems.univs.draws import FixedDraws
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, SemanticSession
 from fewshot.systems.univs.expression_session import ExpressionSession
-from fewshot.systems.univs.model import Sizes, UniVS
+from fewshot.systems.univs.model import UniVS
+from fewshot.systems.univs.network import Sizes
 from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
 from fewshot.systems.univs.text_prompts import words_and_sentence

@@ -15,6 +15,12 @@ OFFICIAL = {
     "system.prior": False,
     "system.start": "released",
     "system.mask_stride": 4,
+    "system.shuffled_looks": True,
+    "system.visual_share": 0.3085,  # a normal draw above 0.5, where a fair coin was meant
+    "system.permute_frames": True,
+    "system.count_absent": True,
+    "system.decay_norms": False,
+    "parts.*.frames_again": True,
     "optim.lr": 5e-5,
     "optim.weight_decay": 0.05,
     "optim.schedule": "step",
@@ -24,6 +30,8 @@ OFFICIAL = {
     "train.prototype_fraction": 0.0,
     "train.prototype_weight": 0.0,
 }
+
+STAGES = {"univs_long": {"optim.lr": 2.5e-5, "optim.drop_at": [81 / 89]}}
 
 SPECS = (
     SystemSpec(
@@ -38,6 +46,8 @@ SPECS = (
         tests=TESTS,
         faults=FAULTS,
         official=OFFICIAL,
+        stages=STAGES,
+        learns_objects=True,
         small=SMALL,
     ),
 )

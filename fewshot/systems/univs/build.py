@@ -12,7 +12,12 @@ from fewshot.systems.univs.checkpoint import STUDENT, sizes_of
 from fewshot.systems.univs.clip_files import read_tower
 from fewshot.systems.univs.concepts import read_concepts
 from fewshot.systems.univs.config import UniVSConfig
-from fewshot.systems.univs.model import Sizes, UniVS
+from fewshot.systems.univs.criterion import Criterion
+from fewshot.systems.univs.lessons import LessonRules
+from fewshot.systems.univs.model import UniVS
+from fewshot.systems.univs.network import Sizes
+from fewshot.systems.univs.points import PointSampling
+from fewshot.systems.univs.school import School
 from fewshot.systems.univs.text_tower import SmallTextTower, TextTower
 
 
@@ -38,6 +43,18 @@ def build(config: UniVSConfig) -> UniVS:
         prior=config.prior,
         start=config.start,
         mask_stride=config.mask_stride,
+        school=school_of(config),
+        decay_norms=config.decay_norms,
+    )
+
+
+def school_of(config: UniVSConfig) -> School:
+    """How it learns from clips with all of their objects."""
+    rules = LessonRules(config.visual_share, config.most_prompts, config.shuffled_looks, config.permute_frames)
+    return School(
+        rules,
+        Criterion(PointSampling(config.mask_points), config.likeness_weight, config.count_absent),
+        config.clip_frames,
     )
 
 

@@ -68,6 +68,34 @@ class UniVSConfig(BackboneConfig, SystemConfig):
         "sep-blocked: a prompt itself alone, sep-l2p: prompts everything, none: all",
         choices=SEPARATIONS,
     )
+    decay_norms: bool = key(True, "training: weight decay on norms and embeddings too; false: not, as released")
+    visual_share: float = key(
+        0.5,
+        "training: share of the clips with classes that are asked with masks, boxes and points; the others with names",
+        minimum=0,
+        maximum=1,
+    )
+    shuffled_looks: bool = key(
+        False,
+        "training: prompts of mixed kinds have the looks of other objects of their clip, as in the released code",
+    )
+    permute_frames: bool = key(
+        True, "training: the mask of a frame is drawn by the query of another one, so that queries are alike over time"
+    )
+    count_absent: bool = key(
+        False, "training: losses of prompts are divided by the prompts for nothing that is there too, as released"
+    )
+    most_prompts: int = key(20, "training: objects or classes of a clip that are asked for", minimum=1, maximum=1000)
+    mask_points: int = key(12544, "training: points at which a mask is compared", minimum=1, maximum=1_000_000)
+    likeness_weight: float = key(
+        0.5, "training: weight of the losses of re-identification; 0: none", minimum=0, maximum=1e6
+    )
+    clip_frames: int = key(
+        0,
+        "training: longer videos are learnt clip by clip, of so many frames, with a memory; 0: a video is one clip",
+        minimum=0,
+        maximum=1000,
+    )
     weights_of: str = key(
         "student",
         "which weights of an official file are read, the trained ones or their moving average",

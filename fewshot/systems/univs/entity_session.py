@@ -70,7 +70,8 @@ class EntitySession:
         answer = answer_of(found, self.model.sizes.num_queries, self.classes)
         state = self.rules.follow(state, answer.prompts, start)
         state = self.rules.discover(state, answer.learnable, start)
-        return EntityVideo(state, None if memory is None else memory.trimmed(state.first, slots))
+        # what was found just now has no prompt before the next clip
+        return EntityVideo(state, None if memory is None else memory.trimmed(state.first[: len(memory.tokens)], slots))
 
     def remember(
         self, memory: PromptMemory | None, state: EntityState, scenes: Scenes, start: int, new: int

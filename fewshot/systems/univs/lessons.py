@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,11 +15,9 @@ from fewshot.systems.univs import prompts
 from fewshot.systems.univs.decoder import Prompts, Scenes
 from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.mixed_prompts import mixed_prompts
+from fewshot.systems.univs.network import Network
 from fewshot.systems.univs.targets import UNKNOWN, Asked, Targets
 from fewshot.systems.univs.visual_prompts import scene_of
-
-if TYPE_CHECKING:
-    from fewshot.systems.univs.model import UniVS
 
 Looks = tuple[Tensor, Tensor]  # tokens and positions `(B, P, L, C)`
 Question = tuple[Prompts, list[Asked]]  # prompts, and what each video's ask for
@@ -79,7 +76,7 @@ def choose(targets: Sequence[Targets], key: int, most: int, draws: Draws) -> lis
 
 @torch.no_grad()
 def look(
-    model: UniVS,
+    model: Network,
     scenes: Scenes,
     targets: Sequence[Targets],
     objects: Sequence[Tensor],
@@ -106,7 +103,7 @@ def look(
     return torch.stack(tokens), torch.stack(positions)
 
 
-def show(model: UniVS, looks: Looks, frames: int, by_position: bool, memory: Looks | None = None) -> Prompts:
+def show(model: Network, looks: Looks, frames: int, by_position: bool, memory: Looks | None = None) -> Prompts:
     """Prompts that start as their `looks` and read them, after what is in the `memory`."""
     tokens, positions = (x[:, :, None] for x in looks)
     read = tokens, positions
@@ -121,7 +118,7 @@ def show(model: UniVS, looks: Looks, frames: int, by_position: bool, memory: Loo
 
 
 def name_classes(
-    model: UniVS, scenes: Scenes, targets: Sequence[Targets], concepts: Tensor, most: int, draws: Draws
+    model: Network, scenes: Scenes, targets: Sequence[Targets], concepts: Tensor, most: int, draws: Draws
 ) -> Question | None:
     """The classes that each video shows, by name, and absent ones where another video shows more; None without any.
 
@@ -161,7 +158,7 @@ def _asked_by_class(targets: Targets, labels: Tensor, present: int) -> Asked:
 
 
 def describe(
-    model: UniVS, scenes: Scenes, targets: Sequence[Targets], said: Said, memory: Looks | None = None
+    model: Network, scenes: Scenes, targets: Sequence[Targets], said: Said, memory: Looks | None = None
 ) -> Question:
     """Expressions as prompts, which have no position, as what is in the `memory` of their objects has none then."""
     asked = model.describe(scenes, said.words, said.sentences)

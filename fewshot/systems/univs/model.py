@@ -12,44 +12,35 @@ words, C width, D width of the text; levels are maps at strides 32, 16 and 8.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from episodes.batch import ClipBatch
+from episodes.batch import ClipBatch, EpisodeBatch
+from episodes.seeding import derive
+from fewshot.losses.masks import visible_frames
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.masks import padded_masks, pixels_of
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.base import ReferenceState, System, learning_groups, require_supports
 from fewshot.systems.univs import prompts
+from fewshot.systems.univs.batches import lesson_of
 from fewshot.systems.univs.concepts import Concepts, class_embeddings
 from fewshot.systems.univs.decoder import LONGEST, TASKS, Found, Prompts, Scenes, UniVSDecoder
 from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses, warmup
+from fewshot.systems.univs.network import RELEASED, Sizes
+from fewshot.systems.univs.parameters import start_linears, without_decay
 from fewshot.systems.univs.pixel_decoder import PixelDecoder
 from fewshot.systems.univs.prior import MAPS, SCALE, PriorMaps
+from fewshot.systems.univs.school import School, in_short
 from fewshot.systems.univs.text_prompts import TextPrompts
 from fewshot.systems.univs.text_tower import TextTower
 from fewshot.systems.univs.visual_prompts import VisualPrompts, box_of_masks, mask_prompts, relative, scene_of
 
 STARTS, STRIDES = ("released", "scratch"), (4, 1)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Numbers of the network; the defaults are those of the released models."""
-
-    hidden_dim: int = 256
-    heads: int = 8
-    encoder_layers: int = 6
-    pixel_feedforward_dim: int = 1024
-    decoder_layers: int = 9
-    feedforward_dim: int = 2048
-    num_queries: int = 200
-    text_dim: int = 640
-    dense_points: int = 32
 
 
 class UniVS(System):
@@ -66,6 +57,8 @@ class UniVS(System):
         backbone_lr: factor on the learning rate of the rest.
         weights_of: which weights of an official file are read, those of the `student` or of the `teacher`.
         concepts: class embeddings from a file; None: the text tower makes them.
+        school: how it learns from clips with all of their objects.
+        decay_norms: weight decay on norms and embeddings too; False: not, as released.
         prior: masks of supports start from maps of how like them each place is; not in the released models.
         start: of what learns: as `released`, or from `scratch`.
         mask_stride: pixels per mask cell of episodes, 4 as released, or 1: cells lie where the backbone has them.
@@ -85,7 +78,7 @@ class UniVS(System):
         self,
         backbone: Backbone,
         text: TextTower | None,
-        sizes: Sizes = Sizes(),
+        sizes: Sizes = RELEASED,
         *,
         separation: str = "sep",
         text_to_image: bool = True,
@@ -97,12 +90,15 @@ class UniVS(System):
         prior: bool = False,
         start: str = "released",
         mask_stride: int = 4,
+        school: School | None = None,
+        decay_norms: bool = True,
     ) -> None:
         super().__init__()
         dim, heads = sizes.hidden_dim, sizes.heads
         self.backbone, self.text, self.sizes = backbone, text, sizes
         self.backbone_lr, self.weights_of, self.concepts = backbone_lr, weights_of, concepts
         self.mask_stride = mask_stride
+        self.school, self.decay_norms = school or School(), decay_norms
         encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
         self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
         rounds = (sizes.decoder_layers, sizes.feedforward_dim, sizes.num_queries)
@@ -346,23 +342,21 @@ class UniVS(System):
             )
         return warmup(maps, words is not None, queries, num_frames)
 
+    def batch_losses(self, batch: EpisodeBatch, num_frames: float) -> Losses | None:
+        """Losses of clips with all of their objects, or with expressions; their terms are means over the heads.
+
+        Few-shot episodes, which have supports, are asked by these.
+        """
+        lesson = lesson_of(self, batch)
+        if lesson is None:
+            return None
+        spec = batch.specs[0]
+        losses = self.school.losses(self, lesson, Draws.seeded(derive("lesson", spec.benchmark, spec.seed, spec.index)))
+        share = visible_frames(batch.queries) / num_frames  # of this batch in its step
+        return in_short(losses, self.sizes.decoder_layers + 1).times(share)
+
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Optimiser groups: the backbone learns more slowly, as released."""
         rates = {"main": lr, "backbone": lr * self.backbone_lr, "text": lr, "offsets": lr}
-        return learning_groups(self.named_parameters(), rates)
-
-
-def start_linears(part: nn.Module, narrow: bool) -> None:
-    """Linear layers start without bias, and with narrow normal weights as in the released training, or Glorot's.
-
-    Narrow ones shrink what passes, by 0.02 times the root of the width in each layer. In a network of width 64 the mask
-    of a prompt, three layers behind it, is then the same whatever the prompt is, and so is its gradient.
-    """
-    for module in part.modules():
-        if isinstance(module, nn.Linear):
-            if narrow:
-                nn.init.trunc_normal_(module.weight, std=0.02)
-            else:
-                nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        groups = learning_groups(self.named_parameters(), rates)
+        return groups if self.decay_norms else without_decay(groups, self)

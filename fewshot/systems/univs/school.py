@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,11 +28,9 @@ from fewshot.systems.univs.decoder import Found, Scenes
 from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.lessons import LessonRules, Looks, Question, Said
 from fewshot.systems.univs.likeness import Entries, contrast_of_clips
+from fewshot.systems.univs.network import Network
 from fewshot.systems.univs.targets import UNKNOWN, Asked, Targets
 from fewshot.systems.univs.visual_prompts import mask_prompts, scene_of
-
-if TYPE_CHECKING:
-    from fewshot.systems.univs.model import UniVS
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class School:
     criterion: Criterion = field(default_factory=Criterion)
     clip_frames: int = 0
 
-    def losses(self, model: UniVS, lesson: Lesson, draws: Draws) -> Losses:
+    def losses(self, model: Network, lesson: Lesson, draws: Draws) -> Losses:
         """Losses of one batch, by head."""
         visual = lesson.said is None and (lesson.concepts is None or draws.coin() < self.rules.visual_share)
         frames = lesson.moments.shape[1]
@@ -95,7 +92,7 @@ class School:
         return self.of_long_videos(model, lesson, visual, draws)
 
     def of_reply(
-        self, model: UniVS, lesson: Lesson, reply: Reply, criterion: Criterion, draws: Draws
+        self, model: Network, lesson: Lesson, reply: Reply, criterion: Criterion, draws: Draws
     ) -> tuple[Losses, list[Entries]]:
         """Losses of one clip, and for each head the embeddings that those of other clips are compared with."""
         asked = None if reply.question is None else reply.question[1]
@@ -116,7 +113,7 @@ class School:
 
     def answer(
         self,
-        model: UniVS,
+        model: Network,
         lesson: Lesson,
         visual: bool,
         draws: Draws,
@@ -153,7 +150,7 @@ class School:
 
     # ------------------------------------------------------------------------------------------------- long videos
 
-    def of_long_videos(self, model: UniVS, lesson: Lesson, visual: bool, draws: Draws) -> Losses:
+    def of_long_videos(self, model: Network, lesson: Lesson, visual: bool, draws: Draws) -> Losses:
         """Losses of videos clip by clip, the mean over the clips, and of the embeddings of all clips together."""
         criterion = replace(self.criterion, likeness=self.criterion.likeness / 2)
         starts = clip_starts(lesson.moments.shape[1], self.clip_frames)
@@ -178,7 +175,7 @@ class School:
         return criterion.weighted(terms)
 
     @torch.no_grad()
-    def remember(self, model: UniVS, clip: Lesson, objects: list[Tensor], draws: Draws) -> Looks:
+    def remember(self, model: Network, clip: Lesson, objects: list[Tensor], draws: Draws) -> Looks:
         """What the objects look like in the last frames of a clip, `(B, P, R * frames, C)`.
 
         The frames count from the first of the clip, not from that of the video: released weights were trained so.
@@ -194,7 +191,7 @@ class School:
         return tokens, positions
 
     def seen(
-        self, model: UniVS, scenes: Scenes, frame: int, targets: Targets, objects: Tensor, k: int, draws: Draws
+        self, model: Network, scenes: Scenes, frame: int, targets: Targets, objects: Tensor, k: int, draws: Draws
     ) -> Looks:
         """What the objects of a video look like in its frame `k`, the `frame`-th of the batch: `(P, R, C)` both."""
         asked = Asked.of_objects(targets, objects)
@@ -202,6 +199,15 @@ class School:
         masks = asked.masks[:, k].float()
         found = mask_prompts(scene_of(scenes, frame), masks, boxes.float(), model.sizes.dense_points, draws)
         return found.tokens, found.positions
+
+
+def in_short(losses: Losses, heads: int) -> Losses:
+    """The same total with one term of each kind: the mean over the heads, 0 where it plays no part."""
+    terms: Terms = {}
+    for kind in ("loss_ce", "loss_mask", "loss_dice", "loss_reid"):
+        own = [value.detach() for name, value in losses.terms.items() if name.startswith(kind)]
+        terms[kind] = torch.stack(own).sum() / heads if own else losses.total.new_zeros(())
+    return Losses(losses.total, terms)
 
 
 def there(asked: Asked) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from experiments.speed import video_length
 from experiments.speed.video_length import FULL, one_frame, question_of, task_of, walk
 from fewshot.systems.registry import make_system
+from fewshot.systems.univs.answers import Candidates
 from fewshot.systems.univs.concepts import ROWS, slice_of
 from fewshot.systems.univs.config import SMALL, UniVSConfig
 from fewshot.systems.univs.decoder_layers import who_may_not_meet
@@ -187,3 +188,24 @@ def test_no_more_entities_are_found_than_may_be_followed() -> None:
     for start in range(3):
         video = session.step(video, [x[start : start + CLIP] for x in maps], start)
     assert len(video.entities) == 2 and video.entities.ids.tolist() == [0, 1]
+
+
+def test_things_that_are_found_late_have_a_place_in_a_memory_that_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every clip one joins: another of the first that was found."""
+    discover = EntityRules.discover
+
+    def one_more(rules: EntityRules, state: EntityState, found: Candidates, start: int) -> EntityState:
+        state = discover(rules, state, found, start)
+        names = ("scores", "embeddings", "likeness", "logits", "boxes", "occurrence", "quality", "first", "ids")
+        return replace(state, **{name: torch.cat([x := getattr(state, name), x[:1]]) for name in names})
+
+    monkeypatch.setattr(EntityRules, "discover", one_more)
+    rules = EntityRules(memory=CLIP, threshold=-1.0, stability=-1.0, first_score=-1.0, later_score=9.0, share=None)
+    system, concepts = model(), torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
+    session, maps = EntitySession(system, concepts, slice(1, 4), rules), features(system)
+    video = EntityVideo(EntityState.start(CLIP, SIZE, SIZE, system.sizes.hidden_dim, 3))
+    for start in range(4):
+        before = len(video.entities)
+        video = session.step(video, [x[start : start + CLIP] for x in maps], start)
+        assert len(video.entities) > before
+        assert video.memory is None or len(video.memory.tokens) == before

@@ -88,6 +88,7 @@ def part(data: Path, kind: str) -> PartConfig:
         "rvos": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), mask_fraction=1.0),
         "clips": dict(benchmark="ref_davis17", split="valid", root=str(data / "said"), frames=2, expressions=2),
         "fss": dict(benchmark="folder", root=str(data / "classes")),
+        "objects": dict(benchmark="vos_folder", split="all", root=str(data / "videos"), frames=2),
     }
     return PartConfig(kind=kind, **places[kind], **small)
 
@@ -110,6 +111,44 @@ def test_every_stage_is_a_valid_configuration(stage: str) -> None:
     assert checked(config).stage == stage
     rates = {"uniref_pretrain": 2e-4, "uniref_image": 2e-4, "uniref_image_fss": 2e-5, "uniref_video": 1e-4}
     assert config.optim.lr == rates[stage] and config.optim.weight_decay == 0.05 and config.optim.clip_norm == 0.1
+
+
+@pytest.mark.parametrize(
+    ("stage", "lr", "drop", "step"),
+    [("univs_image", 5e-5, 342, 2), ("univs_video", 5e-5, 342, 8), ("univs_long", 2.5e-5, 81, 4)],
+)
+def test_the_stages_of_univs_have_the_released_schedules(stage: str, lr: float, drop: int, step: int) -> None:
+    typed = [f"stage={stage}", "recipe=official"]
+    config = composed("train_stage", typed)
+    for part in config.parts.values():
+        part.root = "somewhere"
+    config = checked(config, Command(tuple(typed), {}))
+    train, optim = config.train, config.optim
+    assert (optim.lr, optim.weight_decay, optim.clip_norm) == (lr, 0.05, 0.01) and not config.system.decay_norms
+    assert round(optim.drop_at[0] * train.steps) == drop * 1000 and train.batch * train.accumulate == step
+    assert config.system.shuffled_looks and all(part.frames_again for part in config.parts.values())
+    long = stage == "univs_long"
+    assert (train.teacher_decay, config.system.clip_frames) == ((0.9999, 5) if long else (0.0, 0))
+    assert {part.frames for part in config.parts.values()} == {{"univs_image": 1, "univs_video": 3}.get(stage, 7)}
+
+
+def test_the_stage_of_the_generated_videos_teaches_from_all_of_its_parts() -> None:
+    typed = ["stage=synthetic_univs", "train.batch=2", "system.mask_points=64"]
+    config = checked(composed("train_stage", typed), Command(tuple(typed), {}))
+    system = make_system(config.system, 0).train()
+    step, seen = TrainingStep(system, "fp32"), []
+    for part in config.parts.values():
+        dataset = dataset_of(part, config, system.num_classes)
+        total, terms = step(collate([dataset[0], dataset[1]], 32), 4.0)
+        total.backward()
+        seen.append(set(terms))
+    assert seen == [{"loss_ce", "loss_mask", "loss_dice", "loss_reid"}] * len(config.parts)
+    assert all(p.grad is not None for p in system.tasks["grounding"].parameters())
+
+
+def test_clips_with_all_of_their_objects_are_for_systems_that_learn_from_them(data: Path) -> None:
+    with pytest.raises(ValueError, match="parts.objects.kind=objects: system 'uniref' does not learn from clips"):
+        configured(data, ["objects"])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +192,7 @@ def learnt(system: System, batch: EpisodeBatch, term: str) -> dict[str, Tensor]:
     return terms
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "objects"])
 def test_every_task_learns(data: Path, kind: str) -> None:
     """One batch, again and again: the loss falls."""
     config = configured(data, [kind], "system.mask_aux=true")
