@@ -22,7 +22,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     for entry in ROOT.iterdir():
         if entry.is_file() and entry.suffix != ".pyc" and entry.name != ".git":
             shutil.copy(entry, source)
-    for folder in (*PACKAGES, "tests", "docs"):
+    for folder in (*PACKAGES, "tests", "docs", "ledger"):
         shutil.copytree(ROOT / folder, source / folder, ignore=NOT_OURS)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--verbose"]

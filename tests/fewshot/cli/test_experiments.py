@@ -19,6 +19,7 @@ from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskT
 from fewshot.config.keys import schema_keys, sections
 from fewshot.sweeps.specification import read_sweep
 from fewshot.sweeps.trial import command_of
+from fewshot.systems.registry import spec_of
 
 FOLDER = Path(experiments.__file__).parent
 SCHEMAS = {
@@ -57,6 +58,9 @@ def test_every_option_gives_a_valid_configuration(option):
     folds = folds_of(composed("meta_train", [option]).benchmark.name)
     if folds.name in names("images"):  # without expressions, so not for the default system
         extra += ["group=0", "system=prototype"]
+    if not spec_of(composed("meta_train", [option]).system).references:
+        checked(composed("task_test", [option, "task=synthetic_vis", "untrained=true"]))
+        return
     if option.startswith("system=") and (
         key := OmegaConf.to_object(composed("meta_train", [option]).system).support_key
     ):

@@ -31,6 +31,8 @@ NEEDED = {
     "convert": ["system=cma", "checkpoint=c", "out=o"],
     "freeze": ["out=o"],
     "davis": ["results=r", "annotations=a"],
+    "sweep": ["file=f"],
+    "expressions": ["task=mevis", "results=r", "data.root=."],
 }
 PLAIN = [name for name in COMMANDS if name not in RUNS]
 RUN_OF_SYSTEM = [
