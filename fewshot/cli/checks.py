@@ -16,7 +16,8 @@ from episodes.sampling.draws import check_draws
 from episodes.sampling.official import official_list
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
-from fewshot.config.sections import AdaptationConfig, PartConfig
+from fewshot.config.sections import AdaptationConfig
+from fewshot.config.task_sections import PartConfig
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 

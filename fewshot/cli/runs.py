@@ -21,12 +21,10 @@ from fewshot.config.sections import (
     DataConfig,
     LoggingConfig,
     OptimConfig,
-    PartConfig,
-    TaskConfig,
-    TaskDataConfig,
     TestConfig,
     TrainConfig,
 )
+from fewshot.config.task_sections import PartConfig, TaskConfig, TaskDataConfig
 from fewshot.systems.config import SystemConfig
 
 RECIPES = ("corrected", "official")

@@ -116,8 +116,14 @@ def way_of(system: System, spec: SystemSpec | None, kind: str, clip_frames: int)
     if spec is not None and spec.video is not None and kind == "vos" and "support" in system.accepts:
         return TrackerWay(VOSTracker(system, **spec.video(TaskTestConfig().task)))
     keyword = {"vss": "classes", "vos": "first_masks"}[kind]
-    others = [name for name, other in systems().items() if other.video_task or (other.video and kind == "vos")]
+    others = [name for name, other in systems().items() if _may_answer(other, kind)]
     raise ValueError(f"system {system.name!r} takes no {keyword}: leave {keyword} away, or use {', '.join(others)}")
+
+
+def _may_answer(spec: SystemSpec, kind: str) -> bool:
+    if kind == "vos":
+        return spec.references and (spec.video_task is not None or spec.video is not None)
+    return spec.video_task is not None
 
 
 class TrackerWay(VideoTask):

@@ -16,6 +16,7 @@ import yaml
 from episodes.whole_files import clear_stale
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig
+from fewshot.run.flat import flat
 from fewshot.run.lock import LOCK, locked
 from fewshot.run.logging.files import replace_file
 
@@ -203,14 +204,6 @@ def other_settings(folder: Path, config: RunConfig, may_change: Collection[str] 
     """
     found, allowed = changes(folder, config), {*INCIDENTAL, *may_change}
     return [f"{name}={now} (was {before})" for name, before, now in found if not _among(name, allowed)]
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted names."""
-    values: dict[str, Any] = {}
-    for name, value in config.items():
-        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return values
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str:

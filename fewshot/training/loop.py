@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from episodes.batch import EpisodeBatch
 from episodes.seeding import derive
 from fewshot.run import processes
-from fewshot.run.folder import flat
+from fewshot.run.flat import flat
 from fewshot.run.signals import CAUGHT, Interrupted, SignalWatch
 from fewshot.systems.base import System
 from fewshot.training.data import Episodes, describe, first_index, problems_of, steps_of_batches, visible_frames

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fewshot.config.sections import TrainConfig
+if TYPE_CHECKING:
+    from fewshot.config.sections import TrainConfig
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("step", "onecycle", "constant")

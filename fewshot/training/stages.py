@@ -31,7 +31,7 @@ from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import TrainTransform
 from episodes.unbroken import Unbroken
 from fewshot.cli.runs import StageConfig, parts_in_use
-from fewshot.config.sections import PartConfig
+from fewshot.config.task_sections import PartConfig
 from fewshot.run import processes
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.registry import make_system, spec_of

@@ -23,7 +23,7 @@ from episodes.sources.ref_index import ANNOTATORS
 from fewshot import task_test
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
-from fewshot.config.sections import TaskConfig
+from fewshot.config.task_sections import TaskConfig
 from fewshot.evaluation.tasks import predictors
 from fewshot.run.signals import Interrupted
 from tests.end_to_end.trained import write_trained
@@ -335,7 +335,7 @@ def test_every_task_is_valid_and_has_the_numbers_of_its_benchmark(path: Path) ->
     sizes = (64, 96) if path.stem.startswith("synthetic") else of_kind.get(data_set(path.stem).kind, (480, 1333))
     assert (config.short, config.long) == sizes and config.rule == ("short" if of_detr else "fit")
     assert config.window == 5 and config.masks_by_nearest == (data_set(path.stem).kind == "ris")
-    thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3}
+    thresholds = {"davis16": 0.3, "davis17": 0.3, "lvos": 0.5, "ref_youtube_vos": 0.3, "mevis": 0.3}
     thresholds |= dict.fromkeys(("youtube_vos", "mose", "vos_folder"), 0.4)
     assert config.threshold == thresholds.get(path.stem)
     assert config.use_memory == (path.stem not in ("ref_davis17", "synthetic_rvos"))

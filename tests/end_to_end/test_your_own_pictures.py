@@ -57,7 +57,9 @@ def test_the_commands_run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     for line in commands.strip().splitlines():
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "fewshot.predict"]
-        tiny("cma" if "text=" in line else "prototype").save_pretrained("runs/NAME")
+        needed = {"text=": "cma", "first_mask=": "uniref", "classes=": "univs"}
+        name = next((system for word, system in needed.items() if word in line), "prototype")
+        tiny(name).save_pretrained("runs/NAME")
         monkeypatch.setattr(sys, "argv", words[2:])
         predict.main()
         assert "written: " in capsys.readouterr().out

@@ -13,7 +13,7 @@ from benchmarks.masks.png import write_mask
 from benchmarks.protocols.expressions import EXPRESSION_PROTOCOLS, NOT_CHECKED
 from episodes.sources.tasks import open_task_source
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.config.sections import TaskConfig
+from fewshot.config.task_sections import TaskConfig
 from fewshot.evaluation.tasks.report import card
 from fewshot.evaluation.tasks.run import with_score
 from fewshot.evaluation.tasks.samples import samples_of

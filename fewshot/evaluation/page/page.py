@@ -19,7 +19,7 @@ from fewshot.evaluation.page.chosen import Chosen, best_and_worst
 from fewshot.evaluation.page.content import RESULTS, Content, Curve, read_content
 from fewshot.evaluation.page.drawn import Drawn, Places, Redrawing
 from fewshot.evaluation.page.tables import tables_of
-from fewshot.run.folder import flat
+from fewshot.run.flat import flat
 from fewshot.weights.checkpoint import CheckpointError
 
 PAGE = "report.html"  # in the run folder

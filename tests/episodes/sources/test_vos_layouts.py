@@ -204,7 +204,9 @@ def test_names_splits_and_roots_are_checked(tmp_path) -> None:
     with pytest.raises(ValueError, match="mose needs data.root"):
         open_task_source("mose", None)
     for benchmark in names("vos", "rvos", "ris", "rfs"):
-        with pytest.raises(FileNotFoundError, match="nowhere is not a folder|nowhere must hold|nowhere.*is missing"):
+        with pytest.raises(
+            FileNotFoundError, match="nowhere is not a folder|nowhere must hold|nowhere.*is missing|no MeViS under"
+        ):
             open_task_source(benchmark, tmp_path / "nowhere")
         with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
             open_task_source(benchmark, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fewshot.cli.program import Command, checked
 from fewshot.cli.recipes import expand_recipe
 from fewshot.cli.runs import MetaTrainConfig, RunConfig
 from fewshot.config.keys import keys_of, value_of
+from fewshot.config.task_sections import PartConfig
 from fewshot.systems.registry import systems
 
 
@@ -103,6 +105,7 @@ def test_every_official_key_is_a_key_of_some_run() -> None:
         known = {
             key.name for run, typed in runs.items() for key in keys_of(configured(run, f"system={name}", *more, *typed))
         }
+        known |= {f"parts.*.{field.name}" for field in fields(PartConfig)}
         assert set(spec.official) <= known, name
 
 

@@ -19,6 +19,8 @@ from fewshot.systems.config import SystemConfig
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import build_system
 from fewshot.systems.uniref.config import UniRefConfig
+from fewshot.systems.univs.config import SMALL as SMALL_UNIVS
+from fewshot.systems.univs.config import UniVSConfig
 from fewshot.weights.checkpoint import FORMAT, CheckpointFolder, save_checkpoint
 from fewshot.weights.trained_on import KEY, TrainedOn, to_json
 
@@ -33,6 +35,7 @@ CONFIGS: dict[str, SystemConfig] = {
     "uniref": UniRefConfig(
         backbone="tiny", backbone_width=8, text="small", text_dim=32, text_layers=1, value_encoder="tiny", **SIZES
     ),
+    "univs": UniVSConfig(**SMALL_UNIVS),
 }
 
 

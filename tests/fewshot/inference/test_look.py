@@ -169,7 +169,7 @@ def test_expressions_of_an_image_share_its_look(tmp_path: Path) -> None:
     system = make_system(spec.config(name=spec.name, **spec.small), 0).eval()
     looks, reader = Looks(system), FrameReader(source, FitTransform(48, 99), 32, "cpu")
     with evaluating(system):
-        rows = RISPredictor(source, reader, system, tmp_path / "out").predict(sample)
+        rows = RISPredictor(source, reader, system, tmp_path / "out", by_nearest=True).predict(sample)
     assert (looks.frames, looks.texts, len(rows)) == (1, 2, 2)
 
 

@@ -16,7 +16,8 @@ from episodes.whole_files import partial_of
 from fewshot.cli.errors import is_user_error
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, StageConfig, TaskTestConfig
-from fewshot.config.sections import BenchmarkConfig, TaskConfig, TrainConfig
+from fewshot.config.sections import BenchmarkConfig, TrainConfig
+from fewshot.config.task_sections import TaskConfig
 from fewshot.run.folder import (
     changes,
     flat,

@@ -233,7 +233,7 @@ def test_score_heads_start_anew_where_that_is_asked_for(fresh: bool, tmp_path: P
     config = MetaTrainConfig(system=settings, train=TrainConfig(init_from=str(tmp_path / "pretrained.pth")))
     started, scratch = (
         {k: x for k, x in s.state_dict().items() if x.dtype.is_floating_point}
-        for s in (start_system(config, torch.device("cpu")), small(settings, config.seed))
+        for s in (start_system(config), small(settings, config.seed))
     )
     heads = {name for name in started if name.startswith("score_heads.")}
     assert len(heads) == 4

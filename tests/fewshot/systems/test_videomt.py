@@ -14,7 +14,7 @@ from fewshot.cli.checks import check_stage
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import checked
 from fewshot.cli.runs import StageConfig
-from fewshot.config.sections import PartConfig
+from fewshot.config.task_sections import PartConfig
 from fewshot.systems.registry import make_system, systems
 from fewshot.systems.video_tasks import Settled, VideoQuestion, Vocabulary
 from fewshot.systems.videomt import build as building

@@ -21,7 +21,7 @@ from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.program import Command, checked
 from fewshot.cli.recipes import expand_words_alone
 from fewshot.cli.runs import StageConfig, parts_in_use
-from fewshot.config.sections import KINDS, PartConfig
+from fewshot.config.task_sections import KINDS, PartConfig
 from fewshot.inference.loading import stored_stage, stored_system
 from fewshot.run.folder import run_name
 from fewshot.systems.base import System

@@ -125,7 +125,7 @@ def test_areas_are_counted_at_the_original_size_and_no_prediction_is_an_empty_ma
     source = open_task_source("refcoco", write_refcoco(tmp_path / "data"))
     samples = samples_of(source.items())
     reader = FrameReader(source, FitTransform(96, 200), 32, "cpu")
-    predictor = RISPredictor(source, reader, LeftHalf(), tmp_path / "out")
+    predictor = RISPredictor(source, reader, LeftHalf(), tmp_path / "out", by_nearest=True)
     rows = [row for sample in samples for row in predictor.predict(sample)]
     assert [(row["intersection"], row["union"], row["found"]) for row in rows] == [
         (32 * 48, 32 * 48, True),
