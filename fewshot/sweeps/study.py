@@ -28,8 +28,9 @@ from fewshot.sweeps.storage import StudyError, open_storage, plain_errors
 
 logger = logging.getLogger(__name__)
 
-# Attributes of a trial: its place in the plan, how many workers died with it, that its lock is held, why it failed.
-PLACE, LOST, BEGUN, ERROR = "place", "lost", "begun", "error"
+# Attributes of a trial: its place in the plan, its parameters as far as the plan says them, how many workers died with
+# it, that its lock is held, why it failed.
+PLACE, GIVEN, LOST, BEGUN, ERROR = "place", "given", "lost", "begun", "error"
 RECORD = "sweep"  # attribute of a study: what was asked for
 MOST_LOST = 3  # workers that may die with one run before it counts as failed
 OWN = ".sweep"  # folder of a study for its own files, beside the run folders
@@ -118,7 +119,19 @@ def _plan(shared: Shared, planned: Sequence[Mapping[str, Any]]) -> None:
         study.set_user_attr(RECORD, now)
         replace_file(kept, json.dumps(now, indent=2) + "\n")
     for place in range(len(latest(study)), len(planned)):
-        study.enqueue_trial(dict(planned[place]), user_attrs={PLACE: place, LOST: 0})
+        _enqueue(study, place, planned[place])
+
+
+def _enqueue(study: Study, place: int, params: Mapping[str, Any], lost: int = 0) -> None:
+    study.enqueue_trial(dict(params), user_attrs={PLACE: place, GIVEN: dict(params), LOST: lost})
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial: those that the plan gives it, and those that have been drawn since.
+
+    One that waits, or whose worker died at its start, has been told none yet.
+    """
+    return {**trial.user_attrs.get(GIVEN, {}), **trial.params}
 
 
 def latest(study: Study) -> dict[int, FrozenTrial]:
@@ -172,7 +185,7 @@ def put_back(study: Study, trial: FrozenTrial, lost: bool) -> None:
     place, count = trial.user_attrs[PLACE], trial.user_attrs[LOST] + lost
     study.tell(trial.number, state=TrialState.FAIL)
     if count <= MOST_LOST:
-        study.enqueue_trial(trial.params, user_attrs={PLACE: place, LOST: count})
+        _enqueue(study, place, params_of(trial), count)
     if lost:
         logger.warning("run %d: its worker is gone, %s", place, "it waits again" if count <= MOST_LOST else "failed")
 
@@ -188,13 +201,15 @@ def again(shared: Shared) -> None:
         study = shared.study()
         for place, trial in latest(study).items():
             if trial.state is TrialState.FAIL:
-                study.enqueue_trial(trial.params, user_attrs={PLACE: place, LOST: 0})
+                _enqueue(study, place, params_of(trial))
 
 
 def label(shared: Shared, place: int, params: Mapping[str, Any]) -> str:
     """Name of the folder of a run of the plan: its place, and the values of a grid or a hash of what was drawn."""
     words = [f"{place:03d}"]
     if shared.sweep.method != "grid":
+        if not params:  # it waits
+            return words[0]
         words.append(hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:6])
     else:
         varying = [name for name, drawn in shared.space.items() if not drawn.single()]

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.overview import RESULTS, overview
 from benchmarks.tables import text_table
-from fewshot.sweeps.study import Shared, label, latest, reason
+from fewshot.sweeps.study import Shared, label, latest, params_of, reason
 
 MOST_SHOWN = 30  # runs, the best first
 REPEATED = ("group", "seed")  # what a table averages over, or has a column for
@@ -48,7 +48,7 @@ def _runs(shared: Shared, trials: Mapping[int, FrozenTrial]) -> str:
     order = sorted(trials, key=lambda place: _key(trials[place], sign))
     rows = [
         [
-            label(shared, place, trials[place].params),
+            label(shared, place, params_of(trials[place])),
             *(str(v) for v in _values(shared, trials[place])),
             _told(trials[place]),
         ]
@@ -65,7 +65,7 @@ def _key(trial: FrozenTrial, sign: int) -> tuple[bool, float]:
 
 
 def _values(shared: Shared, trial: FrozenTrial) -> list[Any]:
-    values = [trial.params.get(name, "-") for name in shared.space]
+    values = [params_of(trial).get(name, "-") for name in shared.space]
     return [f"{value:.4g}" if isinstance(value, float) else value for value in values]
 
 

@@ -42,7 +42,11 @@ def run_trial(shared: Shared, trial: Trial, handle: int | None, stops: Callable[
     """
     name = label(shared, trial.user_attrs[PLACE], trial.params)
     folder = shared.folder / name
-    if (found := finished_in(folder)) is not None:  # by a worker that died before it could say so
+    try:
+        found = finished_in(folder)
+    except ValueError as error:
+        return Outcome(failed=str(error))
+    if found is not None:  # by a worker that died before it could say so
         return _outcome(shared.sweep, folder, found.result)
     words = command_of(shared.sweep, {**shared.sweep.constants, **trial.params})
     words += [*shared.words, f"out={shared.folder}", f"name={name}"]

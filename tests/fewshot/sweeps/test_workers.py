@@ -151,11 +151,29 @@ def test_a_run_that_ends_while_another_worker_looks_is_not_taken_for_lost(
 
 
 def test_a_worker_that_dies_before_it_holds_its_lock_loses_nothing(tmp_path: Path) -> None:
-    shared = share(read_sweep(write(tmp_path)), "sweep", tmp_path / "runs", None, (), 0, None)
-    shared.study().ask()
-    assert states(tmp_path) == [TrialState.RUNNING, TrialState.WAITING]
+    shared = share(read_sweep(write(tmp_path, GRID)), "sweep", tmp_path / "runs", None, (), 0, None)
+    for _ in range(2):
+        shared.study().ask()  # which has not been told a parameter yet
+    assert states(tmp_path) == [TrialState.RUNNING] * 2 + [TrialState.WAITING] * 2
     work(shared, 2)
-    assert states(tmp_path) == [TrialState.COMPLETE] * 2 and list(starts(tmp_path).values()) == [1, 1]
+    assert states(tmp_path) == [TrialState.COMPLETE] * 4
+    cells = ["000-group1-seed0", "001-group1-seed1", "002-group2-seed0", "003-group2-seed1"]
+    assert starts(tmp_path) == dict.fromkeys(cells, 1)
+
+
+def test_a_sweep_that_others_still_run_or_wait_for_is_told_with_its_cells(tmp_path: Path) -> None:
+    shared = share(read_sweep(write(tmp_path, GRID)), "sweep", tmp_path / "runs", None, (), 0, None)
+    text, failed = summary(shared, "text")
+    assert "4 waits" in text and "002-group2-seed0" in text and not failed
+
+
+def test_a_run_whose_mark_of_its_end_is_damaged_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "runs/sweep/.sweep").mkdir(parents=True)
+    (tmp_path / "runs/sweep/000-group1").mkdir()
+    (tmp_path / "runs/sweep/000-group1/finished.json").write_text("{")
+    failed = run_sweep(write(tmp_path), tmp_path / "runs")
+    assert states(tmp_path) == [TrialState.FAIL, TrialState.COMPLETE]
+    assert len(failed) == 1 and "finished.json" in failed[0]
 
 
 def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(tmp_path: Path) -> None:
