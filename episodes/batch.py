@@ -89,6 +89,7 @@ class ClipBatch:
             original_sizes=each(self.original_sizes),
             copies=self.copies * times,
             asked=each(self.asked),
+            moments=each(self.moments),
         )
 
     def take(self, chosen: Sequence[int]) -> ClipBatch:
@@ -122,6 +123,7 @@ class ClipBatch:
             features=tuple(x.unflatten(0, (-1, t))[seen].flatten(0, 1) for x in self.features),
             copies=self.copies if whole else 1,
             asked=each(self.asked),
+            moments=each(self.moments),
         )
 
     def one_frame(self, frames: Sequence[int]) -> ClipBatch:
@@ -149,6 +151,7 @@ class ClipBatch:
             valid=row(self.valid),
             features=tuple(x.unflatten(0, (-1, t))[list(clips), list(frames)] for x in self.features),
             asked=(),
+            moments=tuple((own[k],) for own, k in zip(self.moments, frames, strict=bool(self.moments))),
         )
 
     def to(self, device: torch.device | str) -> ClipBatch:

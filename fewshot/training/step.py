@@ -38,7 +38,7 @@ class TrainingStep(nn.Module):
             with self._autocast(batch):
                 losses = self.system.batch_losses(batch, num_frames)
             if losses is not None:
-                return losses.total, {name: term.detach() for name, term in losses.terms.items()}
+                return self.last(losses.total), {name: term.detach() for name, term in losses.terms.items()}
         copies = len(batch.queries) // len(batch) if batch.queries_share_frames else 1
         if copies > 1 or (own and prototype_weight > 0):
             batch = self._seen(batch, copies)

@@ -103,3 +103,11 @@ def test_of_each_clip_one_frame_is_taken_with_its_features() -> None:
     for frames, copies in (([0], 1), ([0, 0], 2)):
         with pytest.raises(ValueError, match="give one per clip"):
             replace(batch, copies=copies).one_frame(frames)
+
+
+def test_places_in_the_video_go_with_their_clips() -> None:
+    batch = collate_clips([replace(clip(), moments=(3, 7)), replace(clip(), moments=(20, 24))])
+    assert batch.take([1, 1, 0]).moments == ((20, 24), (20, 24), (3, 7))
+    assert batch.repeat(2).moments == ((3, 7), (3, 7), (20, 24), (20, 24))
+    assert batch.one_frame([1, 0]).moments == ((7,), (20,))
+    assert collate_clips([clip()]).one_frame([0]).moments == ()

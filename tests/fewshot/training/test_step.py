@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from episodes.batch import EpisodeBatch
+from fewshot.nn.outputs import Losses
 from fewshot.systems.base import System
 from fewshot.systems.registry import make_system, systems
 from fewshot.testing import noise_clips as clips
@@ -80,3 +82,15 @@ def test_queries_of_other_frames_are_not_taken_for_copies() -> None:
     frames = episodes.queries.frames.clone()
     frames[1, 0, 0, 5, 5] += 1
     assert not replace(episodes, queries=replace(episodes.queries, frames=frames)).queries_share_frames
+
+
+def test_losses_of_a_system_with_a_way_of_its_own_end_as_all_others_do() -> None:
+    """`last` gives the weights that another process uses a gradient here too; without it processes would wait."""
+
+    class Own(nn.Module):
+        def batch_losses(self, batch: EpisodeBatch, num_frames: float) -> Losses:
+            return Losses(torch.tensor(3.0), {"mask": torch.tensor(3.0)})
+
+    step = TrainingStep(Own(), "fp32")  # type: ignore[arg-type]
+    step.last = lambda total: 2 * total
+    assert float(step(batch(1), 1.0)[0]) == 6.0
