@@ -205,9 +205,7 @@ def segment_loss(masks: Tensor, segments: Tensor, sampling: PointSampling, draws
     with torch.no_grad():
         points = sampling.uncertain(frames.amax(1), draws)
         labels = at_points(segments.flatten(0, 1).float(), points, "nearest").long()
-    values = at_points(frames.flatten(0, 1), points.repeat_interleave(frames.shape[1], 0)).unflatten(
-        0, frames.shape[:2]
-    )
+    values = at_points(frames, points)
     inside = (labels != UNKNOWN).sum().clamp(min=1)
     return F.cross_entropy(values, labels, ignore_index=UNKNOWN, reduction="sum") / inside
 

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import dice_overlap
+from fewshot.nn.portions import rows_at_once
 from fewshot.systems.univs.points import at_points
 from fewshot.systems.univs.targets import Targets
 
 CLASS_COST, MASK_COST, DICE_COST = 3.0, 5.0, 5.0
 SHARPNESS = 5.0  # of the softmax over the sigmoids of the classes
+CACHED = 1 << 20  # values at points that a CPU compares at once: less would look for the corners of points too often
 
 Matches = tuple[Tensor, Tensor]  # queries and their objects, each `(n,)` int64, by query
 
@@ -29,8 +31,9 @@ def match(masks: Tensor, logits: Tensor | None, targets: Targets, points: Tensor
         logits: of the classes `(Q, C)`; None: classes play no part.
         points: `(K, 2)` x, y in 0..1, the same for all masks and frames.
     """
-    cost = MASK_COST * mask_costs(*(values_at(x, points) for x in (masks, targets.masks)))
-    cost = cost - DICE_COST * dice_overlap(*(values_at(x, points) for x in (masks, targets.masks)))
+    truth = values_at(targets.masks, points)
+    at_once = rows_at_once(truth.shape[1], masks.device, CACHED)
+    cost = torch.cat([mask_costs(values_at(portion, points), truth) for portion in masks.split(at_once)])
     if logits is not None:
         likely = (SHARPNESS * logits.sigmoid()).softmax(-1)
         cost = cost - CLASS_COST * likely[:, targets.labels]
@@ -41,11 +44,11 @@ def match(masks: Tensor, logits: Tensor | None, targets: Targets, points: Tensor
 
 def values_at(masks: Tensor, points: Tensor) -> Tensor:
     """Values of masks `(n, T, h, w)` at points `(K, 2)` of all frames: `(n, T * K)` float32."""
-    n, t = masks.shape[:2]
-    flat = masks.flatten(0, 1).float()
-    return at_points(flat, points.to(flat).expand(n * t, -1, -1)).unflatten(0, (n, t)).flatten(1)
+    frames = masks.transpose(0, 1).float()
+    return at_points(frames, points.to(frames).expand(len(frames), -1, -1)).transpose(0, 1).flatten(1)
 
 
 def mask_costs(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean cross entropy of every mask `(Q, P)` with every truth `(N, P)`: `(Q, N)`."""
-    return (F.softplus(-logits) @ truth.T + F.softplus(logits) @ (1 - truth).T) / logits.shape[1]
+    """Weighed mean cross entropy, less the overlap, of every mask `(Q, P)` with every truth `(N, P)`: `(Q, N)`."""
+    entropy = (F.softplus(logits).sum(1, keepdim=True) - logits @ truth.T) / logits.shape[1]
+    return MASK_COST * entropy - DICE_COST * dice_overlap(logits, truth)

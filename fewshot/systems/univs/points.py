@@ -35,11 +35,15 @@ class PointSampling:
         if least == 0:
             return anywhere
         tried = draws.points(len(logits), int(self.oversample * self.count)).to(logits)
-        best = at_points(logits, tried).abs().topk(least, largest=False).indices
+        best = at_points(logits, tried).abs().topk(least, largest=False, sorted=False).indices
         return torch.cat([tried.gather(1, best[..., None].expand(-1, -1, 2)), anywhere], 1)
 
 
 def at_points(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Values `(N, K)` of maps `(N, h, w)` at points `(N, K, 2)` x, y in 0..1; zero beyond the edge."""
-    grid = 2 * points[:, None] - 1
-    return F.grid_sample(maps[:, None], grid, mode=mode, align_corners=False)[:, 0, 0]
+    """Values `(N, K)` of maps `(N, h, w)` at points `(N, K, 2)` x, y in 0..1; zero beyond the edge.
+
+    Maps `(N, C, h, w)` share the points of their frame: `(N, C, K)`.
+    """
+    if maps.dim() == 3:
+        return at_points(maps[:, None], points, mode)[:, 0]
+    return F.grid_sample(maps, 2 * points[:, None] - 1, mode=mode, align_corners=False)[:, :, 0]
