@@ -147,11 +147,11 @@ class Adapted(Wrapper):
         if not self.keeps_features:
             return taught
         with torch.set_grad_enabled(outer):
-            see = self.system.with_features
-            return replace(taught, supports=see(taught.supports), queries=see(taught.queries))
+            return taught.seen(self.system)
 
     def _loss(self, learner: System, taught: Lessons) -> Tensor:
         """The loss of all lessons, over the frames in which their object is seen."""
+        taught = taught.seen(learner)
         state = learner.encode_supports(taught.supports, taught.shots)
         words = self.system.encode_text(taught.queries.expressions)
         mode, learner.training = learner.training, True  # what losses need, without the dropout of its modules

@@ -17,6 +17,7 @@ from episodes.collation import box_fractions
 from episodes.sources.base import boxes_of
 from episodes.transforms.clips import swap_sides
 from fewshot.nn.masks import masks_at_frames
+from fewshot.systems.base import System
 
 ZOOM = 0.75  # sides of an enlarged part, as a fraction of those of the frame
 DIM = 0.7  # contrast of a dimmed copy
@@ -26,11 +27,33 @@ Maps = Callable[[Tensor], Tensor]  # pixels (S, c, h, w) to pixels of the same s
 
 @dataclass(frozen=True)
 class Lessons:
-    """`L` lessons: supports `(L * shots)`, and of each lesson a query `(L)` with masks, in which their object is."""
+    """`L` lessons: supports, and of each lesson a query with masks, in which their object is.
 
-    supports: ClipBatch
+    Attributes:
+        shown: the `K` supports of the episode, each once.
+        chosen: which of them are the `(L * shots)` supports of the lessons.
+        shots: supports of a lesson.
+        queries: `L` clips; `shown` itself where each support in turn is the query.
+    """
+
+    shown: ClipBatch
+    chosen: tuple[int, ...]
     shots: int
     queries: ClipBatch
+
+    @property
+    def supports(self) -> ClipBatch:
+        """The `(L * shots)` supports, lesson by lesson."""
+        return self.shown.take(self.chosen)
+
+    def seen(self, system: System) -> Lessons:
+        """The same with the visual features of the system, which sees each clip once; as it is where they are there."""
+        if self.shown.features:
+            return self
+        shown = system.with_features(self.shown)
+        return replace(
+            self, shown=shown, queries=shown if self.queries is self.shown else system.with_features(self.queries)
+        )
 
 
 def lessons(supports: ClipBatch) -> Lessons:
@@ -46,8 +69,8 @@ def lessons(supports: ClipBatch) -> Lessons:
     k = len(clips)
     if k == 1:
         copies = copies_of(clips)
-        return Lessons(clips.take([0] * len(copies)), 1, joined(copies))
-    return Lessons(clips.take([m for n in range(k) for m in range(k) if m != n]), k - 1, clips)
+        return Lessons(clips, (0,) * len(copies), 1, joined(copies))
+    return Lessons(clips, tuple(m for n in range(k) for m in range(k) if m != n), k - 1, clips)
 
 
 def as_targets(clips: ClipBatch) -> ClipBatch:

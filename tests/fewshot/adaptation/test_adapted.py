@@ -90,6 +90,25 @@ def test_named_parts_have_no_share_in_the_features_and_may_share_them(name: str)
     assert not torch.equal(masks[0], system(queries, system.encode_reference(references)).masks)
 
 
+@pytest.mark.parametrize("name", ["cma", "prototype", "uniref"])
+@pytest.mark.parametrize(("shots", "clips"), [(1, 4), (4, 4)])  # a single support, and three copies of it
+def test_a_step_sees_each_support_once(name: str, shots: int, clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = PLAIN(name)
+    backbone, seen = type(system.backbone), []
+    see = backbone.forward
+
+    def counting(self: Any, frames: torch.Tensor) -> Any:
+        seen.append(len(frames))
+        return see(self, frames)
+
+    monkeypatch.setattr(backbone, "forward", counting)
+    learner = adapted(system, steps=2, rates=[1e-4])
+    references, _ = episode(system, shots)
+    assert isinstance(learner, Adapted) and references.supports is not None
+    learner.adapt(references.supports)
+    assert sum(seen) == 2 * clips * references.supports.frames.shape[1]
+
+
 @torch.no_grad()
 def test_episodes_of_a_batch_adapt_apart() -> None:
     learner = adapted(PLAIN("prototype"), rates=[0.1], steps=2)
