@@ -12,41 +12,41 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from fewshot.nn.backbones import ResNet
 from fewshot.nn.clip_text import clip_text
 from fewshot.systems.univs.answers import Candidates
-from fewshot.systems.univs.checkpoint import clip_to_own, table
+from fewshot.systems.univs.build import build
+from fewshot.systems.univs.checkpoint import clip_to_own, sizes_of, table
 from fewshot.systems.univs.concepts import slice_of
+from fewshot.systems.univs.config import UniVSConfig
 from fewshot.systems.univs.decoder import LEVELS, Found, Prompts, Scenes, cells_not_to_look_at
 from fewshot.systems.univs.draws import FixedDraws
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, SemanticSession
 from fewshot.systems.univs.expression_session import ExpressionSession
 from fewshot.systems.univs.model import UniVS
-from fewshot.systems.univs.network import Sizes
 from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
 from fewshot.systems.univs.text_prompts import words_and_sentence
 from fewshot.weights.key_table import check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.univs_reference import concepts, frames_of, mismatches, packed
-from tests.parity.univs_tracking import annotations_of, final, rules_of
+from tests.parity.univs_tracking import Told, annotations_of, rules_of
 
 Arrays = dict[str, Tensor]
 
 
 def loaded(official: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> UniVS:
-    """A UniVS on ResNet-50 in evaluation mode, with every official tensor in it."""
+    """A UniVS of the sizes of its tensors in evaluation mode, with every official tensor in it."""
     config = config or {}
-    sizes = Sizes(dense_points=config.get("dense_prompt_points", 32))
-    model = UniVS(
-        ResNet(50),
-        None,
-        sizes,
-        separation=config.get("self_attn_mask_type", "sep"),
+    kind = config.get("self_attn_mask_type", "sep")
+    settings = UniVSConfig(
+        **sizes_of(official),
+        dense_points=config.get("dense_prompt_points", 32),
+        separation="none" if kind == "all" else kind,
         text_to_image=config.get("text_prompt_to_image", True),
+        freeze_backbone="frozen" in config.get("stage", "frozen"),
     )
-    keys = table()
+    model, keys = build(settings), table()
     own, ignored, _ = convert(official, keys)
     assert {name for key in own for name in keys.to_official(key)} >= set(official) - set(ignored)
     check_fit(own, model.state_dict())
@@ -232,7 +232,7 @@ def run_entities(case: Mapping[str, Any], model: UniVS, features: Sequence[Tenso
                 arrays.update({f"prop{start}.{name}": value for name, value in tokens.items()})
                 stored.update(tokens)
             arrays.update({f"new{start}.{name}": value for name, value in stored.items()})
-    return {**arrays, **final(case, video.entities, rules)}
+    return {**arrays, **Told(case, rules).end(video.entities)}
 
 
 def entities_stored(state: EntityState) -> Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,17 @@ STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 def array(name: str, shape: Sequence[int], low: float, high: float) -> Tensor:
     """An input array by its recipe."""
     return torch.from_numpy(recipes().array(name, list(shape), low, high))
+
+
+def written(text: str, **names: int) -> list[Tensor]:
+    """The arrays whose recipes `array('name',[shape],low,high)` a text holds, in its order.
+
+    Args:
+        names: values of the words in their shapes.
+    """
+    found = re.findall(r"array\('([^']+)',\[([^\]]+)\],([^,]+),([^)]+)\)", text)
+    shapes = [[int(eval(side, {"__builtins__": {}}, names)) for side in shape.split(",")] for _, shape, _, _ in found]
+    return [array(x[0], shape, float(x[2]), float(x[3])) for x, shape in zip(found, shapes, strict=True)]
 
 
 def concepts() -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot.systems.univs.answers import Answer, Candidates
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
-from fewshot.systems.univs.outputs import TrackScores, masks_of, panoptic, semantic
+from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, panoptic, semantic
 from tests.parity.univs_reference import array, mismatches, packed, rectangle
 
 Arrays = dict[str, Tensor]
@@ -153,7 +153,7 @@ def run_entities(case: Mapping[str, Any]) -> Arrays:
     head, rules = ScriptedHead(inputs, config["num_queries"], config["hidden_dim"]), rules_of(case)
     unpadded, frames = (inputs["height"], inputs["width"]), config["frames_per_clip"]
     state = EntityState.start(frames, unpadded, padded_size(inputs), head.width, head.classes)
-    arrays: Arrays = {}
+    arrays, told = Arrays(), Told(case, rules)
     for start in range(inputs["frames"] - frames + 1):
         if start:
             state = rules.advance(state)
@@ -161,25 +161,54 @@ def run_entities(case: Mapping[str, Any]) -> Arrays:
         state = rules.follow(state, answer.prompts, start)
         state = rules.discover(state, answer.learnable, start)
         arrays.update({f"clip{start}.{name}": value for name, value in entities_stored(state).items()})
-    return {**arrays, **final(case, state, rules)}
+        state = told.window(state, start)
+    return {**arrays, **told.end(state)}
 
 
-def final(case: Mapping[str, Any], state: EntityState, rules: EntityRules) -> Arrays:
-    """What is written at the end."""
-    size = (case["inputs"]["out_height"], case["inputs"]["out_width"])
-    if rules.things is None:
-        rows = TrackScores().added(state, state.scores.shape[1]).ranked()
-        masks = dict(zip(state.ids.tolist(), masks_of(state, state.logits.shape[1], size), strict=True))
+class Told:
+    """What is written of a video: windows of it now and then, and the rest at the end."""
+
+    def __init__(self, case: Mapping[str, Any], rules: EntityRules) -> None:
+        self.case, self.rules = case, rules
+        self.size = (case["inputs"]["out_height"], case["inputs"]["out_width"])
+        self.scores, self.segments, self.frames = TrackScores(), tuple[Segment, ...](), 0
+        self.areas: dict[int, list[Tensor]] = {}  # of each track
+        self.labels: list[Tensor] = []
+
+    def window(self, state: EntityState, start: int) -> EntityState:
+        """The state without what is written after the clip that starts at a frame."""
+        due = self.rules.due(start)
+        if due:
+            self.add(state, due, due)
+        return state.without(due) if due else state
+
+    def add(self, state: EntityState, frames: int, slots: int) -> None:
+        """The first frames, and so many slots, that are kept."""
+        if self.rules.things is not None:
+            labels, self.segments = panoptic(state, self.size, self.rules.things, known=self.segments, frames=frames)
+            self.labels.append(labels)
+            return
+        self.scores = self.scores.added(state, slots)
+        for number, masks in zip(state.ids.tolist(), masks_of(state, frames, self.size), strict=True):
+            before = self.areas.setdefault(number, [torch.zeros(self.frames, dtype=torch.int64)])
+            before.append(masks.flatten(1).sum(1))
+        self.frames += frames
+
+    def end(self, state: EntityState) -> Arrays:
+        """All arrays of the video, under the names that cases may give them."""
+        self.add(state, state.logits.shape[1], state.scores.shape[1])
+        if self.rules.things is not None:
+            found = [{"id": s.number, "isthing": s.thing, "category_id": s.label + 1} for s in self.segments]
+            said = self.case["inputs"].get("segments_infos") or self.case["final"]["segments_infos"]
+            assert found == said, f"segments {found}, expected {said}"
+            return {"final.panoptic": torch.cat(self.labels)}
+        rows = self.scores.ranked()
+        labels = torch.tensor([row.label for row in rows])
         return {
             "final.scores": torch.tensor([row.score for row in rows]),
-            "final.category": torch.tensor([row.label for row in rows]),
-            "final.area": torch.stack([masks[row.id].flatten(1).sum(1) for row in rows]),
+            **dict.fromkeys(("final.category", "final.category_id", "final.categories"), labels),
+            "final.area": torch.stack([torch.cat(self.areas[row.id]) for row in rows]),
         }
-    labels, segments = panoptic(state, size, rules.things)
-    found = [{"id": s.number, "isthing": s.thing, "category_id": s.label + 1} for s in segments]
-    said = case["inputs"].get("segments_infos") or case["final"]["segments_infos"]
-    assert found == said, f"segments {found}, expected {said}"
-    return {"final.panoptic": labels}
 
 
 def run_semantic(case: Mapping[str, Any]) -> Arrays:
