@@ -16,6 +16,7 @@ import torch
 from benchmarks.tables import text_table
 from episodes.batch import ClipBatch, References
 from experiments.speed.options import options
+from fewshot.cli.memory import keep_freed_memory
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.systems.cma.model import CMA
@@ -80,6 +81,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure the settings and print a table."""
     threads, runs = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as every command does
     torch.manual_seed(0)
     model = CMA(ResNet(50), TextEncoder(roberta(), WordHashTokenizer()))
     rows = []

@@ -17,6 +17,7 @@ from benchmarks.tables import text_table
 from episodes.batch import ClipBatch, References
 from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
+from fewshot.cli.memory import keep_freed_memory
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.outputs import Prediction
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
@@ -97,6 +98,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure and print a table."""
     threads, runs, frames = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as every command does
     torch.manual_seed(0)
     print(text_table([f"median, threads={threads}", "seconds", "ratio"], rows(cma(), sgmg(), runs)))
     process = multiprocessing.get_context("spawn").Process(target=print_peak, args=(frames, threads))

@@ -17,6 +17,7 @@ from benchmarks.tables import text_table
 from episodes.batch import ClipBatch, References
 from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
+from fewshot.cli.memory import keep_freed_memory
 from fewshot.nn.backbones import ResNet
 from fewshot.nn.outputs import Prediction
 from fewshot.nn.text import BERT_CONTEXT, TextEncoder, WordHashTokenizer, bert, without_punctuation
@@ -56,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure both tasks and print a table."""
     threads, runs, height, width = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as every command does
     torch.manual_seed(0)
     text = TextEncoder(bert(), WordHashTokenizer(), BERT_CONTEXT, without_punctuation)
     model = UniRef(ResNet(50), text, ValueEncoder(), freeze_backbone="stem")

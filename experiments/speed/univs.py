@@ -17,6 +17,7 @@ from benchmarks.tables import text_table
 from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
 from experiments.speed.sgmg import CMA_CLIP, cma, forward_seconds, step_seconds
+from fewshot.cli.memory import keep_freed_memory
 from fewshot.nn.backbones import ResNet
 from fewshot.systems.univs import prompts
 from fewshot.systems.univs.decoder import Found
@@ -116,6 +117,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure and print a table."""
     threads, runs = options(argv, DEFAULTS, USAGE)
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as every command does
     torch.manual_seed(0)
     print(text_table([f"median, threads={threads}", "seconds", "ratio"], rows(runs)))
 

@@ -25,6 +25,7 @@ from fewshot.cli.composition import (
 )
 from fewshot.cli.errors import short_errors, tell
 from fewshot.cli.help import Description, help_text
+from fewshot.cli.memory import keep_freed_memory
 from fewshot.cli.recipes import expand
 from fewshot.cli.runs import EpisodeRunConfig, MetaTestConfig, RunConfig, TaskTestConfig
 from fewshot.cli.threads import wait_patiently
@@ -71,6 +72,7 @@ class Program(Description, Generic[Config]):
     def main(self) -> None:
         """Read the command line, check everything, run. User errors end the program with 1 and one line."""
         wait_patiently()
+        keep_freed_memory()
         with short_errors():
             arguments = [self._quoted(argument) for argument in sys.argv[1:]]
             wants_help = any(argument in ("-h", "--help") for argument in arguments)
