@@ -13,6 +13,7 @@ from fewshot.nn.clip_text import clip_text
 from fewshot.systems.univs.build import fit
 from fewshot.systems.univs.checkpoint import clip_to_official, clip_to_own, plan, table
 from fewshot.weights.checkpoint import CheckpointError
+from fewshot.weights.key_table import check_fit, convert
 from fewshot.weights.load import load_official
 from tests.parity.reference import check_case, filled
 from tests.shared import SHARED, require_shared
@@ -93,6 +94,56 @@ def test_checkpoints_convert_in_both_directions(backbone: str, which: str) -> No
     for name, tensor in system.state_dict().items():
         key = table(which).to_official(name)[0]
         assert torch.equal(file[key], tensor), name
+
+
+def _swin_shapes(embed: int, depths: tuple[int, ...], window: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a Swin transformer of Mask2Former, with heads of 32 channels."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "patch_embed.proj.weight": (embed, 3, 4, 4),
+        "patch_embed.proj.bias": (embed,),
+    }
+    norms = {"patch_embed.norm": embed}
+    for stage, depth in enumerate(depths):
+        width = embed * 2**stage
+        norms[f"norm{stage}"] = width
+        if stage < 3:
+            norms[f"layers.{stage}.downsample.norm"] = 4 * width
+            shapes[f"layers.{stage}.downsample.reduction.weight"] = (2 * width, 4 * width)
+        for block in (f"layers.{stage}.blocks.{k}." for k in range(depth)):
+            norms |= {f"{block}norm1": width, f"{block}norm2": width}
+            shapes[f"{block}attn.relative_position_bias_table"] = ((2 * window - 1) ** 2, width // 32)
+            shapes[f"{block}attn.relative_position_index"] = (window**2, window**2)
+            linears = {"attn.qkv": (3, 1), "attn.proj": (1, 1), "mlp.fc1": (4, 1), "mlp.fc2": (1, 4)}
+            for name, (to, of) in linears.items():
+                shapes[f"{block}{name}.weight"] = (to * width, of * width)
+                shapes[f"{block}{name}.bias"] = (to * width,)
+    shapes |= {f"{name}.{part}": (width,) for name, width in norms.items() for part in ("weight", "bias")}
+    return {f"backbone.{name}": shape for name, shape in shapes.items()}
+
+
+@pytest.mark.parity
+def test_names_of_larger_swins_convert_in_both_directions() -> None:
+    """The names are those that Swin-T has, and tensors without values show that nothing is left over."""
+
+    def known(*parts: str) -> dict[str, tuple[int, ...]]:
+        content = json.loads(require_shared("parity", "univs", "open", *parts).read_text())
+        return {key: tuple(shape) for key, (shape, _) in content.items()}
+
+    assert _swin_shapes(96, (2, 2, 6, 2), 7) == known("mod_swin_t", "keys.json")
+    head = {key: shape for key, shape in known("vos_memory", "keys.json").items() if not key.startswith("backbone.")}
+    for name, embed in (("swin_base", 128), ("swin_large", 192)):
+        shapes = {**head, **_swin_shapes(embed, (2, 2, 18, 2), 12)}
+        places = ("adapter_1", "input_proj.2.0", "input_proj.1.0", "input_proj.0.0")
+        for stage, place in enumerate(places):
+            shapes[f"sem_seg_head.pixel_decoder.{place}.weight"] = (256, embed * 2**stage, 1, 1)
+        with torch.device("meta"):
+            official = {key: torch.empty(shape) for key, shape in shapes.items()}
+            settings, system = fit(official, None)
+        own, ignored, _ = convert(official, table())
+        check_fit(own, system.state_dict())
+        assert settings.backbone == name
+        assert len(own) + len(ignored) == len(official) and len(ignored) == 25  # the index of each block, and reid_temp
+        assert {table().to_official(key)[0] for key in own} | set(ignored) == set(official)
 
 
 @pytest.mark.parity
