@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,9 @@ def ref_davis17_layout(root: Path, split: str, resolution: str = "480p") -> RefL
     """Ref-DAVIS17 (Khoreva et al., ACCV 2018), in one of two layouts.
 
     Lists as JSON, with `<split>/{JPEGImages,Annotations}` beside them as for Ref-YouTube-VOS, where expression
-    `4*(object-1)+a` is that of annotator `a`; else the original `davis_text_annotations/Davis17_<annotator>.txt` beside
-    DAVIS-2017. Their object ids are those of `Annotations`, results are scored against `Annotations_unsupervised`.
+    `4*place+a` is that of annotator `a`, for the object that it names or, without a name, `place + 1`; else the
+    original `davis_text_annotations/Davis17_<annotator>.txt` beside DAVIS-2017. Their object ids are those of
+    `Annotations`, results are scored against `Annotations_unsupervised`.
 
     Raises FileNotFoundError for a missing list or folder, ValueError for a broken list.
     """
@@ -114,13 +116,8 @@ def _as_listed(video: str, frames: tuple[str, ...], key: str, text: str, object_
 
 
 def _by_annotator(video: str, frames: tuple[str, ...], key: str, text: str, object_id: int | None) -> RVOSItem:
-    number, annotator = divmod(int(key), len(ANNOTATORS))
-    if object_id not in (None, number + 1):
-        raise ValueError(
-            f"expression {key!r} refers to object {object_id}, but by its number (4 * (object - 1) + annotator) it is "
-            f"the one of annotator {annotator} for object {number + 1}"
-        )
-    return RVOSItem(video, frames, key, text, number + 1, annotator)
+    place, annotator = divmod(int(key), len(ANNOTATORS))
+    return RVOSItem(video, frames, key, text, place + 1 if object_id is None else object_id, annotator)
 
 
 def _json_layout(base: Path, split: str, make: MakeItem) -> RefLayout:
@@ -151,7 +148,7 @@ def _video(name: str, entry: dict[str, Any], make: MakeItem) -> RefVideo:
 
 def _checked(name: str, video: RefVideo, known: set[int] | None) -> RefVideo:
     """The video with its faults noted. `known`: its objects, where a list says them."""
-    errors = order_faults(name, video.frames)
+    errors = [*order_faults(name, video.frames), *_misplaced(video)]
     if not video.frames:
         errors.append(f"video {name!r} lists no frames: list those to answer")
     if not video.items:
@@ -166,6 +163,31 @@ def _checked(name: str, video: RefVideo, known: set[int] | None) -> RefVideo:
                 f"does not have (objects there: {there}): correct the object id, or remove the expression"
             )
     return replace(video, errors=tuple(errors), remarks=tuple(_gaps(name, video)))
+
+
+def _misplaced(video: RefVideo) -> Iterator[str]:
+    """Expressions that mean another object than those of the other annotators in their place of the list do.
+
+    Objects are listed in the order of their ids as text (1, 10, 2), and ids may be missing: an id is no place.
+    """
+    places: dict[int, list[RVOSItem]] = {}
+    for item in video.items:
+        if item.annotator is not None:
+            places.setdefault(int(item.expression_id) // len(ANNOTATORS), []).append(item)
+    taken: set[int | None] = set()
+    for place, items in places.items():
+        usual, _ = Counter(item.object_id for item in items).most_common(1)[0]
+        if usual in taken:
+            where = f"video {items[0].video!r}: object {usual}"
+            yield f"{where} has the expressions of two places of the list: correct the object ids of place {place}"
+        taken.add(usual)
+        for item in items:
+            if item.object_id != usual:
+                which = f"video {item.video!r}: expression {item.expression_id!r} refers to object {item.object_id}"
+                yield (
+                    f"{which}, but by its number (4 * place + annotator) it is that of annotator {item.annotator} for "
+                    f"object {usual}: correct the object id"
+                )
 
 
 def _gaps(name: str, video: RefVideo) -> list[str]:

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from episodes.clip import Clip, Objects
 from episodes.sources.base import clean_boxes
-from episodes.transforms.colour import distort
+from episodes.transforms.colour import GENTLE, WIDE, distort
 from episodes.transforms.imagenet import MEAN, STD
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -48,6 +48,9 @@ class TrainTransform:
         cropped_sizes, cropped_max_size: `sizes` and `max_size` after a crop; none: the same.
         keep_order: clips whose expression has an ordinal (first to tenth) are not cropped, which would change who is
             the second from the left (UniRef++).
+        gentle_colours: colours in the narrower ranges of SgMg, without hue.
+        alike: one draw of colours for all frames of a clip.
+        resize_first: flip and colours come after the resize (SgMg on Ref-YouTube-VOS).
     """
 
     def __init__(
@@ -67,6 +70,9 @@ class TrainTransform:
         keep_order: bool = False,
         cropped_sizes: Sequence[int] = (),
         cropped_max_size: int | None = None,
+        gentle_colours: bool = False,
+        alike: bool = False,
+        resize_first: bool = False,
     ) -> None:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
@@ -76,6 +82,8 @@ class TrainTransform:
         self.crop_sizes, self.crop_range = tuple(crop_sizes), crop_range
         self.keep_object, self.keep_order = keep_object, keep_order
         self.cropped_sizes, self.cropped_max_size = tuple(cropped_sizes) or self.sizes, cropped_max_size or max_size
+        self.ranges, self.alike = GENTLE if gentle_colours else WIDE, alike
+        self.resize_first = resize_first
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw.
@@ -83,18 +91,28 @@ class TrainTransform:
         Raises ValueError for frames that are a strip, see `refuse_strip`.
         """
         refuse_strip(clip)
+        steps = (self._resized, self._changed) if self.resize_first else (self._changed, self._resized)
+        for step in steps:
+            clip = step(clip, generator)
+        return normalise_frames(self._validate(clip))
+
+    def _changed(self, clip: Clip, generator: torch.Generator) -> Clip:
+        """Flipped and with other colours, or not."""
         if self.flip and _coin(generator):
             clip = flip_clip(clip, whole_words=self.whole_words)
-        if self.colour:
-            clip = replace(clip, frames=distort(clip.frames, generator, wrap=self.wrap_colours))
+        if not self.colour:
+            return clip
+        return replace(clip, frames=distort(clip.frames, generator, self.wrap_colours, self.ranges, self.alike))
+
+    def _resized(self, clip: Clip, generator: torch.Generator) -> Clip:
+        """Cropped or not, at a size of the network."""
         sizes, max_size = self.sizes, self.max_size
         if self.crop and _coin(generator) and not (self.keep_order and has_ordinal(clip.expression)):
             sizes, max_size = self.cropped_sizes, self.cropped_max_size
             if self.crop_sizes:
                 clip = self._resize(clip, short_side_size(clip.size, _pick(self.crop_sizes, generator)))
             clip = self._crop_with_object(clip, generator) if self.keep_object else self._crop(clip, generator)
-        clip = self._resize(clip, short_side_size(clip.size, _pick(sizes, generator), max_size))
-        return normalise_frames(self._validate(clip))
+        return self._resize(clip, short_side_size(clip.size, _pick(sizes, generator), max_size))
 
     def _resize(self, clip: Clip, size: tuple[int, int]) -> Clip:
         resized = resize_clip(clip, size)

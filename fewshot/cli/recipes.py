@@ -48,15 +48,22 @@ def expand_words_alone(config: StageConfig, typed: Collection[str]) -> list[str]
 def expand_tests(config: TaskTestConfig, typed: Collection[str]) -> list[str]:
     """Give a test the settings of the system's own test on the data set; the changes as `key=value`."""
     spec, task = spec_of(config.system), config.task.benchmark
-    values = dict(spec.tests.get(task, {}))
+    values = tests_of(config)
     if config.weights is None and data_set(task).kind in WORDS_ALONE:  # a system of weights is as it was trained
         values |= spec.words_alone
     return _set(config, values, typed)
 
 
+def tests_of(config: TaskTestConfig) -> dict[str, Any]:
+    """Keys and values of the system's own test on the data set."""
+    spec, task = spec_of(config.system), config.task.benchmark
+    faults = spec.official_tests.get(task, {}) if config.recipe == OFFICIAL else {}
+    return {**spec.tests.get(task, {}), **faults}
+
+
 def settings_of_tests(config: TaskTestConfig) -> list[str]:
     """The settings of the system's own test on the data set that are in use, as `key=value`."""
-    own = spec_of(config.system).tests.get(config.task.benchmark, {})
+    own = tests_of(config)
     return [f"{name}={in_yaml(value)}" for name, value in own.items() if value_of(config, name) == value]
 
 

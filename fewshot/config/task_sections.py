@@ -69,11 +69,22 @@ class PartConfig:
     max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     colour: bool = key(False, "photometric distortion")
     wrap_colours: bool = key(False, "distorted colours wrap around at 0 and 255, as in released training code")
+    gentle_colours: bool = key(False, "colours are distorted in the narrower ranges of SgMg, without hue")
+    one_distortion: bool = key(False, "all frames of a clip get the same colours; false: each its own, as released")
+    resize_first: bool = key(
+        False, "mirroring and colours come after the resize, as SgMg is trained on Ref-YouTube-VOS; false: before it"
+    )
     flip_inside_words: bool = key(
         False,
         "mirrored clips: 'left' and 'right' are exchanged inside longer words too, as in released training code",
     )
     crop: bool = key(True, "crop half of the clips before they are resized")
+    crop_anywhere: bool = key(
+        False,
+        "as in the released code of ReferFormer and SgMg: a crop may cut the object away, clips whose words count "
+        "(second from the left) are cropped too, and an object is there while its box has an area; false: a crop "
+        "keeps a quarter of the object",
+    )
     crop_sizes: list[int] = key(
         [400, 500, 600], "short sides before a crop; []: as on disk", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE
     )

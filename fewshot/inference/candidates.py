@@ -38,13 +38,17 @@ def frame_candidates(
 
 
 def best_of_clip(system: System, prediction: Prediction, clips: ClipBatch, n: int) -> tuple[Tensor, float]:
-    """Mask logits of the best candidate of clip `n` at its unpadded network size, `(T, H, W)` float32, and its mean
-    score 0..1 (1 without scores).
+    """Mask logits of the best candidate of clip `n`, `(T, h, w)` float32, and its mean score 0..1 (1 without scores).
+
+    They stand for the unpadded frames, at network size or, see `System.resizes_once`, at their own.
     """
     score = 1.0
     if prediction.scores is not None:
         best = prediction.scores[n].float().sigmoid().gather(1, prediction.best()[n][:, None])
         score = float(best.mean())
+    unpadded = list(clips.frames.shape[-2:]) == clips.sizes[n].tolist()
+    if system.resizes_once and unpadded:
+        return prediction.best_masks(n), score
     return system.logits(prediction, clips, n), score
 
 

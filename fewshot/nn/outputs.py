@@ -44,6 +44,11 @@ class Prediction:
             probabilities = probabilities.mean(1, keepdim=True).expand_as(probabilities)
         return probabilities.argmax(-1)
 
+    def best_masks(self, n: int) -> Tensor:
+        """Mask logits of the best candidate of clip `n`, as they are: `(T, h, w)` float32."""
+        best = self.best()[n]
+        return self.masks[n, torch.arange(len(best), device=best.device), best].float()
+
 
 @dataclass(frozen=True)
 class Losses:

@@ -56,6 +56,8 @@ class System(nn.Module):
             `rvos`, `vis`, `vss` or `vps`.
         pad_multiple: height and width of the network input are padded to a multiple of this at test time.
         data_pad_multiples: other multiples for single data sets, by name, as in their released tests.
+        resizes_once: whether masks of videos go from their own size to that of the result in one step where frames are
+            not padded, as in its released test, and not by way of the network size.
         independent_of_padding: whether padding at the bottom and right leaves the masks as they are (the contract
             test holds a system to it).
         starts_anew: beginnings of names of tensors that keep their first values where a training starts from other
@@ -77,6 +79,7 @@ class System(nn.Module):
     video_kinds: frozenset[str] = frozenset()
     pad_multiple: int = 1
     data_pad_multiples: Mapping[str, int] = {}
+    resizes_once: bool = False
     independent_of_padding: bool = False
     answers_together: bool = False
     starts_anew: tuple[str, ...] = ()
@@ -235,9 +238,7 @@ class System(nn.Module):
 
         The logits are resized bilinearly to the padded network size and the padding is cropped.
         """
-        best = prediction.best()[n]
-        logits = prediction.masks[n, torch.arange(len(best), device=best.device), best][:, None].float()
-        padded = tuple(queries.frames.shape[-2:])
+        padded, logits = tuple(queries.frames.shape[-2:]), prediction.best_masks(n)[:, None]
         full = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)[:, 0]
         height, width = (int(v) for v in queries.sizes[n])
         return full[:, :height, :width]

@@ -58,8 +58,9 @@ class SystemSpec:
             back the released code of the system, and its numbers.
         stages: stage -> values of keys of the run that `recipe=official` sets in it, beside those of `official`: its
             released schedule. `parts.*.x` is the key x of every part.
-        tests: data set -> values of keys (`task.x`) with which its released code is tested on it; they are used
-            unless they are typed.
+        tests: data set -> values of keys (`task.x`) with which it is tested on it as by its released code; they are
+            used unless they are typed.
+        official_tests: data set -> those of `tests` that `recipe=official` changes: faults of its released test.
         words_alone: values of keys (`system.x`) with which it takes expressions without masked supports, where its
             settings are for both: such stages and tests set them unless they are typed.
         learns_objects: whether it learns from clips with all of their objects (parts of a stage of the kind objects).
@@ -81,6 +82,7 @@ class SystemSpec:
     official: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    official_tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words_alone: Mapping[str, Any] = field(default_factory=dict)
     learns_objects: bool = False
     small: Mapping[str, Any] = field(default_factory=dict)

@@ -141,10 +141,14 @@ def dataset_of(part: PartConfig, config: StageConfig, num_classes: int) -> Episo
         whole_words=not part.flip_inside_words,
         crop_sizes=part.crop_sizes,
         crop_range=(part.crop_range[0], part.crop_range[1]),
-        keep_object=True,
-        keep_order=True,
+        visible_by_box=part.crop_anywhere,
+        keep_object=not part.crop_anywhere,
+        keep_order=not part.crop_anywhere,
         cropped_sizes=part.cropped_sizes,
         cropped_max_size=part.cropped_max_size,
+        gentle_colours=part.gentle_colours,
+        alike=part.one_distortion,
+        resize_first=part.resize_first,
     )
     specs = specs_of(part, config, num_classes)
     return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)

@@ -53,7 +53,11 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
         features = given = model.with_features(queries)
         if case["dataset_branch"] in ("a2d", "jhmdb"):  # of each clip, the annotated frame alone
             chosen = tuple(t["valid_indices"] for t in case["inputs"]["targets"])
-            given, features = replace(given, asked=chosen), given.one_frame(chosen)
+            queries, given, features = (
+                replace(queries, asked=chosen),
+                replace(given, asked=chosen),
+                given.one_frame(chosen),
+            )
             rows = torch.arange(len(chosen)) * queries.frames.shape[1] + torch.tensor(chosen)
         prediction = model(given, model.encode_reference(References(expressions=queries.expressions)))
         got = {**taps(model, calls, queries, features), **outputs(prediction, calls)}
@@ -132,8 +136,7 @@ def clips_of(case: dict[str, Any], model: Trunk) -> ClipBatch:
     inputs = case["inputs"]
     clips = [array_of(recipe) for recipe in inputs["clips"]]
     sides = torch.tensor([clip.shape[-2:] for clip in clips])
-    listed = "list" in inputs["padding"]
-    multiple = (model.pad_multiple if listed else 32) if case["kind"] == "eval" else 32
+    multiple = padding_of(inputs["padding"])
     height, width = (int(-(-side // multiple) * multiple) for side in sides.amax(0))
     padding = torch.ones(len(clips), height, width, dtype=torch.bool)
     for pad, (h, w) in zip(padding, sides.tolist(), strict=True):
@@ -143,11 +146,30 @@ def clips_of(case: dict[str, Any], model: Trunk) -> ClipBatch:
     masks: tuple[Tensor | None, ...] = (None,) * len(clips)
     boxes = valid = None
     if case["kind"] == "train":
-        targets = inputs["targets"]
+        targets = [in_all_frames(t, len(clip)) for t, clip in zip(inputs["targets"], clips, strict=True)]
         masks = tuple(ellipse(t["mask"], t["valid"], t["size"]) for t in targets)
         boxes = torch.tensor([t["boxes_cxcywh"] for t in targets])
         valid = torch.tensor([t["valid"] for t in targets]) == 1
     return ClipBatch(frames, padding, sides, captions, masks, boxes, valid)
+
+
+def padding_of(words: str) -> int:
+    """The multiple that frames are padded to, as the words of a case say it."""
+    found = re.search(r"(?:multiple of|divisibility|rounded up to(?: a multiple of)?) (\d+)", words)
+    if found is None and "no padding" not in words:
+        raise AssertionError(f"unknown padding of a case: {words!r}")
+    return int(found[1]) if found else 1
+
+
+def in_all_frames(target: dict[str, Any], frames: int) -> dict[str, Any]:
+    """A target of the annotated frame alone as one of all frames of its clip."""
+    if len(target["valid"]) == frames:
+        return target
+    (valid,), (box,), asked = target["valid"], target["boxes_cxcywh"], target["valid_indices"]
+    there = [k == asked for k in range(frames)]
+    still = {**target["mask"], "dy_per_frame": 0, "dx_per_frame": 0}
+    boxes = [box if k else [0.0] * 4 for k in there]
+    return {**target, "mask": still, "valid": [int(k and valid) for k in there], "boxes_cxcywh": boxes}
 
 
 # ---------------------------------------------------------------------------------------------------- what is computed
@@ -269,7 +291,8 @@ def training_outputs(
     got = {**{f"loss.{k}": x for k, x in losses.terms.items()}, "loss.total": losses.total}
     layers = (*prediction.layers, prediction)
     size = (prediction.masks.shape[-2], prediction.masks.shape[-1])
-    targets = make_targets(queries, size, prediction.stride)
+    asked = queries.one_frame(queries.asked) if queries.asked else queries
+    targets = make_targets(asked, size, prediction.stride)
     chosen = [match(layer, targets, model.criterion.costs) for layer in layers]  # type: ignore[union-attr,arg-type]
     got.update({f"match.{k}": x for k, x in enumerate(chosen)})
     if isinstance(model, SgMg):

@@ -32,8 +32,10 @@ from fewshot.nn.spectral import SpectralFilter, damping_chain
 from fewshot.nn.text import TextEncoder, TextProjection, roberta
 from fewshot.nn.video_swin import VideoSwin
 from fewshot.systems.base import System
+from fewshot.systems.referformer.checkpoint import TABLE as REFERFORMER_TABLE
 from fewshot.systems.sgmg.checkpoint import TABLE
 from fewshot.systems.sgmg.losses import RefinedCriterion
+from fewshot.systems.trunk_checkpoint import SGMG, whose
 from fewshot.weights.key_table import check_fit
 from tests.parity.cma_model import GivenTokens
 from tests.parity.reference import filled
@@ -76,7 +78,8 @@ def _own(folder: Path, case: Mapping[str, Any]) -> State:
     if case["parameter_keys"] == "none":
         return {}
     keys = json.loads((folder / case["keys"]).resolve().read_text())
-    named = {TABLE.to_own(key): (key, entry) for key, entry in keys.items() if not TABLE.reason_to_ignore(key)}
+    table = TABLE if whose(keys) == SGMG else REFERFORMER_TABLE
+    named = {table.to_own(key): (key, entry) for key, entry in keys.items() if not table.reason_to_ignore(key)}
     return {name: pair for name, pair in named.items() if name is not None}
 
 
@@ -225,7 +228,7 @@ def criterion(case: dict[str, Any], state: State) -> dict[str, Tensor]:
     ]
     found = RefinedCriterion()
     low, full = make_targets(queries, (height // 2, width // 2), 2), make_targets(queries, (height, width), 1)
-    frames = float(sum(sum(t["valid"]) for t in targets))
+    frames = float(max(1, sum(sum(t["valid"]) for t in targets)))
     terms = [
         found.refined_layer(layer, low, full, frames, lambda _, k=k: inputs[f"final_masks.{k}"])  # type: ignore[misc]
         for k, layer in enumerate(layers)
@@ -247,12 +250,14 @@ def resize(case: dict[str, Any], state: State) -> dict[str, Tensor]:
 def post(case: dict[str, Any], state: State) -> dict[str, Tensor]:
     inputs, got = arrays_of(case), {}
     masks, logits, boxes = (inputs[f"pred_{name}"] for name in ("masks", "logits", "boxes"))
-    height, width = masks.shape[-2:]
+    coarse = case["system"].startswith("ReferFormer")  # masks at stride 4, cut before they are resized to the original
+    stride = 4 if coarse else 1
+    height, width = (stride * side for side in masks.shape[-2:])
     for n, (size, original) in enumerate(zip(inputs["size_after_resize_hw"], inputs["orig_size_hw"], strict=True)):
         padding, frames = torch.zeros(1, height, width, dtype=torch.bool), torch.zeros(1, 1, 3, height, width)
         clip = ClipBatch(frames, padding, torch.tensor([size]), (None,), (None,))
-        prediction = Prediction(masks[n : n + 1], logits[n : n + 1, ..., 0], stride=1)
-        found, scores = frame_candidates(System(), prediction, clip, 0, tuple(original))
+        prediction = Prediction(masks[n : n + 1], logits[n : n + 1, ..., 0], stride=stride)
+        found, scores = frame_candidates(System(), prediction, clip, 0, tuple(original), by_nearest=coarse)
         h, w = original
         corners = to_corners(boxes[n, 0]) * torch.tensor([w, h, w, h])
         order = torch.tensor(scores).argsort(descending=True)

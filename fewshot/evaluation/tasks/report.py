@@ -72,7 +72,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         "scored": SCORES[task.score],
     }
     if own := settings_of_tests(config):
-        lines["as released"] = f"{', '.join(own)} (the tests of {config.system.name})"
+        lines["own settings"] = f"{', '.join(own)} (the tests of {config.system.name})"
     if (truth := truth_of(config, source, samples)) is not None:
         lines["truth"] = "/".join(truth.parts[-2:])
     if (kept := identity_of(config, source, samples)) is not None:

@@ -68,7 +68,7 @@ class WindowPredictor(Predictor):
     def _find(
         self, video: str, names: Sequence[str], references: SharedReferences
     ) -> tuple[Tensor, tuple[float, ...], tuple[int, int]]:
-        """Logits `(n, T, h, w)` of the expressions in a window at network size, their scores, and the original size."""
+        """Logits `(n, T, h, w)` of the expressions in a window, their scores, and the original size."""
         clip = Clip(self.frames.source.read_frames(video, names), video=video, frame_names=tuple(names))
         seen = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
         found = [

@@ -1,6 +1,6 @@
 """ReferFormer (CVPR 2022)."""
 
-from fewshot.systems.config import OFFICIAL_TRUNK, WORDS_ALONE
+from fewshot.systems.config import OFFICIAL_TESTS, OFFICIAL_TRUNK, WORDS_ALONE
 from fewshot.systems.referformer.config import SMALL, STAGES, TESTS, ReferFormerConfig
 from fewshot.systems.spec import Later, SystemSpec
 
@@ -15,6 +15,7 @@ SPECS = (
         official=OFFICIAL_TRUNK,
         stages=STAGES,
         tests=TESTS,
+        official_tests=OFFICIAL_TESTS,
         words_alone=WORDS_ALONE,
         small=SMALL,
     ),

@@ -21,6 +21,7 @@ class ReferFormer(PyramidTrunk):
 
     name = "referformer"
     data_pad_multiples = RELEASED_PADDING
+    resizes_once = True
 
     def __init__(self, backbone: Backbone, text: TextEncoder, sizes: Sizes = RELEASED, **options: Any) -> None:
         super().__init__(backbone, text, sizes, **options)

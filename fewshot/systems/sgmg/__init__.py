@@ -1,6 +1,6 @@
 """SgMg (ICCV 2023)."""
 
-from fewshot.systems.config import TRUNK_TESTS, WORDS_ALONE
+from fewshot.systems.config import OFFICIAL_TESTS, TRUNK_TESTS, WORDS_ALONE
 from fewshot.systems.sgmg.config import OFFICIAL, SMALL, STAGES, SgMgConfig
 from fewshot.systems.spec import Later, SystemSpec
 
@@ -15,6 +15,7 @@ SPECS = (
         official=OFFICIAL,
         stages=STAGES,
         tests=TRUNK_TESTS,
+        official_tests=OFFICIAL_TESTS,
         words_alone=WORDS_ALONE,
         small=SMALL,
     ),

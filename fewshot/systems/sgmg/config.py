@@ -46,11 +46,13 @@ OFFICIAL = {**OFFICIAL_TRUNK, "optim.lr": 2.5e-5}  # 1e-4, times 2 GPUs / 8
 
 # Its stages, as the author trained them: on two GPUs, a clip each (of images and of A2D two).
 _PAIR, _FOUR = {"train.batch": 1, "train.accumulate": 2}, {"train.batch": 2, "train.accumulate": 2}
+_CLIPS = {**REPEATS, "parts.*.gentle_colours": True}
+_VIDEOS = {**_PAIR, **_CLIPS, "parts.*.resize_first": True, "parts.*.reverse": 0.3}
 STAGES = {
     "refer_pretrain": {**schedule(11, 8, 10), **_FOUR},
-    "refer_youtube_vos": {**schedule(6, 3, 5), **_PAIR, "parts.*.reverse": 0.3, **REPEATS},
-    "refer_a2d": {**schedule(6, 3, 5), **_FOUR, **REPEATS},
-    "refer_scratch": {**schedule(10, 6, 8), **_PAIR, "optim.lr": 5e-5, "parts.*.reverse": 0.3, **REPEATS},
+    "refer_youtube_vos": {**schedule(6, 3, 5), **_VIDEOS},
+    "refer_a2d": {**schedule(6, 3, 5), **_FOUR, **_CLIPS},
+    "refer_scratch": {**schedule(10, 6, 8), **_VIDEOS, "optim.lr": 5e-5},
 }
 
 # An instance that a CPU trains in seconds.

@@ -95,6 +95,21 @@ def test_ref_davis_objects_follow_from_the_number(ref_davis) -> None:
     assert [i.object_id for i in source.items()] == [1] * 4 + [2] * 4
 
 
+def test_ref_davis_objects_have_the_ids_that_the_list_gives_them(ref_davis) -> None:
+    """The lists of ten objects and more go by the ids as text, 1, 10, 2, ..., and ids may be missing."""
+
+    def renumber(videos: dict) -> None:
+        for key, row in videos["v"]["expressions"].items():
+            row["obj_id"] = ("1", "10")[int(key) // 4]
+
+    (ref_davis / "valid" / "meta.json").unlink()  # which names objects 1 and 2
+    source = change(ref_davis, renumber)
+    assert [(i.object_id, i.annotator) for i in source.items()] == [(o, a) for o in (1, 10) for a in range(4)]
+    twice = change(ref_davis, lambda videos: [row.update(obj_id=1) for row in videos["v"]["expressions"].values()])
+    with pytest.raises(ValueError, match="object 1 has the expressions of two places of the list: .* of place 1"):
+        list(twice.items())
+
+
 def test_an_object_with_expressions_that_no_mask_shows_is_named(tmp_path) -> None:
     hidden = {(frame, 2) for frame in range(4)}
     write_videos(tmp_path / "valid", {"v": TinyVideo({1: "dog", 2: "cat"}, [], hidden=hidden), "w": LATE})

@@ -371,3 +371,21 @@ def test_a_crop_may_have_sizes_of_its_own() -> None:
     clip = Clip(torch.zeros(1, 3, 30, 30, dtype=torch.uint8))
     found = {transform(clip, torch.Generator().manual_seed(seed)).size for seed in range(40)}
     assert found == {(40, 40), (12, 12), (14, 14)}
+
+
+def test_mirroring_and_colours_may_come_after_the_resize() -> None:
+    """After it, a block of one colour is distorted at its own size; before it, at that of the file."""
+    clip = make_clip(80, 120)
+    seen: list[tuple[int, int]] = []
+
+    class Watched(TrainTransform):
+        def _changed(self, clip: Clip, generator: torch.Generator) -> Clip:
+            seen.append(clip.size)
+            return super()._changed(clip, generator)
+
+    for first in (False, True):
+        Watched((40,), 1000, crop=False, resize_first=first)(clip, generator(0))
+    assert seen == [(80, 120), (40, 60)]
+    out = plain(flip=True, resize_first=True)
+    words = {out(clip, generator(k)).expression for k in range(8)}
+    assert words == {"the left dog", "the right dog"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from episodes.seeding import generator
-from episodes.transforms.colour import distort, shift_hsv
+from episodes.transforms.colour import GENTLE, WIDE, distort, shift_hsv
 
 
 def frames(count=6, seed=0) -> torch.Tensor:
@@ -61,3 +61,27 @@ def test_strength_is_bounded() -> None:
     assert out.min() >= (100 - 32) * 0.5 - 1 and out.max() <= (100 + 32) * 1.5 + 1
     assert out.min() < 45 and out.max() > 160, "the ends are nearly reached"
     assert (out == 100).all(1).float().mean() > 0.15, "a quarter keep brightness and contrast"
+
+
+def test_gentle_colours_stay_nearer_keep_their_hue_and_are_clipped_early() -> None:
+    """SgMg: contrast and saturation 0.8 to 1.2, no hue, another order of the channels in one of five."""
+    grey = torch.full((600, 3, 1, 1), 100, dtype=torch.uint8)
+    out = distort(grey, generator(0), ranges=GENTLE).float()
+    assert (100 - 32) * 0.8 - 1 <= out.min() < 60 and 145 < out.max() <= (100 + 32) * 1.2 + 1
+    red = torch.tensor([180, 100, 60], dtype=torch.uint8)[:, None, None].expand(600, 3, 1, 1)
+    gentle, wide = (distort(red, generator(0), ranges=ranges)[..., 0, 0].float() for ranges in (GENTLE, WIDE))
+    reordered = (gentle.argsort(1, descending=True) != torch.arange(3)).any(1).float().mean()
+    assert 0.12 < reordered < 0.22, "five of six orders are others"
+    kept = gentle[(gentle.argsort(1, descending=True) == torch.arange(3)).all(1)]
+    middle = (kept[:, 1] - kept[:, 2]) / (kept[:, 0] - kept[:, 2])  # which brightness and saturation do not move
+    assert (middle - 40 / 120).abs().max() < 0.02
+    assert ((wide[:, 1] - wide[:, 2]) / (wide[:, 0] - wide[:, 2]) - 40 / 120).abs().max() > 0.1
+    white = torch.full((400, 3, 1, 1), 250, dtype=torch.uint8)
+    early = distort(white, generator(0), wrap=True, ranges=GENTLE)
+    assert early.int().add(256).remainder(256).max() == 255 and early[early < 100].max() <= 255 * 1.2 - 256
+
+
+def test_frames_may_share_a_draw() -> None:
+    same = frames(1).expand(8, -1, -1, -1)
+    out = distort(same, generator(3), alike=True)
+    assert all(torch.equal(f, out[0]) for f in out) and not torch.equal(out[0], same[0])

@@ -115,7 +115,11 @@ def test_a_test_takes_the_settings_of_the_systems_own_test_unless_they_are_typed
 
     for system in ("sgmg_tiny", "referformer_tiny"):
         task = tested(f"system={system}", "task=ref_youtube_vos")
-        assert (task.short, task.rule, task.threshold) == (360, "short", None) and task.long > 4000
+        assert (task.short, task.rule, task.threshold, task.long) == (360, "short", None, 640)
+        for videos in ("ref_youtube_vos", "ref_davis17"):
+            assert tested(f"system={system}", f"task={videos}", "recipe=official").long > 4000
+        assert tested(f"system={system}", "task=ref_davis17", "recipe=official", "task.long=700").long == 700
+        assert tested(f"system={system}", "task=a2d", "recipe=official").long == 640
         task = tested(f"system={system}", "task=ref_youtube_vos", "task.threshold=0.4", "task.long=700")
         assert (task.short, task.threshold, task.long) == (360, 0.4, 700)
         task = tested(f"system={system}", "task=refcocog")
@@ -131,8 +135,9 @@ def test_a_test_takes_the_settings_of_the_systems_own_test_unless_they_are_typed
 def test_what_systems_say_of_their_tests_are_keys_of_a_test_on_data_sets_that_there_are() -> None:
     known = {key.name for key in keys_of(configured("task_test", "data.root=somewhere", "untrained=true"))}
     for name, spec in systems().items():
-        assert set(spec.tests) <= set(names(*TASK_KINDS)), name
-        assert {key for values in spec.tests.values() for key in values} <= known, name
+        for tests in (spec.tests, spec.official_tests):
+            assert set(tests) <= set(names(*TASK_KINDS)), name
+            assert {key for values in tests.values() for key in values} <= known, name
 
 
 def test_a_system_without_released_code_has_no_official_recipe(call) -> None:

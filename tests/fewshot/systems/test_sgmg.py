@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,63 @@ def segment(system: Trunk, size: tuple[int, int] = (64, 64), supports: bool = Fa
     return system(queries, system.encode_reference(references))
 
 
+BODY = "backbone.0.body."
+
+
+def deeper(tensors: dict[str, Tensor], stage: str, blocks: int) -> dict[str, Tensor]:
+    """The tensors with the second block of a stage as often as it takes."""
+    second = {key: x for key, x in tensors.items() if key.startswith(f"{stage}1.")}
+    more = {key.replace(f"{stage}1.", f"{stage}{k}."): x for k in range(blocks) for key, x in second.items()}
+    return {**more, **tensors}
+
+
+def of_images(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a Video-Swin-T as they are with a Swin-T of images: windows of 7x7, patches of 4x4, normed taps."""
+    found = {key: x for key, x in tensors.items() if not key.startswith(BODY)}
+    for key, x in tensors.items():
+        if key.startswith(BODY):
+            if key.endswith("relative_position_bias_table"):
+                x = x.new_empty(13 * 13, x.shape[1])
+            if key.endswith("relative_position_index"):
+                x = x.new_empty(49, 49)
+            found[key] = x[:, :, 0] if key.endswith("patch_embed.proj.weight") else x
+    for k, channels in enumerate((96, 192, 384, 768)):
+        for name in ("weight", "bias"):
+            found[f"{BODY}norm{k}.{name}"] = torch.empty(channels, device="meta")
+    return found
+
+
+OTHER_BACKBONES: dict[str, tuple[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]]] = {
+    "resnet101": ("r50", lambda tensors: deeper(tensors, f"{BODY}layer3.", 23)),
+    "video_swin_small": ("swin_t", lambda tensors: deeper(tensors, f"{BODY}layers.2.blocks.", 18)),
+    "swin_tiny": ("swin_t", of_images),
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("prefix", ["", "referformer_"], ids=["sgmg", "referformer"])
+@pytest.mark.parametrize("backbone", OTHER_BACKBONES)
+def test_keys_of_other_backbones_have_their_place_and_the_reverse(backbone: str, prefix: str) -> None:
+    """No list of these is at hand: shapes and names follow from the lists of their smaller kin."""
+    name, grown = OTHER_BACKBONES[backbone]
+    tensors = grown(official(f"{prefix}{name}.json"))
+    sizes = sizes_of(tensors)
+    assert sizes["backbone"] == backbone and sizes.get("backbone_window") == (7 if backbone == "swin_tiny" else None)
+    check_keys(tensors)
+
+
 @pytest.mark.parametrize("name", key_lists())
 def test_every_official_key_has_its_place_and_the_reverse(name: str) -> None:
-    tensors = official(name)
+    check_keys(official(name))
+
+
+def check_keys(tensors: dict[str, Tensor]) -> None:
+    """Every official tensor has one place in the system, of its shape, and the reverse."""
     table, config, build = KINDS[str(whose(tensors))]
     with torch.device("meta"):
         text = TextEncoder(roberta(), WordHashTokenizer())
         model = build(config(**sizes_of(tensors)), text)
+    table = for_backbone(table, model.backbone)
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     ignored = {key for key in tensors if table.reason_to_ignore(key)}
     assert all(key.endswith(COUNTERS) for key in ignored)
@@ -249,7 +300,7 @@ def test_score_heads_start_anew_where_that_is_asked_for(fresh: bool, tmp_path: P
 def test_each_data_set_is_padded_as_in_its_released_test_unless_a_number_is_typed(settings: Any, general: int) -> None:
     system, typed = small(settings), small(replace(settings, pad_multiple=8))
     data = ("ref_youtube_vos", "ref_davis17", "a2d", "refcocog")
-    assert system.pad_multiple == general
+    assert system.pad_multiple == general and system.resizes_once == (general == 1)
     assert [system.pad_multiple_of(name) for name in data] == [general, general, 32, 32]
     assert [typed.pad_multiple_of(name) for name in data] == [8] * 4
 

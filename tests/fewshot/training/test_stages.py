@@ -15,6 +15,8 @@ from torch import Tensor
 
 from episodes.batch import EpisodeBatch
 from episodes.collation import collate
+from episodes.transforms.clips import TrainTransform
+from episodes.transforms.colour import GENTLE
 from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.checks import check
 from fewshot.cli.composition import composed, register_schemas
@@ -330,8 +332,9 @@ def test_the_released_schedules_are_one_word(stage: str, system: str) -> None:
     assert config.system.freeze_text == (stage != "refer_pretrain") and config.system.fresh_scores
     for part in config.parts.values():
         assert part.wrap_colours and part.flip_inside_words
-        backwards = system == "sgmg" and stage in ("refer_youtube_vos", "refer_scratch")
-        assert part.reverse == (0.3 if backwards else 0.0)
+        on_videos = system == "sgmg" and stage in ("refer_youtube_vos", "refer_scratch")
+        assert part.reverse == (0.3 if on_videos else 0.0) and part.resize_first == on_videos and part.crop_anywhere
+        assert part.gentle_colours == (on_videos or (system == "sgmg" and stage == "refer_a2d"))
     typed = referring(stage, f"system={system}", "recipe=official", "epochs=2", "optim.lr=1e-3")
     assert (typed.epochs, typed.optim.lr) == (2, 1e-3)
     own = next(iter(config.parts))
@@ -346,6 +349,7 @@ def test_what_every_system_trains_on_is_the_same_and_faults_are_off() -> None:
         assert config.system.name == "sgmg" and config.optim.lr == 1e-4 and config.optim.clip_norm == 0.1
         assert all(part.kind == "clips" and part.ratio is None for part in config.parts.values())
         assert not any(part.wrap_colours or part.flip_inside_words or part.reverse for part in config.parts.values())
+        assert not any(part.crop_anywhere or part.gentle_colours or part.resize_first for part in config.parts.values())
         images = [part for part in config.parts.values() if part.benchmark.startswith("refcoco")]
         assert all(part.frames == (1 if stage == "refer_pretrain" else 5) for part in images)
         assert len(images) == (3 if stage in ("refer_pretrain", "refer_joint") else 0)
@@ -403,6 +407,17 @@ def test_of_a_clip_of_a2d_the_frame_that_is_asked_for_is_learnt(data: Path, syst
         assert [t for t in range(5) if clip[t].any()] == [asked]
     assert batch.queries.valid is not None and batch.queries.valid.sum(1).tolist() == [1, 1]
     learnt(make_system(config.system, 0).train(), batch, "total")
+
+
+def test_the_switches_of_a_part_reach_its_transform(data: Path) -> None:
+    words = ("crop_anywhere", "gentle_colours", "one_distortion", "resize_first")
+    for on in (False, True):
+        typed = [f"parts.ref_youtube_vos.{word}={str(on).lower()}" for word in words]
+        config = on_small_data(data, "refer_youtube_vos", "sgmg_tiny", *typed)
+        transform = dataset_of(config.parts["ref_youtube_vos"], config, 1).transform
+        assert isinstance(transform, TrainTransform)
+        assert (transform.keep_object, transform.keep_order, transform.visible_by_box) == (not on, not on, on)
+        assert (transform.ranges is GENTLE, transform.alike, transform.resize_first) == (on, on, on)
 
 
 def test_rounds_are_of_clips_alone(data: Path) -> None:

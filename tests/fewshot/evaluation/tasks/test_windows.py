@@ -12,12 +12,15 @@ import torch
 from benchmarks.masks.png import read_labels
 from benchmarks.masks.submission import check_submission
 from episodes.batch import ClipBatch
+from episodes.clip import Clip
+from episodes.collation import collate_clips
 from episodes.episode import Verbatim
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import FitTransform
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.samples import samples_of
 from fewshot.evaluation.tasks.windows import WindowPredictor
+from fewshot.inference.candidates import best_of_clip
 from fewshot.inference.trackers import FrameMasks
 from fewshot.nn.outputs import Losses, Prediction
 from fewshot.systems.base import ReferenceState, System
@@ -90,6 +93,25 @@ def test_expressions_with_a_folder_each_may_overlap_and_need_a_score_above_the_t
     assert (mask == 255 * np.array([0] * 6 + [1] * 9 + [0])).all()
     out, rows = written(tmp_path / "sure", "ref_youtube_vos", Halves(), threshold=0.5)
     assert not read_labels(out / "Annotations" / "v" / "4" / f"{FRAMES[0]}.png").any() and rows[0]["found"] == 0
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_masks_without_padding_may_be_resized_once(tmp_path: Path, multiple: int) -> None:
+    """ReferFormer: from stride 4 straight to the original size; with padding by way of the network size, and cut."""
+    clip = collate_clips([Clip(torch.zeros(1, 3, 10, 18))], multiple)
+    height, width = (-(-side // 4) for side in clip.frames.shape[-2:])
+    masks = torch.randn(1, 1, 2, height, width, generator=torch.Generator().manual_seed(0))
+    prediction = Prediction(masks, torch.tensor([[[0.0, 1.0]]]), stride=4)
+    system = Halves()
+    for once in (False, True):
+        system.resizes_once = once
+        found, score = best_of_clip(system, prediction, clip, 0)
+        assert score == pytest.approx(torch.tensor(1.0).sigmoid().item())
+        if once and multiple == 1:
+            assert torch.equal(found, masks[0, :, 1])
+        else:
+            torch.testing.assert_close(found, system.logits(prediction, clip, 0))
+            assert found.shape == (1, 10, 18)
 
 
 def test_capitals_of_expressions_are_read_where_that_is_asked_for(tmp_path: Path) -> None:
