@@ -140,9 +140,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything in plain types: card, folds with intervals, classes, and the scores of all queries."""
         return {
-            "protocol": self.protocol,
-            "protocol_version": self.definition.version,
-            "protocol_digest": self.definition.digest,
+            **self.definition.record,
             "card": self._card().splitlines(),
             **({"run": dict(self.record)} if self.record else {}),
             "bootstrap": {"samples": self.bootstrap, "unit": self.definition.unit, "seed": self.random_seed},

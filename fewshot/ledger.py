@@ -22,7 +22,7 @@ class LedgerConfig:
         None, "check: another copy, such as that of the main branch, all of whose rows must be here", place=True
     )
     note: str = key("", "add: why a result that looks suspicious is right all the same")
-    benchmark: list[str] = key([], "table: the benchmarks that are shown; none: all")
+    benchmark: list[str] = key([], "table: the benchmarks that are shown, of tasks also benchmark-split; none: all")
     measure: str = key("", "table: the measure that is shown; empty: the first of each protocol, and those of papers")
     format: str = key("text", "table: its form", choices=("text", "markdown", "latex", "csv"))
     dataset: Optional[str] = key(None, "export: the data set of the benchmark on the Hub, organisation/name")
@@ -78,11 +78,11 @@ def _table(config: LedgerConfig, folder: Path, paths: list[Path]) -> None:
 
 def _export(config: LedgerConfig, folder: Path, paths: list[Path]) -> None:
     from benchmarks.ledger.export import eval_results, write_eval_results
-    from benchmarks.ledger.rows import Measured, read_rows
+    from benchmarks.ledger.rows import Result, read_rows
 
     if config.dataset is None:
         raise ValueError("export needs dataset=<organisation>/<name>, the data set of the benchmark on the Hub")
-    rows = [row for path in paths for row, _ in read_rows(path) if isinstance(row, Measured)]
+    rows = [row for path in paths for row, _ in read_rows(path) if isinstance(row, Result)]
     out = Path(config.out).expanduser()
     write_eval_results(out, eval_results(rows, config.dataset, config.source))
     print(f"{len(rows)} row(s): {out}")
@@ -92,11 +92,11 @@ PROGRAM = Program(
     name="ledger",
     schema=LedgerConfig,
     about=(
-        "Keep results as data: add the results of meta_train and meta_test after computing their numbers again, check "
-        "every row, and print what papers say beside what was measured."
+        "Keep results as data: add the results of meta_train, meta_test and task_test after computing their numbers "
+        "again, check every row, and print what papers say beside what was measured."
     ),
     examples=(
-        ("add runs/NAME", "one row for each fold of a run"),
+        ("add runs/NAME", "one row for each fold of a run, or one of a task"),
         (
             "check",
             "hashes, duplicates, removed rows, unknown protocols, suspicious jumps; else exit code 1",

@@ -7,11 +7,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.ledger.rows import Claimed, Measured, Row, digest_of, files_of, read_index, read_ledger, read_rows
+from benchmarks.ledger.rows import (
+    AnyMeasured,
+    Claimed,
+    Measured,
+    Result,
+    Row,
+    digest_of,
+    files_of,
+    read_index,
+    read_ledger,
+    read_rows,
+)
 from benchmarks.protocols import get_protocol
+from benchmarks.protocols.protocol import NamedRules
+from benchmarks.protocols.scored import task_rules
 from benchmarks.tables import percent
 
 JUMP = 0.10  # of the headline measure, from its like, beyond which a reason is wanted
+DECAY = "decay"  # a measure with this in its name is a slope, which has another range
+# what is taken away in a probe -> what is given in its place
+TAKEN_AWAY = {"wrong_support": "supports of a wrong class", "shuffled_text": "expressions of other objects"}
 
 
 def check_ledger(folder: Path, results: Sequence[Path] = (), against: Path | None = None) -> list[str]:
@@ -36,9 +52,9 @@ def check_ledger(folder: Path, results: Sequence[Path] = (), against: Path | Non
         place = path.relative_to(folder).as_posix()
         found += [line for row, digest in stored for line in _in_file(row, digest, place)]
         rows += [row for row, _ in stored]
-    measured = [row for row in rows if isinstance(row, Measured)]
+    measured = [row for row in rows if isinstance(row, Result)]
     found += [*_index(folder, rows), *duplicates(rows)]
-    found += [line for row in rows for line in (of_measured(row) if isinstance(row, Measured) else of_claimed(row))]
+    found += [line for row in rows for line in (of_measured(row) if isinstance(row, Result) else of_claimed(row))]
     found += [f"{row}: {line}; say why with note=" for row in measured for line in suspicions(row, rows)]
     if against is not None:
         here = {digest_of(row) for row in rows}
@@ -47,7 +63,7 @@ def check_ledger(folder: Path, results: Sequence[Path] = (), against: Path | Non
     return found + _files(results, measured)
 
 
-def refuse(new: Sequence[Measured], there: Sequence[Row]) -> None:
+def refuse(new: Sequence[AnyMeasured], there: Sequence[Row]) -> None:
     """Raise ValueError for new rows that are there already, are wrong, or look suspicious without a note."""
     rows = [*there, *new]
     known = {row.key for row in there}
@@ -70,11 +86,11 @@ def duplicates(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
-def of_measured(row: Measured) -> Iterator[str]:
+def of_measured(row: AnyMeasured) -> Iterator[str]:
     """What is wrong with a measured row by itself."""
     name, _, version = row.protocol.partition("@")
     try:
-        protocol = get_protocol(name)
+        protocol: NamedRules = get_protocol(name) if isinstance(row, Measured) else task_rules(name)
     except ValueError as error:
         yield f"{row}: {error}"
         return
@@ -82,15 +98,19 @@ def of_measured(row: Measured) -> Iterator[str]:
         yield f"{row}: its protocol is not known, the latest version of {name} is {protocol.versioned}"
     elif int(version) == protocol.version and row.rules != protocol.digest:
         yield f"{row}: its rules are {row.rules}, those of {protocol.versioned} are {protocol.digest}"
-    if missing := [measure for measure in protocol.columns if measure not in row.measures]:
+    columns = get_protocol(name).columns if isinstance(row, Measured) else ()
+    if missing := [measure for measure in columns if measure not in row.measures]:
         yield f"{row}: it has no {', '.join(missing)}"
-    values = [
-        *(found["value"] for found in row.measures.values()),
-        *(v for p in row.probes.values() for v in p.values()),
-    ]
-    if not all(0 <= value <= 1 for value in values):
+    if not row.measures:
+        yield f"{row}: it has no number"
+    values = {measure: [found["value"]] for measure, found in row.measures.items()}
+    for part in (row.probes if isinstance(row, Measured) else row.beside).values():
+        for measure, value in part.items():
+            values.setdefault(measure, []).append(value)
+    ranged = [value for measure, found in values.items() if DECAY not in measure.lower() for value in found]
+    if not all(0 <= value <= 1 for value in ranged):
         yield f"{row}: a number is not in 0..1"
-    if not row.seeds:
+    if isinstance(row, Measured) and not row.seeds:
         yield f"{row}: it has no seed"
 
 
@@ -104,28 +124,38 @@ def of_claimed(row: Claimed) -> Iterator[str]:
         yield f"{row}: its source is not said"
 
 
-def suspicions(row: Measured, rows: Iterable[Row]) -> Iterator[str]:
+def suspicions(row: AnyMeasured, rows: Iterable[Row]) -> Iterator[str]:
     """What looks wrong and may be right; nothing where the row has a note."""
     if row.note or not row.measures:
         return
     headline = next(iter(row.measures))
     value = row.measures[headline]["value"]
     others = [other for other in rows if other is not row]
-    if alike := [o.measures[headline]["value"] for o in others if isinstance(o, Measured) and o.alike == row.alike]:
-        if abs(value - mean(alike)) > JUMP:
-            yield f"{headline} {percent(value)} is far from the {percent(mean(alike))} of other seeds and weights"
+    alike = [o.measures[headline]["value"] for o in others if isinstance(o, Result) and o.alike == row.alike]
+    if alike and abs(value - mean(alike)) > JUMP:
+        yield f"{headline} {percent(value)} is far from the {percent(mean(alike))} of other seeds and weights"
+    fold, asked = (str(row.group), (row.benchmark, row.shots)) if isinstance(row, Measured) else ("", (row.tested, 0))
     for paper in (other for other in others if isinstance(other, Claimed) and not other.variant):
-        says = paper.folds.get(str(row.group), paper.value)
-        of_it = (paper.benchmark, paper.system, paper.shots, paper.measure)
-        if of_it == (row.benchmark, row.system, row.shots, headline) and value - says > JUMP:
+        says = paper.folds.get(fold, paper.value)
+        of_it = (paper.benchmark, paper.shots), paper.system, paper.measure
+        if of_it == (asked, row.system, headline) and value - says > JUMP:
             yield f"{headline} {percent(value)} is far above the {percent(says)} of {paper.source}"
-    wrong = row.probes.get("wrong_support", {}).get(headline)
-    if wrong is not None and wrong >= value:
-        yield f"{headline} with supports of a wrong class is {percent(wrong)}, no less than with the right ones"
-    if row.manifest is not None:
+    yield from _not_worse(row, headline, value)
+    if isinstance(row, Measured) and row.manifest is not None:
         yield f"its episodes were frozen in {row.manifest}, not drawn by its protocol"
     if row.commit.endswith("-dirty"):
         yield "it was measured with source files that differ from its commit"
+
+
+def _not_worse(row: AnyMeasured, headline: str, value: float) -> Iterator[str]:
+    """Information that was taken away, and the number is no less. Few-shot systems need not read words."""
+    if isinstance(row, Measured):
+        name, parts = "wrong_support", row.probes
+    else:
+        name, parts = "shuffled_text", row.beside
+    found = parts.get(name, {}).get(headline)
+    if found is not None and found >= value:
+        yield f"{headline} with {TAKEN_AWAY[name]} is {percent(found)}, no less than with the right ones"
 
 
 def _in_file(row: Row, digest: str, place: str) -> Iterator[str]:
@@ -145,7 +175,7 @@ def _index(folder: Path, rows: Iterable[Row]) -> Iterator[str]:
             yield f"{row}: is not in the index; rows are written by fewshot ledger add"
 
 
-def _files(results: Iterable[Path], rows: Iterable[Measured]) -> list[str]:
+def _files(results: Iterable[Path], rows: Iterable[AnyMeasured]) -> list[str]:
     known = {row.file for row in rows}
     files = (path / "results.json" if path.is_dir() else path for path in results)
     return [

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import known_protocol
-from benchmarks.ledger.rows import Measured
+from benchmarks.ledger.rows import AnyMeasured, Measured, without_folder
+from benchmarks.ledger.task_entry import task_entry
 from benchmarks.protocols import get_protocol
 from benchmarks.report import Report
 from benchmarks.scores.scores import read_report, read_scores
@@ -17,8 +18,8 @@ RESULTS = "results.json"
 SAME = 1e-9  # difference of a number from the one that its queries give
 
 
-def entries(place: Path, note: str = "") -> list[Measured]:
-    """One row for each fold of a run, after its numbers have been computed again from its queries.
+def entries(place: Path, note: str = "") -> list[AnyMeasured]:
+    """One row for each fold of a run, after its numbers have been computed again from its queries; one of a task.
 
     Args:
         place: a run folder or its `results.json`.
@@ -30,6 +31,9 @@ def entries(place: Path, note: str = "") -> list[Measured]:
     """
     path = place / RESULTS if place.is_dir() else place
     content = read_report(path)
+    file = hashlib.sha256(path.read_bytes()).hexdigest()
+    if "task" in content:
+        return [task_entry(path, content, file, note)]
     record, protocol = content.get("run"), known_protocol(path)
     if protocol is None or not isinstance(record, dict) or "limit" not in record:
         raise ValueError(f"{path} does not say what was tested, as results of meta_test do now: test that run again")
@@ -40,10 +44,7 @@ def entries(place: Path, note: str = "") -> list[Measured]:
         )
     check_numbers(path, content)
     try:
-        return [
-            _entry(content, record, protocol, int(group), hashlib.sha256(path.read_bytes()).hexdigest(), note)
-            for group in record["groups"]
-        ]
+        return [_entry(content, record, protocol, int(group), file, note) for group in record["groups"]]
     except (KeyError, TypeError, StopIteration) as error:
         raise ValueError(f"{path} has no {error}: test that run again") from error
 
@@ -76,10 +77,11 @@ def _entry(
         benchmark=record["benchmark"],
         data=record["data"],
         system=record["system"],
-        settings={name: _without_folder(value) for name, value in record["settings"].items()},
+        settings={name: without_folder(value) for name, value in record["settings"].items()},
         adaptation=record.get("adaptation"),
         weights=facts["weights"],
         training=facts["training"],
+        training_run=facts.get("training_run"),
         group=group,
         shots=record["shots"],
         seeds=of_group[""]["seeds"],
@@ -103,8 +105,3 @@ def _entry(
         file=file,
         note=note,
     )
-
-
-def _without_folder(value: Any) -> Any:
-    """The name of a file; other settings as they are."""
-    return Path(value).name if isinstance(value, str) and "/" in value else value

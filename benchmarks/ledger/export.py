@@ -7,12 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, Measured
+from benchmarks.ledger.check import DECAY
+from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, AnyMeasured, Measured
 from benchmarks.protocols import get_protocol
 from episodes.whole_files import replacing
 
 
-def eval_results(rows: Sequence[Measured], dataset: str, source: str = "") -> str:
+def eval_results(rows: Sequence[AnyMeasured], dataset: str, source: str = "") -> str:
     """The YAML of rows, one entry for each headline measure of a row, in percent.
 
     Args:
@@ -32,23 +33,35 @@ def eval_results(rows: Sequence[Measured], dataset: str, source: str = "") -> st
     entries = [
         EvalResultEntry(
             dataset_id=dataset,
-            task_id=f"{row.protocol}_{row.shots}shot_group{row.group}_{measure}".replace("&", "and"),
+            task_id=f"{row.protocol}_{_part(row)}_{measure}".replace("&", "and"),
             value=round(100 * row.measures[measure]["value"], 2),
             date=row.date,
             source_url=source or None,
             notes=notes(row),
         )
         for row in rows
-        for measure in get_protocol(row.protocol.partition("@")[0]).measures
+        for measure in _headlines(row)
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
 
 
-def notes(row: Measured) -> str:
+def _part(row: AnyMeasured) -> str:
+    return f"{row.shots}shot_group{row.group}" if isinstance(row, Measured) else row.split
+
+
+def _headlines(row: AnyMeasured) -> Sequence[str]:
+    """The measures of a protocol of episodes; of a task all but the slopes, which have another range."""
+    if isinstance(row, Measured):
+        return get_protocol(row.protocol.partition("@")[0]).measures
+    return [measure for measure in row.measures if DECAY not in measure.lower()]
+
+
+def notes(row: AnyMeasured) -> str:
     """What a reader must know to check a row, in a line."""
     leak = [f"{text}: {row.leak.get(question, {}).get('answer', NOT_KNOWN)}" for question, text in QUESTIONS.items()]
-    seeds = ", ".join(map(str, row.seeds))
-    told = [f"protocol {row.protocol}, rules {row.rules}", f"seeds {seeds}", f"{row.queries} queries", *leak]
+    seeds = ", ".join(map(str, row.seeds if isinstance(row, Measured) else (row.seed,)))
+    counted = f"{row.queries} queries" if isinstance(row, Measured) else f"{row.samples} samples"
+    told = [f"protocol {row.protocol}, rules {row.rules}", f"seeds {seeds}", counted, *leak]
     return "; ".join([*told, f"weights {row.weights[:8]}", f"results.json {row.file[:12]}"])
 
 

@@ -1,8 +1,8 @@
 """Rows of the ledger and their files.
 
 A folder holds `<protocol>@<version>/<benchmark>/<system>/<weights>.json` for what was measured, one row for each fold
-and number of shots, `papers/<benchmark>/<system>.json` for what papers say, and `index.txt` with the hash of every row,
-so that a row that is changed or taken out is noticed.
+and number of shots, or for each split of a task, `papers/<benchmark>/<system>.json` for what papers say, and
+`index.txt` with the hash of every row, so that a row that is changed or taken out is noticed.
 """
 
 from __future__ import annotations
@@ -26,49 +26,36 @@ QUESTIONS = {
     "images": "queries seen in training",
 }
 NOT_KNOWN = "not known"  # answer to a question that nobody recorded
+LATER = ("training_run",)  # fields that rows of earlier versions have not, which keep their hashes
+OF_A_REPETITION = ("seed", "step", "digest")  # of a training run: they differ between repetitions of one set-up
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A result of one fold, measured by this program. Numbers are in 0..1.
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A result that was measured by this program; what a test of any kind says. Numbers are in 0..1.
 
     Attributes:
         protocol, rules: name with version (`hsnet@1`), and the digest of its rules.
         benchmark, data: its name, and the fingerprint of the data set.
-        system, settings, adaptation: what was tested; of files in the settings the names alone.
+        system, settings: what was tested; of files in the settings the names alone.
         weights, training: hash of the weights, and the data sets and files of their training, the last one first.
-        group, shots: the fold, and supports of an episode.
-        seeds, trained_with_seed: of the episodes, and of the training where the same run trained.
-        episodes, queries: hash of the list of episodes, and their queries.
-        draws, manifest: how the episodes were drawn, and the file that they were frozen in, if any.
-        measures: measure -> `value` and `interval` (95 %, bootstrap; None: there is none).
-        probes: sanity probe -> measure -> value.
+        measures: measure -> `value` and `interval` (95 %, bootstrap; None: there is none), the headline first.
         leak: the leak line, question -> `answer` and `why`.
         device, commit, versions, fewshot, date: of the test.
         file: hash of the whole `results.json`.
         note: why a result that looks suspicious is right all the same.
+        training_run: how the weights were trained (`fewshot.evaluation.training_run`); None: nobody recorded it.
     """
 
-    KIND: ClassVar[str] = "measured"
     protocol: str
     rules: str
     benchmark: str
     data: str
     system: str
     settings: Mapping[str, Any]
-    adaptation: Mapping[str, Any] | None
     weights: str
     training: str
-    group: int
-    shots: int
-    seeds: Sequence[int]
-    trained_with_seed: int | None
-    episodes: str
-    queries: int
-    draws: str
-    manifest: str | None
     measures: Mapping[str, Mapping[str, Any]]
-    probes: Mapping[str, Mapping[str, float]]
     leak: Mapping[str, Mapping[str, str]]
     device: str
     commit: str
@@ -77,11 +64,49 @@ class Measured:
     date: str
     file: str
     note: str = ""
+    training_run: Mapping[str, Any] | None = None
 
     @property
     def place(self) -> str:
         """File of the row, in the folder of the ledger."""
         return f"{self.protocol}/{self.benchmark}/{_file_name(self.system)}/{self.weights[:8]}.json"
+
+    @property
+    def trained_like(self) -> dict[str, Any]:
+        """What repetitions of a training have in common: all that is known of it but for what its seed decides."""
+        return {name: value for name, value in (self.training_run or {}).items() if name not in OF_A_REPETITION}
+
+    @property
+    def _set_up(self) -> tuple[Any, ...]:
+        """Data, system and training, whatever the seed and the weights."""
+        trained = self.system, _plain(self.settings), self.training, _plain(self.trained_like)
+        return (self.protocol, self.benchmark, self.data, *trained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Result):
+    """A result of one fold of a benchmark with folds.
+
+    Attributes:
+        adaptation: to the supports of each episode; None: none.
+        group, shots: the fold, and supports of an episode.
+        seeds, trained_with_seed: of the episodes, and of the training where the same run trained.
+        episodes, queries: hash of the list of episodes, and their queries.
+        draws, manifest: how the episodes were drawn, and the file that they were frozen in, if any.
+        probes: sanity probe -> measure -> value.
+    """
+
+    KIND: ClassVar[str] = "measured"
+    adaptation: Mapping[str, Any] | None
+    group: int
+    shots: int
+    seeds: Sequence[int]
+    trained_with_seed: int | None
+    episodes: str
+    queries: int
+    draws: str
+    manifest: str | None
+    probes: Mapping[str, Mapping[str, float]]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -92,9 +117,12 @@ class Measured:
     @property
     def alike(self) -> tuple[Any, ...]:
         """What rows of the same fold of a system have in common, whatever their seed and weights."""
-        trained = self.system, _plain(self.settings), self.training
-        tested = *trained, _plain(self.adaptation), self.draws, self.manifest
-        return (self.protocol, self.benchmark, self.data, *tested, self.shots, self.group)
+        return (*self.of_one_line, self.group)
+
+    @property
+    def of_one_line(self) -> tuple[Any, ...]:
+        """What rows of a set-up have in common, whatever their fold."""
+        return (*self._set_up, _plain(self.adaptation), self.draws, self.manifest, self.shots)
 
     @property
     def seed(self) -> int:
@@ -105,12 +133,59 @@ class Measured:
         return f"{self.place}, group {self.group}, {self.shots} shots, seed {self.seed}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredTask(Result):
+    """A result of a task without folds: expressions, given masks, or everything in a video.
+
+    Attributes:
+        split: of the data set.
+        test: settings of the test, but for names and places of files.
+        seed: of the test: of exchanged expressions, and of the weights of an untrained system.
+        samples, items: videos or images, and rows of the test: objects, expressions, tracks.
+        beside: the same measures of parts of the test, in other readings, and with information taken away.
+        computed_again: the measures that were computed again from what `results.json` holds when the row was added.
+    """
+
+    KIND: ClassVar[str] = "task"
+    split: str
+    test: Mapping[str, Any]
+    seed: int
+    samples: int
+    items: int
+    beside: Mapping[str, Mapping[str, float]]
+    computed_again: Sequence[str]
+
+    @property
+    def tested(self) -> str:
+        """Data set and split, as papers name what they tested: `refcoco-testA`."""
+        return f"{self.benchmark}-{self.split}"
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What may be there once."""
+        test = self.split, self.seed, _plain(self.settings), _plain(self.test)
+        return (self.protocol, self.benchmark, self.data, self.system, self.weights, *test)
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What rows of the same test of a system have in common, whatever their weights."""
+        return (*self._set_up, self.split, _plain(self.test))
+
+    @property
+    def of_one_line(self) -> tuple[Any, ...]:
+        """The same: a task has no folds."""
+        return self.alike
+
+    def __str__(self) -> str:
+        return f"{self.place}, {self.split}"
+
+
 @dataclass(frozen=True)
 class Claimed:
     """A number that a paper says, in 0..1.
 
     Attributes:
-        benchmark, system, shots, measure: what it is of.
+        benchmark, system, shots, measure: what it is of; of a task `<benchmark>-<split>`, with 0 shots.
         value: mean over the folds.
         folds: fold -> value, where they are said.
         variant: what tells it from other rows of the system; '' for nothing.
@@ -147,13 +222,15 @@ class Claimed:
         return f"{self.place}, {self.measure}, {self.shots} shots{', ' if self.variant else ''}{self.variant}"
 
 
-Row = Measured | Claimed
-KINDS: dict[str, type[Measured] | type[Claimed]] = {kind.KIND: kind for kind in (Measured, Claimed)}
+AnyMeasured = Measured | MeasuredTask
+Row = Measured | MeasuredTask | Claimed
+KINDS: dict[str, type[Row]] = {kind.KIND: kind for kind in (Measured, MeasuredTask, Claimed)}
 
 
 def digest_of(row: Row) -> str:
-    """SHA-256 over everything that a row says."""
-    return hashlib.sha256(_plain({"kind": row.KIND, **asdict(row)}).encode()).hexdigest()
+    """SHA-256 over everything that a row says. Fields that came later count where they say something."""
+    said = {name: value for name, value in asdict(row).items() if name not in LATER or value is not None}
+    return hashlib.sha256(_plain({"kind": row.KIND, **said}).encode()).hexdigest()
 
 
 def read_rows(path: Path) -> list[tuple[Row, str]]:
@@ -209,6 +286,11 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
         index |= {digest_of(row): place for row in new}
     lines = sorted(f"{digest}  {place}\n" for digest, place in index.items())
     _write(folder / INDEX, "".join(sorted(lines, key=lambda line: line.split("  ", 1)[1])))
+
+
+def without_folder(value: Any) -> Any:
+    """The name of a file; other settings as they are."""
+    return Path(value).name if isinstance(value, str) and "/" in value else value
 
 
 def _row(stored: dict[str, Any]) -> tuple[Row, str]:

@@ -78,6 +78,11 @@ class NamedRules:
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def record(self) -> dict[str, Any]:
+        """Name, version and digest, for a file of results."""
+        return {"protocol": self.name, "protocol_version": self.version, "protocol_digest": self.digest}
+
+    @property
     def heading(self) -> str:
         """Name, version, digest and source, for a card."""
         return f"{self.versioned}, rules {self.digest} ({self.source})"

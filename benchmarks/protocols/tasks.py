@@ -201,3 +201,9 @@ VIS = VisProtocol("youtube_vis", "Yang et al., ICCV 2019; OVIS: Qi et al., IJCV 
 TASK_PROTOCOLS: dict[str, TaskProtocol[Any]] = {VIS.name: VIS, **VSS_PROTOCOLS, **VPS_PROTOCOLS, **PVOS_PROTOCOLS}
 # kind of task -> its protocols by name, the usual one first
 PROTOCOLS_OF_KIND = {kind: {name: TASK_PROTOCOLS[name] for name in names} for kind, names in READINGS.items()}
+
+
+def reading_of(kind: str, name: str | None) -> TaskProtocol[Any]:
+    """The protocol of the headline numbers; None: the usual one of the kind."""
+    protocols = PROTOCOLS_OF_KIND[kind]
+    return protocols[name] if name is not None else next(iter(protocols.values()))

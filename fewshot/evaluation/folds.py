@@ -75,7 +75,8 @@ def test_fold(
     """Add the scores (and pictures) of one fold, given as one list of episodes per seed, to `outcome`."""
     outcome.shots, test = seeds[0][0].shots, benchmark.config.test
     everything = [spec for specs in seeds for spec in specs]
-    outcome.tested[seeds[0][0].group] = {**tested(system, everything), "training": str(origin.past)}
+    trained = {"training": str(origin.past), "training_run": origin.run}
+    outcome.tested[seeds[0][0].group] = {**tested(system, everything), **trained}
     outcome.leaks[seeds[0][0].group] = leak(system.accepts, benchmark, everything, origin.past)
     episodes = len(everything) * len(benchmark.probes(system.accepts))
     with score_pool(test.workers) as pool, shared_test(system, benchmark, episodes) as shared:

@@ -14,11 +14,13 @@ from episodes.catalogue import WITH_FOLDS, folds_of, names
 from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
+from episodes.sources.task_source import TaskSource
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.weights.trained_on import TrainedOn
 
 YES, SOME, NO = "yes", "in part", "no"
 MOST_NAMED = 5  # classes
+GIVEN_BY_MASKS, GIVEN_BY_WORDS = ("vos", "pvos"), ("ris", "rfs", "rvos")  # kinds of the catalogue
 SILENT = "the weights do not tell what they were trained on"
 
 
@@ -88,6 +90,24 @@ def leak(accepts: Collection[str], benchmark: Benchmark, specs: Sequence[Episode
         classes_shown(past, benchmark.folds, group),
         queries_shown(past, benchmark, specs),
     )
+
+
+def task_leak(source: TaskSource, past: Past) -> Leak:
+    """The leak line of a test on a task, which holds no classes out.
+
+    Which classes and videos its data set has in common with those of the training nobody recorded, but where nothing
+    was trained.
+    """
+    shown = (
+        Answer(NOT_KNOWN, SILENT) if past.trained_on is None else _no_unless(past.unknown(()), "nothing was trained")
+    )
+    if source.task in GIVEN_BY_MASKS:
+        named = Answer(NO, "objects are given by masks")
+    elif source.task in GIVEN_BY_WORDS:
+        named = Answer(YES, "objects are given by words")
+    else:
+        named = Answer(YES, "all classes of the data set are asked for")
+    return Leak(named, shown, shown)
 
 
 def name_given(accepts: Collection[str], specs: Iterable[EpisodeSpec]) -> Answer:

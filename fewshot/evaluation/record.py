@@ -15,7 +15,8 @@ from torch import nn
 from episodes.episode import EpisodeSpec
 from episodes.sampling.manifest import episodes_digest
 from fewshot._origin import VERSION
-from fewshot.evaluation.leak import Past
+from fewshot.evaluation.leak import Past, task_leak
+from fewshot.evaluation.training_run import training_run
 from fewshot.run.console import device_line, versions
 from fewshot.run.folder import git_commit
 from fewshot.weights.trained_on import read_trained_on
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from fewshot.evaluation.benchmark import Benchmark
     from fewshot.evaluation.leak import Leak
     from fewshot.systems.base import System
+
+# settings of a task that its results tell by themselves, or that change no number of it
+SAID_ELSEWHERE = ("benchmark", "split", "score", "protocol", "probes")
 
 
 def tested(system: nn.Module, specs: Sequence[EpisodeSpec]) -> dict[str, str]:
@@ -46,7 +50,7 @@ def weights_digest(system: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, str]], leaks: Mapping[int, Leak]) -> dict[str, Any]:
+def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, Any]], leaks: Mapping[int, Leak]) -> dict[str, Any]:
     """The record of a run, in plain types.
 
     Args:
@@ -79,13 +83,18 @@ def task_record(config: TaskTestConfig, source: TaskSource, system: System) -> d
         FileNotFoundError, CheckpointError: the weights are no longer there, or damaged.
     """
     files = tuple(Path(file).name for place in config.system.places() if (file := getattr(config.system, place)))
-    trained = () if config.weights is None else read_trained_on(Path(config.weights).expanduser())
+    path = None if config.weights is None else Path(config.weights).expanduser()
+    past = Past(() if path is None else read_trained_on(path), files)
     return {
         "system": config.system.name,
         "settings": asdict(config.system),
         "data": source.fingerprint(),
         "weights": weights_digest(system),
-        "training": str(Past(trained, files)),
+        "training": str(past),
+        "training_run": None if path is None else training_run(path),
+        "test": {name: value for name, value in asdict(config.task).items() if name not in SAID_ELSEWHERE},
+        "leak": task_leak(source, past).to_json(),
+        "seed": config.seed,
         "limit": config.limit,
         "device": _device(system),
         **_program(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,21 @@ class Origin:
         checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
         start_weights: pre-trained weights that the training started from; None for training from scratch.
         past: what the weights have seen, for the leak line.
+        run: how they were trained (`training_run`); None where that is not known.
     """
 
     checkpoint: str = NOT_STATED
     start_weights: str | None = None
     past: Past = Past()
+    run: Mapping[str, Any] | None = None
 
     @staticmethod
-    def of_training(config: MetaTrainConfig, trained_on: tuple[TrainedOn, ...] | None) -> Origin:
+    def of_training(
+        config: MetaTrainConfig, trained_on: tuple[TrainedOn, ...] | None, run: Mapping[str, Any] | None = None
+    ) -> Origin:
         """Origin of weights that a training run made; `trained_on` is what they declare, the start included."""
         start, files = config.train.init_from, _files(config.system)
-        return Origin(config.train.select_on, _names(start, *files), Past(trained_on, files))
+        return Origin(config.train.select_on, _names(start, *files), Past(trained_on, files), run)
 
     @staticmethod
     def untrained(config: SystemConfig) -> Origin:
@@ -56,9 +60,9 @@ class Origin:
         return Origin(start_weights=_names(*files), past=Past((), files))
 
     @staticmethod
-    def given(name: str, trained_on: tuple[TrainedOn, ...] | None) -> Origin:
+    def given(name: str, trained_on: tuple[TrainedOn, ...] | None, run: Mapping[str, Any] | None = None) -> Origin:
         """Weights of a file or folder called `name` whose training is not at hand, with what they declare."""
-        return Origin("given", name, Past(trained_on, (name,)))
+        return Origin("given", name, Past(trained_on, (name,)), run)
 
 
 def _files(config: SystemConfig) -> tuple[str, ...]:
@@ -80,7 +84,7 @@ class Outcome:
         pictures: of a few episodes, in the order of `shown`.
         shown: the episodes of the pictures.
         shots: support clips per episode.
-        tested: of each group, what was tested (`fewshot.evaluation.record.tested`), and on what it was trained.
+        tested: of each group, what was tested (`fewshot.evaluation.record.tested`), and how it was trained.
         leaks: of each group, its leak line.
         bridge: protocol -> the scores of the same predictions by it, see `fewshot.evaluation.bridge`.
     """
@@ -90,7 +94,7 @@ class Outcome:
     pictures: list[Path] = field(default_factory=list)
     shown: list[EpisodeSpec] = field(default_factory=list)
     shots: int | None = None
-    tested: dict[int, dict[str, str]] = field(default_factory=dict)
+    tested: dict[int, dict[str, Any]] = field(default_factory=dict)
     leaks: dict[int, Leak] = field(default_factory=dict)
     bridge: dict[str, list[Score]] = field(default_factory=dict)
 

@@ -87,6 +87,8 @@ def test_a_whole_run_its_files_and_what_happens_when_it_is_started_again(place):
         assert len(list(csv.DictReader(file))) == len(rows(folder))
     result = json.loads((folder / "results.json").read_text())
     assert result["protocol"] == "clean"
+    how = result["run"]["groups"]["1"]["training_run"]
+    assert (how["steps"], how["seed"], how["recipe"]) == (3, 0, "corrected") and len(how["digest"]) == 12
     assert {fold["probe"] for fold in result["folds"]} == {"", "wrong_support"}
     for name in ("results.csv", "learning_curve.png", "checkpoints/best.pt"):
         assert (folder / name).stat().st_size > 0

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 import experiments
 from benchmarks import davis
+from benchmarks.ledger.entry import entries
+from benchmarks.ledger.rows import QUESTIONS
 from benchmarks.masks.png import read_labels, write_labels
 from benchmarks.protocols.readings import READINGS
 from episodes.catalogue import data_set
@@ -91,6 +93,10 @@ def test_objects_given_by_masks_are_followed_written_and_scored(call, tmp_path: 
     assert (run["training"], run["limit"], run["settings"]["name"]) == ("none", None, "uniref")
     assert len(run["weights"]) == len(run["data"]) == 64
     assert "torch" in run["versions"] and run["device"].startswith("cpu")
+    (row,) = entries(folder)
+    assert (row.protocol, row.split, row.seed) == ("davis_semi_supervised@1", "val", 0) and row.training_run is None
+    assert set(row.computed_again) == {"J&F-Mean", "J-Mean", "F-Mean"} and row.test["threshold"] is None
+    assert {question: said["answer"] for question, said in row.leak.items()} == dict.fromkeys(QUESTIONS, "no")
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [(row["video"], row["object"]) for row in rows] == [("a", "1"), ("b", "1"), ("b", "2")]
     assert (folder / "masks.zip").is_file() and len(list((folder / "pictures").iterdir())) == 2
@@ -114,6 +120,9 @@ def test_expressions_of_four_annotators_are_scored_and_averaged(call, tmp_path: 
     identity = {"J&F-identity": kept["J&F-Mean"], "J-identity": kept["J-Mean"], "F-identity": kept["F-Mean"]}
     assert stored["measures"] == free | identity and kept["J-Mean"] <= free["J-Mean"]
     assert set(stored["parts"]) == {f"anno_{a}" for a in range(4)} and stored["rows"] == 12
+    (row,) = entries(folder)
+    assert row.protocol == "davis_unsupervised@1" and len(row.computed_again) == 3
+    assert row.leak["class_name"]["answer"] == "yes"
     assert stored["parts"]["anno_0"].keys() == stored["measures"].keys()
     for said in ("J&F-Mean     : objects assigned freely", "J&F-identity : each expression against its own object"):
         assert said in out, said
@@ -155,6 +164,8 @@ def test_expressions_are_scored_where_the_truth_is_there(call, tmp_path: Path) -
     found = results_of(folder_of(tmp_path))
     assert found["measures"].keys() == {"J", "F", "J&F"} and len(found["objects"]) == 8
     assert any("not checked against the server" in line for line in found["card"])
+    (row,) = entries(folder_of(tmp_path))
+    assert row.protocol == "ref_youtube_vos_local@1" and len(row.computed_again) == 3
 
 
 def test_expressions_are_written_for_a_server_and_not_scored(call, tmp_path: Path) -> None:
@@ -191,6 +202,8 @@ def test_expressions_in_images(call, tmp_path: Path) -> None:
     code, out, err = call("task=refcoco", f"data.root={root}", "resume=true", *TINY)  # goes on with the second
     assert code == 0, err
     assert "1 of 2 are finished already" in out and results_of(folder)["rows"] == 3
+    (row,) = entries(folder)
+    assert (row.protocol, row.items) == ("ris@1", 3) and len(row.computed_again) == 7
 
 
 @pytest.mark.parametrize("task", ["a2d", "jhmdb"])
@@ -203,6 +216,7 @@ def test_sentences_about_frames_are_scored_with_all_candidates(call, tmp_path: P
     folder = folder_of(tmp_path)
     stored = results_of(folder)
     assert list(stored["measures"])[:3] == ["mAP", "oIoU", "mIoU"] and stored["rows"] == 4 and stored["samples"] == 2
+    assert [(row.protocol, list(row.computed_again)) for row in entries(folder)] == [("sentences@1", [])]
     frames = {"a2d": {"vid-a/00006/0.png", "vid_b/00004/0.png"}, "jhmdb": {"catch_1/00007/0.png", "wave_2/00002/0.png"}}
     assert frames[task] < set(masks_of(folder)) and len(masks_of(folder)) == 4
     offered = json.loads((folder / "predictions.json").read_text())

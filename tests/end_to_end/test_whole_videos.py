@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 import transformers
 
+from benchmarks.ledger.check import refuse
+from benchmarks.ledger.entry import entries
 from benchmarks.masks.panoptic import read_panoptic
 from benchmarks.masks.png import read_labels, write_labels
 from episodes.sources import synthetic_rvos as world
@@ -29,6 +32,7 @@ from tests.fewshot.evaluation.tasks.trees import PAIR
 pytestmark = pytest.mark.end_to_end
 
 UNIVS = ("system=univs_tiny", "untrained=true", "logging=disabled", "threads=1", "device=cpu", "name=run")
+JF = ["J&F-Mean", "J-Mean", "F-Mean"]
 HEADLINES = {"vis": "AP", "vss": "mIoU", "vps": "VPQ", "pvos": "G", "vos": "J&F-Mean"}
 
 
@@ -84,6 +88,9 @@ def test_every_task_of_the_generated_world_is_written_and_scored(
         assert all(len(list((folder / video).glob("*.png"))) == 8 for video in videos)
     if kind == "pvos":
         assert GROUND in read_labels(folder / videos[0] / "00000.png"), "given masks stay as they are"
+    (row,) = entries(tmp_path / "runs/run")
+    assert row.rules == stored["protocol_digest"] and list(row.computed_again) == ([] if kind != "vos" else JF)
+    refuse([replace(row, commit="")], [])
     assert ("beside it" in out) == (kind in ("vss", "vps", "pvos")), "the other readings stand beside the headline"
 
 

@@ -21,17 +21,12 @@ from benchmarks.protocols.tasks import (
     VisProtocol,
     VpsProtocol,
     VssProtocol,
+    reading_of,
 )
 from episodes.sources.task_source import TaskSource
 from episodes.task_items import VOSItem
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.samples import Sample
-
-
-def reading_of(kind: str, name: str | None) -> TaskProtocol[Any]:
-    """The protocol of the headline numbers; None: the usual one of the kind."""
-    protocols = PROTOCOLS_OF_KIND[kind]
-    return protocols[name] if name is not None else next(iter(protocols.values()))
 
 
 def check_truth(source: Any, samples: Sequence[Sample]) -> None:

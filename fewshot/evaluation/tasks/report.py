@@ -12,7 +12,9 @@ from benchmarks import tables
 from benchmarks.masks.submission import result_folder
 from benchmarks.metrics.sentences import CATEGORY
 from benchmarks.protocols.expressions import EXPRESSION_PROTOCOLS
-from benchmarks.protocols.tasks import PROTOCOLS_OF_KIND
+from benchmarks.protocols.protocol import NamedRules
+from benchmarks.protocols.scored import ScoreProtocol, rules_of_test
+from benchmarks.protocols.tasks import PROTOCOLS_OF_KIND, reading_of
 from benchmarks.scores.twins import A_TWIN
 from episodes.sampling.probes import PROBES
 from episodes.sources.ref_video import RefVideoSource
@@ -21,7 +23,7 @@ from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.recipes import settings_of_tests
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.everything import check_truth, everything_measures, reading_of
+from fewshot.evaluation.tasks.everything import check_truth, everything_measures
 from fewshot.evaluation.tasks.expressions import score_expressions
 from fewshot.evaluation.tasks.measures import (
     Measures,
@@ -85,6 +87,8 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         lines["masks"] = f"{by}; at the original size"
     if task.score == "protocol":
         lines |= protocol_lines(config, source)
+    elif isinstance(rules := rules_of(config, source), ScoreProtocol):
+        lines["protocol"] = rules.heading
     if own_way:
         lines["clips"] = f"of {task.clip_frames} frames, as far as the system looks at several at once"
     elif source.task in ("vos", "rvos"):
@@ -103,6 +107,11 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
     if task.compare_logits:
         lines["aggregation"] = "logits stand for probabilities, as in UniRef++'s released code"
     return tables.card(lines)
+
+
+def rules_of(config: TaskTestConfig, source: TaskSource) -> NamedRules | None:
+    """The rules of the headline numbers; None where nothing is counted here."""
+    return rules_of_test(config.task.score, source.name, source.task, config.task.protocol)
 
 
 def protocol_lines(config: TaskTestConfig, source: TaskSource) -> dict[str, str]:
@@ -200,7 +209,9 @@ def write_outcome(
     Of sentences about frames also `predictions.json`, all candidates as a COCO result file.
     """
     rows = [row for sample in samples for row in entries[sample.name]["rows"]]
+    rules = rules_of(config, source)
     content = {
+        **({} if rules is None else rules.record),
         "benchmark": source.name,
         "split": source.split,
         "task": source.task,
@@ -212,6 +223,7 @@ def write_outcome(
         "parts": measures.parts,
         "beside": measures.beside,
         "objects": measures.objects,
+        **({"areas": [(row["intersection"], row["union"]) for row in rows]} if source.task == "ris" else {}),
         "notes": measures.notes,
         "samples": len(samples),
         "rows": len(rows),

@@ -1,0 +1,59 @@
+"""How weights were trained, as their checkpoint and its run folder say it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fewshot
+from fewshot.evaluation.training_run import training_run
+from fewshot.weights.checkpoint import load_checkpoint, save_checkpoint
+from tests.fewshot.inference.saved import write_run
+
+SETTINGS = {
+    **{"train.steps": 800, "train.episodes_per_step": 2, "train.lr": 0.001, "train.schedule": "onecycle"},
+    **{"seed": 3, "group": 1, "init_from": "/here/start.pt"},
+}
+
+
+def trained(folder: Path, **changed: Any) -> Path:
+    """A run folder whose checkpoint holds the settings of its training."""
+    write_run(folder)
+    file = folder / "checkpoints" / "best.pt"
+    save_checkpoint(file, {**load_checkpoint(file), "step": 600, "fingerprint": SETTINGS | changed})
+    return folder
+
+
+def test_a_run_folder_says_how_it_was_trained(tmp_path: Path) -> None:
+    found = training_run(trained(tmp_path / "run"))
+    assert found is not None and len(found.pop("digest")) == 12
+    assert found == {
+        **{"steps": 800, "episodes_per_step": 2, "lr": 0.001, "schedule": "onecycle", "seed": 3, "step": 600},
+        "recipe": "corrected",
+    }
+
+
+def test_the_digest_is_of_the_settings_and_not_of_the_places_of_files(tmp_path: Path) -> None:
+    moved, other = {"init_from": "/there/start.pt"}, {"init_from": "/here/other.pt"}
+    digests = [
+        training_run(trained(tmp_path / str(k), **changed))["digest"]  # type: ignore[index]
+        for k, changed in enumerate(({}, moved, other, {"train.lr": 0.002}))
+    ]
+    assert digests[0] == digests[1] and len(set(digests)) == 3
+
+
+def test_what_a_file_does_not_tell_is_not_known(tmp_path: Path) -> None:
+    alone = trained(tmp_path / "run").rename(tmp_path / "moved") / "checkpoints" / "best.pt"
+    (tmp_path / "moved" / "config.yaml").unlink()
+    found = training_run(alone)
+    assert found is not None and found["recipe"] is None and found["steps"] == 800
+    write_run(tmp_path / "old")
+    assert training_run(tmp_path / "old") is None, "a checkpoint without settings"
+    fewshot.load(tmp_path / "old").save_pretrained(tmp_path / "saved")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "official.pth")
+    assert training_run(tmp_path / "saved") is None and training_run(tmp_path / "official.pth") is None
+    with pytest.raises(FileNotFoundError):
+        training_run(tmp_path / "nothing")
