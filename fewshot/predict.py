@@ -12,6 +12,7 @@ from fewshot.cli.program import Command, Program
 from fewshot.cli.system_words import system_settings
 from fewshot.config.keys import key
 from fewshot.config.limits import LONGEST_SIDE, MOST_AT_ONCE, SHORTEST_SIDE
+from fewshot.config.sections import ADAPTATIONS
 
 
 @dataclass
@@ -25,6 +26,12 @@ class PredictConfig:
         None,
         "in the place of weights: a system that needs no training (prototype). Its keys are system.<key>, as system."
         "backbone=mobilenet_v2 system.backbone_weights=imagenet; meta_test system=<name> --help lists them",
+    )
+    adaptation: Optional[str] = key(
+        None,
+        "to the supports; null: as the weights were trained. Its keys are adaptation.<key>, as adaptation.steps=5; "
+        "meta_test adaptation=<name> --help lists them",
+        choices=ADAPTATIONS,
     )
     input: str = key(
         MISSING,
@@ -70,10 +77,11 @@ def run(config: PredictConfig, command: Command) -> None:
     if bool(words) == (config.weights is not None):
         raise ValueError("give one of weights=... (a trained model) and system=... (one that needs no training)")
     settings = system_settings(words) if words else None
+    adaptation = [word for word in command.overrides if word.startswith(("adaptation=", "adaptation."))]
     from fewshot.inference.predict import Unreadable, predict, told  # here, so that help does not wait for torch
     from fewshot.inference.request import request_of
 
-    request = request_of(config, settings)
+    request = request_of(config, settings, adaptation or None)
     try:
         predict(request)
     except Unreadable:
@@ -112,7 +120,7 @@ PROGRAM = Program(
         ),
     ),
     run=run,
-    left="system",
+    left=("system", "adaptation"),
 )
 
 main = PROGRAM.main

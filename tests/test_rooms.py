@@ -30,7 +30,9 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.inference": (
         "episodes",
         "benchmarks",
+        "fewshot.adaptation",
         "fewshot.cli",
+        "fewshot.config",
         "fewshot.media",
         "fewshot.nn",
         "fewshot.run",

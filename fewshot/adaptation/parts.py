@@ -40,8 +40,8 @@ def rates_of(system: System, parts: Sequence[str], rates: Sequence[float]) -> di
 def _members(system: System, part: str, learning: Sequence[str]) -> set[str]:
     """The parameters of a part, of those that learn."""
     if part == ALL:
-        return set(learning)
-    if part == NORMS:
+        found = set(learning)
+    elif part == NORMS:
         norms = [name for name, module in system.named_modules() if "Norm" in type(module).__name__]
         found = {name for name in learning if name.rpartition(".")[0] in norms}
     else:

@@ -74,3 +74,8 @@ class Wrapper(System):
                 tensor.data.copy_(state_dict[name])
         inside = {name: tensor for name, tensor in state_dict.items() if name not in own}
         return self.system.load_state_dict(inside, strict, assign)
+
+
+def unwrapped(system: System) -> System:
+    """The system inside a wrapper; one that is none as it is."""
+    return system.system if isinstance(system, Wrapper) else system

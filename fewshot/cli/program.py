@@ -61,13 +61,13 @@ class Program(Description, Generic[Config]):
     Attributes:
         run: the work; it is given the checked configuration and what was typed.
         quoted: keys whose values may hold braces, which Hydra wants in quotes.
-        left: section whose words `<left>.<key>=<value>` are left to `run`, of a command that is no run.
+        left: sections whose words `<section>.<key>=<value>` are left to `run`, of a command that is no run.
     """
 
     schema: type[Config]
     run: Callable[[Config, Command], Any]
     quoted: tuple[str, ...] = field(default=(), kw_only=True)
-    left: str | None = field(default=None, kw_only=True)
+    left: tuple[str, ...] = field(default=(), kw_only=True)
 
     def main(self) -> None:
         """Read the command line, check everything, run. User errors end the program with 1 and one line."""
@@ -83,7 +83,7 @@ class Program(Description, Generic[Config]):
             elif wants_help:
                 print(help_text(self, OmegaConf.structured(self.schema)))
             else:
-                own = [word for word in arguments if self.left is None or not word.startswith(f"{self.left}.")]
+                own = [word for word in arguments if not word.startswith(tuple(f"{name}." for name in self.left))]
                 self.run(self.parsed(own), Command(tuple(arguments), {}))
 
     def _main_of_run(self, arguments: list[str], wants_help: bool) -> None:

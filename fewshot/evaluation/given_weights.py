@@ -14,7 +14,7 @@ from episodes.folds import Folds
 from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
-from fewshot.inference.loading import same_system, stored_run, stored_system
+from fewshot.inference.loading import same_system, stored_adaptation, stored_run, stored_system
 from fewshot.systems.registry import spec_of, systems
 from fewshot.weights.trained_on import TrainedOn, read_trained_on
 
@@ -68,10 +68,10 @@ def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig
     if stored is not None:
         config = replace(config, system=same_system(config.system, stored, typed, config.weights))
         command = replace(command, options={k: v for k, v in command.options.items() if k != "system"})
-    if run is not None and "adaptation" not in typed:
+    if (adaptation := stored_adaptation(path)) is not None and "adaptation" not in typed:
         names = [name.partition(".")[2] for name in typed if name.startswith("adaptation.")]
         own = {name: getattr(config.adaptation, name) for name in names}
-        config = replace(config, adaptation=replace(run.adaptation, **own))
+        config = replace(config, adaptation=replace(adaptation, **own))
     if run is not None and "benchmark" not in typed:
         config = with_benchmark(config, run, typed)
         command = replace(command, options={k: v for k, v in command.options.items() if k != "benchmark"})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.transforms.input_rule import InputRule
-from fewshot.cli.checks import check_values
+from fewshot.adaptation.build import adapting
+from fewshot.adaptation.learner import Learn2LearnMissing
+from fewshot.cli.checks import check_adaptation, check_values
 from fewshot.cli.runs import MetaTrainConfig, RunConfig, StageConfig
+from fewshot.cli.system_words import adaptation_settings
+from fewshot.config.sections import AdaptationConfig
 from fewshot.run.folder import KINDS, kind_of
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
@@ -24,6 +28,8 @@ from fewshot.weights.key_table import WeightsReport
 from fewshot.weights.load import load_trained
 
 RUN_CONFIG = "config.yaml"
+Adapting = Union[AdaptationConfig, str, Sequence[str], None]  # of a call: settings, a name, words, or as stored
+ADAPTATION, NO_ADAPTATION = "adaptation", "none"  # in the config.json of a folder; its name where there is none
 
 
 def load_into(system: System, settings: SystemConfig, path: str | Path) -> WeightsReport:
@@ -75,6 +81,50 @@ def with_tokenizer(settings: SystemConfig, folder: str | Path) -> SystemConfig:
         raise ValueError(f"text_weights={folder}: system {settings.name} reads no words; leave text_weights away")
     changes: dict[str, Any] = {"text_weights": str(folder)}
     return replace(settings, **changes)
+
+
+def stored_adaptation(path: Path) -> AdaptationConfig | None:
+    """The adaptation that the weights in a run folder or a saved folder were trained or saved with; None for none.
+
+    Raises what `stored_run` raises, and CheckpointError for a damaged `config.json`.
+    """
+    run = stored_run(path)
+    if run is not None:
+        return run.adaptation if run.adaptation.name != NO_ADAPTATION else None
+    folder = path if path.is_dir() else path.parent
+    if stored_stage(path) is not None or not (folder / CONFIG).is_file() or (path.is_file() and path.name != WEIGHTS):
+        return None
+    stored = read_config(folder).get(ADAPTATION)
+    if stored is None:
+        return None
+    try:
+        settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(AdaptationConfig), stored))
+        check_values(settings)
+        check_adaptation(settings)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{folder / CONFIG}: its adaptation is damaged ({reason}): save it again") from error
+    return settings if settings.name != NO_ADAPTATION else None
+
+
+def adaptation_of(adaptation: Adapting, stored: AdaptationConfig | None) -> AdaptationConfig | None:
+    """The adaptation that is asked for, or else that of the weights; None for none."""
+    if adaptation is None:
+        return stored
+    if isinstance(adaptation, str):
+        adaptation = (f"{ADAPTATION}={adaptation}",)
+    found = adaptation if isinstance(adaptation, AdaptationConfig) else adaptation_settings(adaptation, stored)
+    return None if found.name == NO_ADAPTATION else found
+
+
+def with_adaptation(system: System, adaptation: AdaptationConfig | None) -> System:
+    """The system, wrapped in its adaptation. Raises Learn2LearnMissing with both ways out."""
+    if adaptation is None:
+        return system
+    try:
+        return adapting(system, adaptation)
+    except Learn2LearnMissing as error:
+        raise Learn2LearnMissing(f"{error}. Without it: adaptation={NO_ADAPTATION} leaves the steps away") from error
 
 
 def stored_run(path: Path) -> MetaTrainConfig | None:

@@ -8,7 +8,6 @@ fetched or sent but by these calls.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,10 +21,23 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from episodes.episode import Episode
-from episodes.transforms.input_rule import RULES, InputRule
+from episodes.transforms.input_rule import InputRule
 from episodes.whole_files import clear_stale, partial_of
+from fewshot.adaptation.wrapper import unwrapped
+from fewshot.config.sections import AdaptationConfig
+from fewshot.inference.card import CARD_FILE, card_text
 from fewshot.inference.chunks import DEFAULT_CHUNK, segment_queries
-from fewshot.inference.loading import load_into, stored_rule, stored_run, stored_system, with_tokenizer
+from fewshot.inference.loading import (
+    ADAPTATION,
+    Adapting,
+    adaptation_of,
+    load_into,
+    stored_adaptation,
+    stored_rule,
+    stored_system,
+    with_adaptation,
+    with_tokenizer,
+)
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
 from fewshot.inference.whole_videos import FirstMasks, WholeSegmenter, named_question, way_of
@@ -38,33 +50,8 @@ from fewshot.weights.files import CONFIG, TOKENIZER, WEIGHTS, check_target, read
 from fewshot.weights.hub import download, is_hub_name
 from fewshot.weights.trained_on import KEY, TrainedOn, read_trained_on, to_json
 
-logger = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-CARD_FILE = "README.md"
-CARD = """---
-library_name: fewshot
-pipeline_tag: image-segmentation
-tags:
-{tags}
----
-# {name}
-
-A `{name}` system of the package `fewshot`: few-shot and referring segmentation of images and videos.
-
-```python
-import fewshot
-
-model = fewshot.load("{folder}")
-result = model.segment({example})
-result.masks  # (things, frames, height, width)
-```
-
-It takes {accepts} and sees frames at {size} pixels ({rule}). {parameters:,} parameters.
-`config.json` holds what it was built from.
-"""
 
 
 @dataclass
@@ -76,12 +63,14 @@ class Model(ModelHubMixin):
         rule: how frames become its input.
         settings: what the system was built from; None for one that was put together from modules.
         trained_on: the trainings of the weights, with their benchmarks and classes; None where that is not known.
+        adaptation: to the supports of each call, which the system is wrapped in; None: there is none.
     """
 
     system: System
     rule: InputRule
     settings: SystemConfig | None = None
     trained_on: tuple[TrainedOn, ...] | None = None
+    adaptation: AdaptationConfig | None = None
 
     @property
     def name(self) -> str:
@@ -172,9 +161,10 @@ class Model(ModelHubMixin):
             if support is not None or text is not None:
                 raise ValueError("classes and first_masks are asked for alone: leave support and text away")
             question, spec = named_question(classes, first_masks), systems().get(self.system.name)
-            way = partial(way_of, self.system, spec, question.kind)
+            system = unwrapped(self.system)  # there are no supports that it could adapt to
+            way = partial(way_of, system, spec, question.kind)
             way(1)  # what the system does not answer is refused here
-            return WholeSegmenter(self.system, question, way, self.rule.at(size), min_score=min_score, **tidy)
+            return WholeSegmenter(system, question, way, self.rule.at(size), min_score=min_score, **tidy)
         referents = name_referents(self.system, support, text)
         return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score, **tidy)
 
@@ -228,8 +218,8 @@ class Model(ModelHubMixin):
 
         Args:
             pretrained_model_name_or_path: of the folder or, on the Hub, `user/name`.
-            options: of `huggingface_hub.ModelHubMixin.from_pretrained`; `text_weights` and `device` as of
-                `fewshot.load`.
+            options: of `huggingface_hub.ModelHubMixin.from_pretrained`; `text_weights`, `device` and `adaptation` as
+                of `fewshot.load`.
         """
         folder = Path(pretrained_model_name_or_path).expanduser()
         if (folder / CONFIG).is_file():
@@ -248,6 +238,7 @@ class Model(ModelHubMixin):
         token: str | bool | None,
         text_weights: str | Path | None = None,
         device: str = "cpu",
+        adaptation: Adapting | Mapping[str, Any] = None,
         **stored: Any,  # what the mixin has read of config.json, which is read again with the weights
     ) -> Self:
         """The model in a folder or on the Hub, in eval mode. Raises as `fewshot.load`."""
@@ -255,15 +246,22 @@ class Model(ModelHubMixin):
         if not folder.is_dir():
             options = dict(revision=revision, cache_dir=cache_dir, force_download=force_download, token=token)
             folder = download(model_id, local_files_only=local_files_only, **options)
-        loaded = load_folder(folder, text_weights=text_weights, device=device)
-        return cls(loaded.system, loaded.rule, loaded.settings, loaded.trained_on)
+        asked = None if isinstance(adaptation, Mapping) else adaptation  # the mixin hands over what config.json has
+        loaded = load_folder(folder, text_weights=text_weights, device=device, adaptation=asked)
+        return cls(loaded.system, loaded.rule, loaded.settings, loaded.trained_on, loaded.adaptation)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README of a saved folder."""
-        return ModelCard(card_text(self))
+        return ModelCard(card_text(self.system, self.rule, self.adaptation))
 
 
-def load(path: str | Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> Model:
+def load(
+    path: str | Path,
+    *,
+    text_weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    adaptation: Adapting = None,
+) -> Model:
     """The trained model in a folder or on the Hugging Face Hub, in eval mode.
 
     Args:
@@ -272,21 +270,30 @@ def load(path: str | Path, *, text_weights: str | Path | None = None, device: to
             on the Hub by its name `user/name`, which is then fetched.
         text_weights: folder with the tokenizer of a RoBERTa or BERT system, where the stored path is not valid here.
         device: where the system is put.
+        adaptation: to the supports of each call: its settings, a name such as `finetune`, or words of the command line
+            (`["adaptation=finetune", "adaptation.steps=5"]`); None: as the weights were trained, `none`: leave it away.
 
     Raises:
         FileNotFoundError: nothing is there.
         TypeError: `path` is no path.
         ValueError: the folder has no configuration, or one of another version, or there is no such device.
         CheckpointError: the weights are damaged or of another system.
+        Learn2LearnMissing: the adaptation takes gradient steps, and learn2learn is not installed.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path={path!r}: give the folder of a run or of saved weights, or a name on the Hub")
-    if not Path(path).expanduser().exists() and is_hub_name(path):
-        return load_folder(download(str(path)), text_weights=text_weights, device=device)
-    return load_folder(Path(path).expanduser(), text_weights=text_weights, device=device)
+    on_hub = not Path(path).expanduser().exists() and is_hub_name(path)
+    folder = download(str(path)) if on_hub else Path(path).expanduser()
+    return load_folder(folder, text_weights=text_weights, device=device, adaptation=adaptation)
 
 
-def load_folder(path: Path, *, text_weights: str | Path | None = None, device: torch.device | str = "cpu") -> Model:
+def load_folder(
+    path: Path,
+    *,
+    text_weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    adaptation: Adapting = None,
+) -> Model:
     """`load` for what is on this machine."""
     device = device_named(device)
     settings = stored_system(path)
@@ -296,24 +303,14 @@ def load_folder(path: Path, *, text_weights: str | Path | None = None, device: t
         settings = with_tokenizer(settings, text_weights)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         system = build_system(settings)
-    load_into(system, settings, path)
-    _tell_adaptation(path)
     rule = stored_rule(path) or spec_of(settings).rule_of(system)
-    return Model(system.to(device).eval(), rule, settings, read_trained_on(path))
+    chosen = adaptation_of(adaptation, stored_adaptation(path))
+    system = with_adaptation(system, chosen)
+    load_into(system, settings, path)
+    return Model(system.to(device).eval(), rule, settings, read_trained_on(path), chosen)
 
 
-def _tell_adaptation(path: Path) -> None:
-    run = stored_run(path)
-    if run is not None and run.adaptation.name != "none":
-        logger.warning(
-            "%s was trained with adaptation=%s, which only python -m fewshot.meta_test applies: "
-            "here its weights do not adapt to the supports",
-            path,
-            run.adaptation.name,
-        )
-
-
-def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> Model:
+def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu", adaptation: Adapting = None) -> Model:
     """A system that needs no training, on the backbone whose weights its settings name, in eval mode.
 
     Raises:
@@ -329,8 +326,9 @@ def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu") -> 
             f"system {spec.name} without training needs an image encoder that has learnt something: give "
             "system.backbone_weights=imagenet, or a file with such weights"
         )
-    system = build_system(settings)
-    return Model(system.to(device).eval(), spec.rule_of(system), settings)
+    system, chosen = build_system(settings), adaptation_of(adaptation, None)
+    rule = spec.rule_of(system)
+    return Model(with_adaptation(system, chosen).to(device).eval(), rule, settings, adaptation=chosen)
 
 
 def _move_in(staged: Path, folder: Path) -> None:
@@ -371,25 +369,6 @@ def stored_form(model: Model, source: str) -> dict[str, Any]:
     assert model.settings is not None
     settings = asdict(model.settings.without_places())  # what files and folders brought is in the weights
     content = {"system": model.name, "source": source, "config": settings, "input": model.rule.to_json()}
+    if model.adaptation is not None:
+        content[ADAPTATION] = asdict(model.adaptation)
     return {**content, KEY: None if model.trained_on is None else to_json(model.trained_on)}
-
-
-def card_text(model: Model) -> str:
-    """The model card."""
-    system = model.system
-    parts = {"support": "support=[(image, mask)]", "expression": 'text="the words that refer to it"'}
-    accepts = {"support": "supports (images with masks)", "expression": "words"}
-    shown = system.needs or system.accepts
-    if not shown:
-        parts["classes"], accepts["classes"] = 'classes=["the", "classes", "of", "its", "data"]', "names of classes"
-        shown = frozenset({"classes"})
-    return CARD.format(
-        name=system.name,
-        tags="\n".join(f"- {tag}" for tag in sorted({"few-shot-segmentation", system.name})),
-        folder="FOLDER",
-        example=", ".join(["image", *(parts[p] for p in sorted(shown, reverse=True))]),
-        accepts=" and ".join(accepts[p] for p in sorted(system.accepts or shown, reverse=True)),
-        size=model.rule.size,
-        rule=RULES[model.rule.rule],
-        parameters=sum(p.numel() for p in system.parameters()),
-    )

@@ -128,9 +128,9 @@ def opened(request: Request) -> Media | list[Path]:
 def model_of(request: Request, device: torch.device) -> Model:
     """The trained model, or the system that needs no training."""
     if request.system is not None:
-        return untrained(request.system, device=device)
+        return untrained(request.system, device=device, adaptation=request.adaptation)
     assert request.weights is not None  # one of them is given
-    return load(request.weights, text_weights=request.text_weights, device=device)
+    return load(request.weights, text_weights=request.text_weights, device=device, adaptation=request.adaptation)
 
 
 def write_media(segmenter: Segmenter, media: Media, folder: Path, account: Account, request: Request) -> None:
@@ -204,6 +204,7 @@ def head(model: Model, segmenter: Segmenter, request: Request) -> dict[str, Any]
         "system": model.name,
         "weights": request.weights,
         "settings": None if request.system is None else asdict(request.system),
+        "adaptation": None if model.adaptation is None else asdict(model.adaptation),
         "input": request.input,
         "rule": str(model.rule.at(request.size)),
         "chunk": request.chunk,

@@ -20,6 +20,7 @@ class Request:
     Attributes:
         weights: of a trained model; None: `system` is used as it is built.
         system: settings of a system that needs no training; None: that of the weights.
+        adaptation: words of the command line on the adaptation to the supports; None: as the weights were trained.
         video: whether the pictures of a folder are the frames of one video; if not, they are photographs.
     """
 
@@ -31,6 +32,7 @@ class Request:
     classes: Any = None
     first_mask: Any = None
     system: SystemConfig | None = None
+    adaptation: Sequence[str] | None = None
     video: bool = False
     size: int | None = None
     chunk: int = DEFAULT_CHUNK
@@ -43,7 +45,7 @@ class Request:
     overwrite: bool = False
 
 
-def request_of(config: Any, system: SystemConfig | None = None) -> Request:
+def request_of(config: Any, system: SystemConfig | None = None, adaptation: Sequence[str] | None = None) -> Request:
     """A request from the keys of `python -m fewshot.predict`, with supports and expressions by class.
 
     Raises:
@@ -61,6 +63,7 @@ def request_of(config: Any, system: SystemConfig | None = None) -> Request:
             "classes": list(config.classes) or None,
             "first_mask": first_masks_of(config.first_mask) if config.first_mask else None,
             "system": system,
+            "adaptation": adaptation,
         }
     )
 

@@ -17,6 +17,7 @@ from fewshot import predict
 from fewshot.config.keys import schema_keys
 from tests.fewshot.inference.squares import BOTH, VIDEO
 from tests.fewshot.media.test_reading import write_video
+from tests.learn2learn import require_learn2learn
 
 pytestmark = pytest.mark.end_to_end
 
@@ -173,5 +174,23 @@ def test_the_module_runs_and_helps() -> None:
     )
     assert done.returncode == 0 and done.stderr == ""
     keys = [key.name for key in schema_keys(predict.PredictConfig)]
-    assert len(keys) == 18 and all(f"\n  {key}=" in done.stdout for key in keys)
+    assert len(keys) == 19 and all(f"\n  {key}=" in done.stdout for key in keys)
     assert "support=cat=a.jpg:a.png" in done.stdout
+
+
+def test_the_weights_take_steps_on_the_supports_where_it_is_asked_for(call) -> None:
+    require_learn2learn()
+    asked = ("input=photo.jpg", "support=red.jpg:red.png", 'text="the dax"')
+    assert call(*asked, "out=plain", system="cma")[0] == 0 and results("plain")["adaptation"] is None
+    code, _, err = call(
+        *asked, "out=found", "adaptation=finetune", "adaptation.steps=2", "adaptation.rates=[0.5]", system="cma"
+    )
+    assert code == 0, err
+    said = results("found")["adaptation"]
+    assert (said["name"], said["steps"], said["rates"]) == ("finetune", 2, [0.5])
+    assert results("found")["frames"][0]["scores"] != results("plain")["frames"][0]["scores"]
+    code, _, err = call(*asked, "out=other", "adaptation.steps=2", system="cma")
+    assert code == 1 and "the weights were trained without an adaptation; add adaptation=<name>" in err
+    assert len(err.strip().splitlines()) == 1 and not Path("other").exists()
+    code, _, err = call(*asked[:2], "out=other", "adaptation=finetune")
+    assert code == 1 and "adaptation.parts=all: no parameter of system prototype that learns lies there" in err

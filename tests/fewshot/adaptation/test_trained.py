@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -22,13 +21,14 @@ from fewshot.evaluation.given_weights import as_trained
 from fewshot.inference.loading import stored_run
 from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.weights.checkpoint import CheckpointError
-from tests.fewshot.inference.saved import write_run
+from tests.fewshot.inference.saved import BENCHMARK, write_run
 from tests.fewshot.training.runs import assert_same_run, program, run, weights
 from tests.fewshot.training.tiny_system import Rows, train
 from tests.learn2learn import require_learn2learn
 
 METASGD: dict[str, Any] = {"name": "metasgd", "parts": ["all"], "rates": [0.1], "steps": 2, "second_order": True}
 SETTINGS = {"adaptation": METASGD}
+TRAINED = AdaptationConfig("anil", ["head"], 3, [0.5])
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +76,9 @@ def test_other_adaptation_is_no_continuation(tmp_path: Path) -> None:
 def run_folder(tmp_path: Path) -> Path:
     """A run that was trained to adapt."""
     folder = tmp_path / "run"
-    write_run(folder)
+    write_run(folder, settings=PrototypeConfig(backbone="tiny", backbone_width=8, freeze_backbone=False))
     stored = yaml.safe_load((folder / "config.yaml").read_text())
-    stored["adaptation"] = asdict(AdaptationConfig("anil", ["head"], 3, [0.5]))
+    stored["adaptation"] = asdict(TRAINED)
     (folder / "config.yaml").write_text(yaml.safe_dump(stored))
     return folder
 
@@ -94,22 +94,15 @@ def adaptation_of_test(folder: Path, *typed: str, **changes: Any) -> AdaptationC
 
 
 def test_a_test_adapts_as_the_weights_were_trained_to_unless_it_is_told_otherwise(run_folder: Path) -> None:
-    trained = AdaptationConfig("anil", ["head"], 3, [0.5])
-    assert adaptation_of_test(run_folder) == trained
-    assert adaptation_of_test(run_folder, "adaptation.steps=7", steps=7) == replace(trained, steps=7)
+    assert adaptation_of_test(run_folder) == TRAINED
+    assert adaptation_of_test(run_folder, "adaptation.steps=7", steps=7) == replace(TRAINED, steps=7)
     assert adaptation_of_test(run_folder, "adaptation=none") == AdaptationConfig()
     assert adaptation_of_test(run_folder, "adaptation=linear_probe", name="linear_probe") == AdaptationConfig(
         "linear_probe"
     )
 
 
-def test_a_model_that_is_loaded_without_its_adaptation_says_so(
-    run_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        fewshot.load(run_folder)
-    assert "trained with adaptation=anil, which only python -m fewshot.meta_test applies" in caplog.text
-    caplog.clear()
-    write_run(tmp_path / "plain")
-    fewshot.load(tmp_path / "plain")
-    assert not caplog.records
+def test_a_saved_model_is_tested_as_it_was_trained_too(run_folder: Path, tmp_path: Path) -> None:
+    fewshot.load(run_folder).save_pretrained(tmp_path / "saved")
+    config = MetaTestConfig(weights=str(tmp_path / "saved"), system=PrototypeConfig(), benchmark=BENCHMARK)
+    assert as_trained(config, Command((), {"system": "prototype"}))[0].adaptation == TRAINED

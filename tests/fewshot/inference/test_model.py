@@ -135,6 +135,10 @@ def test_a_flipped_bit_and_values_that_are_no_numbers_are_refused(tmp_path: Path
         {"input": {"rule": "short", "size": "big"}},
         {"input": {"side": 3}},
         {"trained_on": [1]},
+        {"adaptation": [1]},
+        {"adaptation": {"name": "quick"}},
+        {"adaptation": {"name": "anil", "rates": [0.1, 0.2]}},
+        {"adaptation": {"name": "anil", "pace": 3}},
     ],
 )
 def test_words_for_numbers_in_a_configuration_are_told_in_a_line(tmp_path: Path, change: dict) -> None:
