@@ -102,6 +102,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 def run(config: FreezeConfig, command: Command) -> None:
     """Draw the episodes, write them, and say how many there are."""
     from episodes.sampling.freeze import Drawing, freeze  # here, so that help does not wait for torch
+    from episodes.sampling.manifest import episodes_digest
 
     out = Path(config.out).expanduser()
     check_target(out, config.overwrite)
@@ -130,6 +131,7 @@ def run(config: FreezeConfig, command: Command) -> None:
         world_videos=config.world_videos,
     )
     print(f"{len(specs)} episodes of {config.benchmark}, group {specs[0].group}, split {config.split}: {out}")
+    print(f"sha256 {episodes_digest(specs)}, which every reader of the file checks, and results of its test record")
 
 
 PROGRAM = Program(

@@ -107,6 +107,9 @@ def test_a_folder_that_is_too_small_for_a_validation(place: Path) -> None:
     code, out, err = call(place, "meta_test", "weights=runs/without", "group=0", f"manifest={frozen}", "name=again")
     assert code == 0, err
     assert "frozen in frozen.jsonl, 2 per fold and seed" in out and "every pixel of the masks" in out
+    digest = json.loads(frozen.read_text().splitlines()[0])["sha256"]
+    stored = json.loads((place / "runs" / "again" / "results.json").read_text())["run"]
+    assert (stored["manifest"], stored["groups"]["0"]["episodes"]) == ("frozen.jsonl", digest)
     code, _, err = call(place, "meta_test", "weights=runs/without", "group=x")
     assert code == 1 and "group=x: give the number of a group, or all" in err
 
