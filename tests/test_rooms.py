@@ -99,6 +99,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "episodes",
         "benchmarks",
         "fewshot.cli",
+        "fewshot.evaluation",
         "fewshot.inference",
         "fewshot.nn",
         "fewshot.systems",

@@ -32,7 +32,7 @@ def training_run(path: Path) -> dict[str, Any] | None:
         CheckpointError, ValueError: the file, or the configuration of its run, is damaged.
     """
     file = find_weights(path)
-    content = None if file.suffix == ".safetensors" else read_pickle(file, only_look=True)
+    content = {} if file.suffix == ".safetensors" else read_pickle(file, only_look=True)
     settings = content.get("fingerprint") if isinstance(content, dict) else None
     if not isinstance(settings, dict) or not settings:
         return None
