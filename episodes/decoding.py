@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,15 +25,23 @@ def pyav(path: Path) -> ModuleType:
 def decode(path: Path) -> Iterator[np.ndarray]:
     """The frames `(H, W, 3)` uint8 RGB of the first video stream, in time order, turned as the file says.
 
+    A frame that is damaged, and that the decoder has patched up, is warned of, the first one of a video.
+
     Raises:
         ValueError: PyAV is not installed, or the file is broken; says after which frame.
     """
-    av, done = pyav(path), 0
+    av, done, told = pyav(path), 0, False
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} holds no video stream: is it a sound file?")
             for frame in container.decode(container.streams.video[0]):
+                if frame.is_corrupt and not told:
+                    told = True
+                    warnings.warn(
+                        f"{path}: frame {done + 1} is damaged, the decoder has patched it up: get the file again",
+                        stacklevel=2,
+                    )
                 yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)).copy()
                 done += 1
     except av.FFmpegError as error:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from episodes.decoding import decode
 from episodes.episode import ClipSpec
 from episodes.sampling.tasks import RISEpisodes
 from episodes.sources.sentences import SentenceSource, window_numbers
@@ -174,6 +175,19 @@ def test_videos_that_cannot_be_decoded_are_named_with_the_frame(a2d: Path) -> No
         opened("a2d", a2d).read_windows("vid_b", ("00001", "00004"), 5)
     film.write_bytes(whole)
     assert greens(opened("a2d", a2d).read_frames("vid_b", ("00003", "00002"))) == [3, 2]
+
+
+def test_a_frame_that_the_decoder_patches_up_is_warned_of(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    film = write_film(tmp_path / "film.mp4", [pixels(k) for k in range(1, 10)])
+    with av.open(str(film)) as container:
+        packet = [packet for packet in container.demux(container.streams.video[0]) if packet.size][6]
+        place, size = packet.pos, packet.size
+    damaged = bytearray(film.read_bytes())
+    damaged[place + 8 : place + size] = np.random.default_rng(0).bytes(size - 8)
+    film.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"film\.mp4: frame 7 is damaged, the decoder has patched it up"):
+        assert len(list(decode(film))) == 9
 
 
 def test_damaged_annotations_are_named(a2d: Path, jhmdb: Path) -> None:

@@ -305,6 +305,25 @@ def test_each_data_set_is_padded_as_in_its_released_test_unless_a_number_is_type
     assert [typed.pad_multiple_of(name) for name in data] == [8] * 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_rates_follow_the_official_names_of_the_parameters(kind: str, frozen: bool) -> None:
+    """The released training goes by names: half for the backbone, a tenth for the text, all for the rest."""
+    table, config, build = KINDS[kind]
+    with torch.device("meta"):
+        settings = config(backbone="resnet50", freeze_text=frozen)
+        model = build(settings, TextEncoder(roberta(), WordHashTokenizer()))
+    groups = model.parameter_groups(1e-4)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rates), "no parameter stands in two groups"
+    for own, parameter in model.named_parameters():
+        name = table.to_official(own)[0]
+        held = name.startswith(("backbone.0.body.conv1", "backbone.0.body.layer1")) or "text_encoder" in name and frozen
+        rate = 0.5 if "backbone.0" in name else 0.1 if "text_encoder" in name else 1.0
+        assert rates.get(id(parameter)) == (None if held else pytest.approx(1e-4 * rate)), name
+        assert parameter.requires_grad != held, name
+
+
 def test_clean_positions_are_those_of_the_valid_part_and_calm_on_the_padding() -> None:
     padding = torch.zeros(1, 4, 6, dtype=torch.bool)
     padding[:, 3:], padding[:, :, 4:] = True, True
