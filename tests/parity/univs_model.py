@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from fewshot.systems.univs.text_prompts import words_and_sentence
 from fewshot.weights.key_table import check_fit, convert
 from tests.parity.reference import filled
 from tests.parity.univs_reference import concepts, frames_of, mismatches, packed
-from tests.parity.univs_tracking import Told, annotations_of, rules_of
+from tests.parity.univs_tracking import Told, annotations_of, rules_of, tracker_of
 
 Arrays = dict[str, Tensor]
 
@@ -163,9 +164,9 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     square = case["config"]["square_size"] if case["config"]["square_pad"] else None
     frames = frames_of(inputs["image_name"], inputs["frames"], inputs["height"], inputs["width"], square)
     model.backbone.register_forward_hook(lambda _, given, taps: journal.backbone(taps))
-    features = model.encode_frames(frames)
+    kind = case["task"].split()[0]
+    features = encoded(model, frames, case["config"], apart=kind == "vss")
     with watched(model, journal):
-        kind = case["task"].split()[0]
         if kind == "grounding":
             states = run_expressions(case, model, features, folder)
         else:
@@ -173,11 +174,25 @@ def run(case: dict[str, Any], folder: Path) -> list[str]:
     return mismatches(case["expected"], {**journal.arrays, **states})
 
 
+def encoded(model: UniVS, frames: Tensor, config: Mapping[str, Any], *, apart: bool) -> list[Tensor]:
+    """Features of all frames, a window of them at a time, as soon as a clip needs it.
+
+    Args:
+        apart: clips share no frames.
+    """
+    clip, known, parts = config["frames_per_clip"], 0, []
+    for start in range(0, len(frames) if apart else len(frames) - clip + 1, clip if apart else 1):
+        if min(start + clip, len(frames)) > known:
+            maps = model.encode_frames(frames[start : start + config["frames_window"]])
+            parts.append([x[known - start :] for x in maps])
+            known = start + len(maps[0])
+    return [torch.cat(own) for own in zip(*parts, strict=True)]
+
+
 def run_objects(case: Mapping[str, Any], model: UniVS, features: Sequence[Tensor]) -> Arrays:
     """VOS: objects that are given."""
     inputs, config = case["inputs"], case["config"]
-    tracker = ObjectTracker(config["num_prev_frames_memory"], config["temporal_consistency_threshold"], bounded=False)
-    session = ObjectSession(model, tracker, FixedDraws())
+    session = ObjectSession(model, tracker_of(config), FixedDraws())
     height, width = (4 * side for side in features[-1].shape[-2:])
     ids = tuple(case["object_ids_order"])
     start_state = ObjectState.start(ids, (inputs["height"], inputs["width"]), (height, width), 256)
@@ -206,7 +221,7 @@ def tracks_stored(state: ObjectState) -> Arrays:
     }
 
 
-def run_entities(case: Mapping[str, Any], model: UniVS, features: Sequence[Tensor]) -> Arrays:
+def run_entities(case: dict[str, Any], model: UniVS, features: Sequence[Tensor]) -> Arrays:
     """VIS and VPS: entities that are found."""
     inputs, config = case["inputs"], case["config"]
     rules = rules_of(case)
@@ -228,10 +243,14 @@ def run_entities(case: Mapping[str, Any], model: UniVS, features: Sequence[Tenso
             video = session.step(video, [x[start : start + frames] for x in features], start)
             stored = entities_stored(video.entities)
             if video.memory is not None:
-                tokens = {"prompt_feats.sumL": video.memory.tokens.sum(2)[..., ::4]}
+                memory = {"feats": video.memory.tokens, "pe": video.memory.positions}
+                tokens = {f"prompt_{name}.sumL": x.sum(2)[..., ::4] for name, x in memory.items()}
                 arrays.update({f"prop{start}.{name}": value for name, value in tokens.items()})
                 stored.update(tokens)
             arrays.update({f"new{start}.{name}": value for name, value in stored.items()})
+    for name, values in case.get("final", {}).items():
+        if name != "segments_infos":
+            case["expected"].setdefault(f"final.{name}", np.asarray(values))
     return {**arrays, **Told(case, rules).end(video.entities)}
 
 
@@ -246,6 +265,7 @@ def entities_stored(state: EntityState) -> Arrays:
         "occurrence": state.occurrence,
         "mask_quality_scores": state.quality,
         "first_appear_frame_idxs": state.first.float(),
+        "ids": state.ids,
     }
 
 

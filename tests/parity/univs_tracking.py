@@ -14,11 +14,17 @@ from fewshot.systems.univs.answers import Answer, Candidates
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
 from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, panoptic, semantic
+from fewshot.systems.univs.partners import QUERIES
 from tests.parity.univs_reference import array, mismatches, packed, rectangle
 
 Arrays = dict[str, Tensor]
 GRID = (24, 32)
 FAR = -8.0  # logit of the classes of other data sets
+NAMES = {  # which cases may give what is written of tracks
+    "score": ("score", "scores"),
+    "category": ("category", "category_id", "category_ids", "categories", "labels"),
+    "area": ("area", "areas"),
+}
 
 
 @torch.no_grad()
@@ -99,7 +105,7 @@ def run_objects(case: Mapping[str, Any]) -> Arrays:
     """VOS: objects that are given in the first frame and later."""
     inputs, config = case["inputs"], case["config"]
     head = ScriptedHead(inputs, config["num_queries"], config["hidden_dim"])
-    tracker = ObjectTracker(config["num_prev_frames_memory"], config["temporal_consistency_threshold"], bounded=False)
+    tracker = tracker_of(config)
     ids = tuple(case["object_ids_order"])
     state = ObjectState.start(ids, (inputs["height"], inputs["width"]), padded_size(inputs), head.width)
     given, frames = annotations_of(inputs), config["frames_per_clip"]
@@ -111,6 +117,14 @@ def run_objects(case: Mapping[str, Any]) -> Arrays:
         state = tracker.take(state, head.answer(start, frames, last, len(ids)), start)
         arrays.update({f"clip{start}.{name}": value for name, value in objects_stored(state).items()})
     return arrays
+
+
+def tracker_of(config: Mapping[str, Any]) -> ObjectTracker:
+    """The rules of a case of VOS."""
+    memory, threshold = config["num_prev_frames_memory"], config["temporal_consistency_threshold"]
+    queries = config.get("vos_queries", config["unified_inference_queries"])
+    assert queries in QUERIES, f"unknown queries: {queries}"
+    return ObjectTracker(memory, threshold, bounded=False, queries=queries)
 
 
 def objects_stored(state: ObjectState) -> Arrays:
@@ -203,12 +217,12 @@ class Told:
             assert found == said, f"segments {found}, expected {said}"
             return {"final.panoptic": torch.cat(self.labels)}
         rows = self.scores.ranked()
-        labels = torch.tensor([row.label for row in rows])
-        return {
-            "final.scores": torch.tensor([row.score for row in rows]),
-            **dict.fromkeys(("final.category", "final.category_id", "final.categories"), labels),
-            "final.area": torch.stack([torch.cat(self.areas[row.id]) for row in rows]),
+        found = {
+            "score": torch.tensor([row.score for row in rows]),
+            "category": torch.tensor([row.label for row in rows]),
+            "area": torch.stack([torch.cat(self.areas[row.id]) for row in rows]),
         }
+        return {f"final.{name}": found[kind] for kind, names in NAMES.items() for name in names}
 
 
 def run_semantic(case: Mapping[str, Any]) -> Arrays:

@@ -29,6 +29,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.masks)
 
+    def some(self, rows: Tensor) -> Candidates:
+        """The queries `rows` `(n,)`."""
+        logits = None if self.logits is None else self.logits[rows]
+        return Candidates(self.masks[rows], self.embeddings[rows], logits)
+
 
 @dataclass(frozen=True)
 class Answer:

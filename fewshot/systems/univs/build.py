@@ -33,6 +33,7 @@ def build(config: UniVSConfig) -> UniVS:
         text,
         Sizes(**{entry.name: getattr(config, entry.name) for entry in fields(Sizes)}),
         separation=config.separation,
+        object_queries=config.object_queries,
         text_to_image=config.text_to_image,
         freeze_backbone=config.freeze_backbone,
         freeze_text=config.freeze_text,

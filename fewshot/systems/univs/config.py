@@ -10,6 +10,7 @@ from fewshot.systems.config import SMALL_BACKBONE, BackboneConfig, SystemConfig
 
 STARTS = ("released", "scratch")
 SEPARATIONS = ("sep", "sep-blocked", "sep-l2p", "none")
+QUERIES = ("prompt", "learn", "prompt+learn")
 
 
 @dataclass
@@ -67,6 +68,12 @@ class UniVSConfig(BackboneConfig, SystemConfig):
         "who meets whom in the self-attention; sep: learnable queries among themselves and prompts among themselves, "
         "sep-blocked: a prompt itself alone, sep-l2p: prompts everything, none: all",
         choices=SEPARATIONS,
+    )
+    object_queries: str = key(
+        "prompt",
+        "tests: whose answers follow a given object; prompt: those of its prompt, as released, learn: those of the "
+        "learnable query most like its past, prompt+learn: a blend of both where they are of one thing",
+        choices=QUERIES,
     )
     decay_norms: bool = key(True, "training: weight decay on norms and embeddings too; false: not, as released")
     visual_share: float = key(

@@ -113,7 +113,7 @@ class EntityRules:
     """Rules by which answers become entities; the defaults are those of VIS on YouTube-VIS 2021.
 
     Attributes:
-        memory: slots by which an entity is compared with its own prediction.
+        memory: slots by which an entity is compared with its own prediction, T where that is more.
         threshold: of the likeness to its past; half of it in the first clips.
         candidates: most candidates of a clip; stability: quality from which a query is one.
         box_limit: overlap of boxes, mask_limit: of masks of stuff, from which the lesser candidate is dropped.
@@ -178,7 +178,7 @@ class EntityRules:
         if not len(found):
             return state
         frames = found.masks.shape[1]
-        alike = consistency(state.embeddings[:, -max(self.memory, RECENT) :], found.embeddings)
+        alike = consistency(state.embeddings[:, -max(self.memory, frames, RECENT) :], found.embeddings)
         threshold = self.threshold / 2 if start < frames else self.threshold
         masks = full_size(found.masks, (state.logits.shape[-2], state.logits.shape[-1]))
         height, width = state.unpadded

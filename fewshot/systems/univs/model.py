@@ -33,6 +33,7 @@ from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.episodes import UniVSState, UniVSWords, episode_losses, warmup
 from fewshot.systems.univs.network import RELEASED, Sizes
 from fewshot.systems.univs.parameters import start_linears, without_decay
+from fewshot.systems.univs.partners import QUERIES
 from fewshot.systems.univs.pixel_decoder import PixelDecoder
 from fewshot.systems.univs.prior import MAPS, SCALE, PriorMaps
 from fewshot.systems.univs.school import School, in_short
@@ -52,6 +53,7 @@ class UniVS(System):
         sizes: widths and depths.
         separation: of the self-attention (`fewshot.systems.univs.decoder_layers.who_may_not_meet`).
         text_to_image: words look at the frames before they are prompts.
+        object_queries: whose answers follow a given object (`fewshot.systems.univs.partners.answers_of`).
         freeze_backbone: keep the backbone; the output norms of a Swin learn all the same, as released.
         freeze_text: keep the text tower.
         backbone_lr: factor on the learning rate of the rest.
@@ -64,7 +66,7 @@ class UniVS(System):
         mask_stride: pixels per mask cell of episodes, 4 as released, or 1: cells lie where the backbone has them.
 
     Raises:
-        ValueError: another start or stride.
+        ValueError: another start or stride, or other queries.
     """
 
     name = "univs"
@@ -82,6 +84,7 @@ class UniVS(System):
         *,
         separation: str = "sep",
         text_to_image: bool = True,
+        object_queries: str = "prompt",
         freeze_backbone: bool = False,
         freeze_text: bool = True,
         backbone_lr: float = 0.1,
@@ -97,7 +100,7 @@ class UniVS(System):
         dim, heads = sizes.hidden_dim, sizes.heads
         self.backbone, self.text, self.sizes = backbone, text, sizes
         self.backbone_lr, self.weights_of, self.concepts = backbone_lr, weights_of, concepts
-        self.mask_stride = mask_stride
+        self.mask_stride, self.object_queries = mask_stride, object_queries
         self.school, self.decay_norms = school or School(), decay_norms
         encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
         self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
@@ -109,6 +112,7 @@ class UniVS(System):
         choices: dict[str, tuple[object, tuple[object, ...]]] = {
             "start": (start, STARTS),
             "mask_stride": (mask_stride, STRIDES),
+            "object_queries": (object_queries, QUERIES),
         }
         for name, (value, valid) in choices.items():
             if value not in valid:
@@ -148,10 +152,10 @@ class UniVS(System):
         """Features of `frame_features` as the decoder sees them.
 
         Args:
-            frames: `(B, T)` index of each frame in its video. Those beyond the longest video of training are the last.
+            frames: `(B, T)` index of each frame in its video, also of one that is longer than those of training.
         """
         *levels, mask_features = features
-        moments = (frames.clamp(max=LONGEST - 1) / LONGEST).to(mask_features.device)
+        moments = (frames / LONGEST).to(mask_features.device)
         return self.decoder.scenes(levels, mask_features, moments)
 
     def segment(self, scenes: Scenes, asked: Prompts | None, **options: Any) -> list[Found]:

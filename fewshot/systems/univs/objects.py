@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fewshot.systems.univs.answers import Answer, Candidates
+from fewshot.systems.univs.partners import answers_of, overlap
 from fewshot.systems.univs.tracking import consistency, full_size, quality
 from fewshot.systems.univs.visual_prompts import box_of_masks, relative
 
@@ -74,16 +75,18 @@ class ObjectTracker:
     """Rules by which answers of the network become tracks.
 
     Attributes:
-        memory: M, frames that are kept beside those of the clip, and that a target is known again by.
+        memory: M, frames that are kept beside the new ones, and that a target is known again by; T where that is more.
         threshold: of the likeness to its past by which a prediction is believed; half of it in the first clips.
         bounded: forget boxes and embeddings that nothing reads any more; the official states grow with the video.
         competition: a pixel belongs to one object at most.
+        queries: whose answers follow an object, see `partners.answers_of`.
     """
 
     memory: int = 5
     threshold: float = 0.5
     bounded: bool = True
     competition: bool = True
+    queries: str = "prompt"
 
     def advance(self, state: ObjectState, start: int, frames: int, given: Annotations) -> ObjectState:
         """The state with empty slots for the frames of the clip that are new, and with what is given in the clip.
@@ -93,7 +96,7 @@ class ObjectTracker:
             given: annotations of the video; those of other frames are left alone.
         """
         new = start + frames - state.seen
-        state = replace(_longer(state, new, self.memory), seen=start + frames)
+        state = replace(_longer(state, new, max(self.memory, frames)), seen=start + frames)
         for index in range(start, start + frames):
             for n, target in enumerate(state.ids):
                 if target in given.get(index, {}):
@@ -113,7 +116,7 @@ class ObjectTracker:
             state = self._first_predictions(state, found, new, start)
         earlier = (state.first >= 0) & (state.first < start)
         if bool(earlier.any()):
-            state = self._followed(state, found, earlier, start)
+            state = self._followed(state, answer, earlier, start)
         return self._trimmed(state)
 
     def _described(self, state: ObjectState, found: Candidates) -> ObjectState:
@@ -137,10 +140,10 @@ class ObjectTracker:
         at = state.first[rows] - start
         truth = state.masks[rows, slots + at]
         each = torch.arange(len(rows), device=rows.device)
-        agreement = _overlap(masks[each, at] > 0, truth)
+        agreement = overlap(masks[each, at] > 0, truth)
         sure = quality(self._inside(masks, state))
         masks = compete(masks, agreement**2 * sure)
-        agreement = _overlap(masks[each, at] > 0, truth)
+        agreement = overlap(masks[each, at] > 0, truth)
         area = truth.flatten(1).sum(1)
         good = agreement > SURE_OVERLAP * (area / SURE_AREA).clamp(max=1)
         boxes = boxes_of(found.masks[rows])
@@ -154,15 +157,17 @@ class ObjectTracker:
                 state.boxes[n, first - frames :] = boxes[row, first:]
         return state
 
-    def _followed(self, state: ObjectState, found: Candidates, earlier: Tensor, start: int) -> ObjectState:
+    def _followed(self, state: ObjectState, answer: Answer, earlier: Tensor, start: int) -> ObjectState:
         """Predictions of objects of earlier clips, added up where they are like their past."""
         rows = earlier.nonzero()[:, 0]
-        frames = found.masks.shape[1]
+        frames = answer.prompts.masks.shape[1]
+        past = state.embeddings[rows, -max(self.memory, frames) :]
+        found = answers_of(answer.learnable, answer.prompts.some(rows), past, self.queries)
         size = (state.masks.shape[-2], state.masks.shape[-1])
-        alike = consistency(state.embeddings[rows, -self.memory :], found.embeddings[rows])
+        alike = consistency(past, found.embeddings)
         threshold = self.threshold / 2 if start < frames else self.threshold
         believed = (alike > threshold)[:, None, None, None]
-        masks = full_size(found.masks[rows], size) * believed
+        masks = full_size(found.masks, size) * believed
         if self.competition:
             own = (masks > 0).flatten(1).sum(1)
             masks = compete(masks, alike**2 * quality(self._inside(masks, state)))
@@ -172,8 +177,8 @@ class ObjectTracker:
         sums = state.logits[rows, -frames:] + masks
         state.logits[rows, -frames:] = sums
         state.masks[rows, -frames:] = sums > 0
-        state.boxes[rows, -frames:] = boxes_of(found.masks[rows])
-        state.embeddings[rows, -frames:] = (state.embeddings[rows, -frames:] + found.embeddings[rows]) / 2
+        state.boxes[rows, -frames:] = boxes_of(found.masks)
+        state.embeddings[rows, -frames:] = (state.embeddings[rows, -frames:] + found.embeddings) / 2
         return state
 
     @staticmethod
@@ -192,12 +197,6 @@ def compete(masks: Tensor, weights: Tensor) -> Tensor:
 def boxes_of(masks: Tensor) -> Tensor:
     """Boxes `(N, T, 4)` in 0..1 of logits `(N, T, h, w)`: their outermost cells, as fractions of the map."""
     return relative(box_of_masks(masks > 0), (masks.shape[-2], masks.shape[-1]))
-
-
-def _overlap(masks: Tensor, truth: Tensor) -> Tensor:
-    """IoU of masks `(N, H, W)` bool one by one: `(N,)`."""
-    both, either = ((masks & truth), (masks | truth))
-    return both.flatten(1).sum(1) / either.flatten(1).sum(1).clamp(min=1)
 
 
 def _longer(state: ObjectState, new: int, memory: int) -> ObjectState:

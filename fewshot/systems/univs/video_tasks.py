@@ -23,7 +23,7 @@ from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, Sem
 from fewshot.systems.univs.expression_session import ExpressionSession
 from fewshot.systems.univs.model import UniVS
 from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
-from fewshot.systems.univs.objects import ObjectState
+from fewshot.systems.univs.objects import ObjectState, ObjectTracker
 from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, on_frames, panoptic
 from fewshot.systems.video_tasks import NOTHING, PanopticPart, Settled, VideoQuestion, VideoTask, Vocabulary
 
@@ -173,7 +173,7 @@ class ObjectTask(ClipTask):
             ids, width, device = state.question.objects, self.model.sizes.hidden_dim, str(state.features[0].device)
             video = ObjectVideo(ObjectState.start(ids, unpadded, padded, width, device))
         given = {index: {k: shrunk(mask, unpadded) for k, mask in own.items()} for index, own in state.given.items()}
-        session = ObjectSession(self.model, points=self.points)
+        session = ObjectSession(self.model, ObjectTracker(queries=self.model.object_queries), points=self.points)
         return replace(state, video=session.step(video, state.features, state.first, given))
 
     def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:

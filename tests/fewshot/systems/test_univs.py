@@ -67,6 +67,25 @@ def test_a_memory_that_forgets_gives_the_tracks_of_one_that_does_not() -> None:
     assert short[-1].tracks.embeddings.shape[1] == MEMORY + 1 and long[-1].tracks.embeddings.shape[1] == FRAMES
 
 
+def test_clips_may_be_longer_than_the_memory() -> None:
+    """Then the frames of a clip are what is remembered."""
+    system, frames = model(), 4
+    session = ObjectSession(system, ObjectTracker(2, threshold=-1.0), Draws.seeded(0))
+    video, maps = ObjectVideo(ObjectState.start((1, 4), SIZE, SIZE, system.sizes.hidden_dim)), features(system)
+    for start in range(FRAMES - frames + 1):
+        video = session.step(video, [x[start : start + frames] for x in maps], start, given())
+    assert video.tracks.masks.shape[1] == video.tracks.embeddings.shape[1] == frames + 1
+    assert torch.equal(video.tracks.first, torch.tensor([0, 3]))
+
+
+def test_frames_of_a_video_longer_than_those_of_training_have_codes_of_their_own() -> None:
+    """The moment of a frame is its index over 128, as published, wherever the video ends."""
+    system = model()
+    scenes = system.scenes(features(system, 2), torch.tensor([[127, 256]]))
+    assert scenes.moments.tolist() == [[127 / 128, 2.0]]
+    assert not torch.equal(*scenes.positions[0])
+
+
 def test_an_object_is_nowhere_before_it_is_given() -> None:
     videos = follow_objects(model(), bounded=False)
     assert videos[0].tracks.first.tolist() == [0, -1]
