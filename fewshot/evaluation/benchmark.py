@@ -25,7 +25,6 @@ from episodes.folds import Folds
 from episodes.sampling.cma_official import TEST_LISTS, CMATrainEpisodes
 from episodes.sampling.images import ImageEpisodes, image_test_episodes
 from episodes.sampling.lists import LISTED, read_lists
-from episodes.sampling.manifest import read_manifest
 from episodes.sampling.pools import NotFeasible
 from episodes.sampling.probes import NAME_ONLY
 from episodes.sampling.videos import TrainEpisodes
@@ -35,6 +34,7 @@ from episodes.sources.images import ImageSource
 from episodes.transforms.clips import ResizeTransform
 from episodes.transforms.input_rule import InputRule
 from fewshot.cli.runs import EpisodeRunConfig
+from fewshot.evaluation.frozen import frozen_tests
 from fewshot.evaluation.query import QueryResult
 from fewshot.evaluation.scoring import clip_scoring, image_score, query_score
 from fewshot.run import processes
@@ -101,6 +101,11 @@ class Benchmark(ABC):
             return self.protocol.seeds
         return tuple(range(first, first + (number or 1)))
 
+    @property
+    def limit(self) -> int | None:
+        """Most test episodes of a fold, where the user gives fewer than the protocol; a frozen list is tested whole."""
+        return self.settings.test_episodes if getattr(self.config, "manifest", None) is None else None
+
     @abstractmethod
     def training(self, split: str = "train") -> TrainEpisodes | ImageEpisodes | CMATrainEpisodes:
         """Endless episodes of the training classes of the configured fold, `split` train or val.
@@ -140,22 +145,10 @@ class Benchmark(ABC):
             NotFeasible: no class has enough videos or images.
             ValueError: the manifest has no episode of the group, or another number of shots.
         """
-        config, manifest = self.config, getattr(self.config, "manifest", None)
+        manifest = getattr(self.config, "manifest", None)
         if manifest is None:
-            return [self.drawn(group, seed, self.settings.test_episodes) for seed in self.seeds]
-        manifest = manifest.replace("{group}", str(group))
-        specs = [spec for spec in read_manifest(manifest, self.source) if spec.group == group]
-        check_test(specs, self.folds, manifest)
-        if not specs:
-            raise ValueError(
-                f"manifest={manifest} has no episode of group {group}: give the group that it was frozen for"
-            )
-        frozen = specs[0].shots
-        if frozen != config.shots:
-            raise ValueError(
-                f"manifest={manifest} has {frozen} supports per episode, not {config.shots}: give shots={frozen}"
-            )
-        return [[spec for spec in specs if spec.seed == seed] for seed in sorted({spec.seed for spec in specs})]
+            return [self.drawn(group, seed, self.limit) for seed in self.seeds]
+        return frozen_tests(manifest, group, self.config.shots, self.source, self.folds)
 
     def validation(self, select_on: str) -> list[EpisodeSpec]:
         """The episodes that choose the checkpoint: of the training classes, videos kept apart, or (`test`) of the
@@ -323,25 +316,6 @@ class ImageBenchmark(Benchmark):
     def votes(self) -> bool:
         """Whether several supports are given one by one and their masks vote, as the protocol says."""
         return self.protocol.k_shot == "votes"
-
-
-def check_test(specs: Sequence[EpisodeSpec], folds: Folds, manifest: str) -> None:
-    """Refuse frozen episodes whose numbers would not be those of held-out classes.
-
-    Raises:
-        ValueError: an episode of training or validation, or of a class that its group does not hold out.
-    """
-    for spec in specs:
-        if spec.split != "test":
-            raise ValueError(
-                f"manifest={manifest} holds episodes of split {spec.split}, which show training classes: freeze the "
-                "test of the group with split=test"
-            )
-        if spec.class_id not in folds.test_classes(spec.group):
-            raise ValueError(
-                f"manifest={manifest} has an episode of {spec.class_name}, which group {spec.group} of {folds.name} "
-                "does not hold out: freeze the episodes again"
-            )
 
 
 def _same(score: ImageScore) -> ImageScore:

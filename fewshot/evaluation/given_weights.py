@@ -47,6 +47,15 @@ def groups_of(config: MetaTestConfig) -> tuple[int, ...]:
     return groups
 
 
+def refuse_limit(config: MetaTestConfig, command: Command) -> None:
+    """Raise ValueError where some episodes of a frozen list are asked for, which is tested whole."""
+    if config.manifest is not None and "benchmark.test_episodes" in command.typed:
+        raise ValueError(
+            f"manifest={config.manifest} is tested whole: leave benchmark.test_episodes away, or freeze fewer episodes "
+            "with python -m fewshot.freeze count=..."
+        )
+
+
 def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig, Command]:
     """The configuration with what the weights bring: their system and, where none was typed, adaptation and benchmark.
 
@@ -80,10 +89,20 @@ def as_trained(config: MetaTestConfig, command: Command) -> tuple[MetaTestConfig
 
 
 def first_weights(config: MetaTestConfig) -> Path:
-    """The weights of the group, or of the first one that there are weights for."""
-    groups = range(MOST_GROUPS) if config.group == "all" else (int(config.group),)
-    paths = [filled(config.weights or "", group) for group in groups]
-    return next((path for path in paths if path.exists()), paths[-1])
+    """The weights of the group, or of the first one that there are weights for.
+
+    Raises FileNotFoundError where there are none for any group.
+    """
+    if config.group != "all":
+        return filled(config.weights or "", int(config.group))
+    paths = (filled(config.weights or "", group) for group in range(MOST_GROUPS))
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"no weights at {config.weights}, whatever the group: group=all tests those of each group, as in "
+            "weights=runs/name-g{group}"
+        )
+    return found
 
 
 def filled(path: str, group: int) -> Path:

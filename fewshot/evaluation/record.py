@@ -50,10 +50,13 @@ def weights_digest(system: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, Any]], leaks: Mapping[int, Leak]) -> dict[str, Any]:
+def record(
+    benchmark: Benchmark, seeds: Sequence[int], groups: Mapping[int, Mapping[str, Any]], leaks: Mapping[int, Leak]
+) -> dict[str, Any]:
     """The record of a run, in plain types.
 
     Args:
+        seeds: of the episodes.
         groups: of each fold, what `tested` gave.
         leaks: of each fold, its leak line.
     """
@@ -67,9 +70,9 @@ def record(benchmark: Benchmark, groups: Mapping[int, Mapping[str, Any]], leaks:
         "data": benchmark.source.fingerprint(),
         "draws": benchmark.settings.draws,
         "manifest": None if manifest is None else Path(manifest).name,
-        "limit": benchmark.settings.test_episodes,
+        "limit": benchmark.limit,
         "shots": config.shots,
-        "seeds": list(benchmark.seeds),
+        "seeds": list(seeds),
         "trained_with_seed": config.seed if config.trains else None,
         "groups": {str(group): {**facts, "leak": leaks[group].to_json()} for group, facts in groups.items()},
         **_program(),

@@ -98,11 +98,16 @@ class Outcome:
     leaks: dict[int, Leak] = field(default_factory=dict)
     bridge: dict[str, list[Score]] = field(default_factory=dict)
 
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the episodes that were tested, sorted; those of a frozen list are its own."""
+        return sorted({score.seed for score in self.scores})
+
 
 def build_report(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> Report:
     """The report of everything that has been measured so far."""
     told, bootstrap = card(outcome, benchmark, origin), benchmark.config.test.bootstrap
-    tested = record(benchmark, outcome.tested, outcome.leaks)
+    tested = record(benchmark, outcome.seeds, outcome.tested, outcome.leaks)
     return benchmark.report(outcome.scores, told, bootstrap, tested, outcome.bridge)
 
 
@@ -128,8 +133,9 @@ def tell(report: Report, outcome: Outcome, benchmark: Benchmark, folder: Path, l
 
 def tell_protocol(benchmark: Benchmark) -> None:
     """Log under which protocol a system will be tested; the whole card is printed once, above the numbers."""
-    seeds = ", ".join(map(str, benchmark.seeds))
-    told = f"protocol {benchmark.protocol.name}, shots {benchmark.config.shots}, seeds {seeds}"
+    frozen = places(benchmark.config)["frozen"]
+    drawn = f"seeds {', '.join(map(str, benchmark.seeds))}" if frozen is None else f"the episodes of {frozen}"
+    told = f"protocol {benchmark.protocol.name}, shots {benchmark.config.shots}, {drawn}"
     logger.info("test: %s; the card is printed with the numbers", told)
 
 
@@ -138,7 +144,7 @@ def card(outcome: Outcome, benchmark: Benchmark, origin: Origin) -> str:
     text = benchmark.card(
         checkpoint=origin.checkpoint,
         shots=outcome.shots,
-        seeds=sorted({score.seed for score in outcome.scores}),
+        seeds=outcome.seeds,
         start_weights=origin.start_weights,
         episodes=_tested(outcome, benchmark.config),
         **places(benchmark.config),

@@ -13,7 +13,7 @@ import fewshot
 from episodes.catalogue import folds_of
 from episodes.episode import ClipSpec, EpisodeSpec
 from episodes.folds import folder_folds
-from fewshot.evaluation.benchmark import check_test
+from fewshot.evaluation.frozen import check_test
 from fewshot.evaluation.given_weights import check_classes
 from fewshot.weights.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fewshot.weights.trained_on import TrainedOn, read_trained_on, trainings_before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot.cli.runs import MetaTrainConfig
+from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig
 from fewshot.config.sections import BenchmarkConfig
 from fewshot.evaluation.benchmark import open_benchmark
 from fewshot.evaluation.report import ways
@@ -32,6 +32,13 @@ def test_words_alone_are_a_probe_of_systems_that_read_words() -> None:
     benchmark = open_benchmark(settings(probes=["name_only", "no_support"]), MemorySource())
     assert benchmark.probes({"support", "expression"}) == ["", "name_only", "no_support"]
     assert benchmark.probes({"support"}) == ["", "no_support"]
+
+
+def test_what_a_run_brings_limits_no_frozen_list() -> None:
+    config = MetaTestConfig(group=1, benchmark=BenchmarkConfig(name="synthetic", test_episodes=4))
+    assert open_benchmark(config, MemorySource()).limit == 4
+    config.manifest = "list.jsonl"
+    assert open_benchmark(config, MemorySource()).limit is None
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,15 @@ def test_every_group_has_weights_of_its_own(run_folder: Path, tmp_path: Path) ->
     config.group = "all"
     with pytest.raises(FileNotFoundError, match="run-g3"):  # of the four groups of the benchmark
         meta_test(config, command())
+    config.weights = str(tmp_path / "other-g{group}")
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*other-g\{group\}, whatever the group: group=all"):
+        as_trained(config, command())
+
+
+def test_a_frozen_list_is_tested_whole_and_a_limit_beside_it_is_refused() -> None:
+    config = MetaTestConfig(manifest="list.jsonl", system=SYSTEM, benchmark=BENCHMARK)
+    with pytest.raises(ValueError, match="manifest=list.jsonl is tested whole: leave benchmark.test_episodes away"):
+        meta_test(config, command("manifest=list.jsonl", "benchmark.test_episodes=2"))
 
 
 def test_a_system_that_needs_training_needs_weights() -> None:

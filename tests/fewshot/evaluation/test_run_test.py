@@ -113,6 +113,10 @@ def test_a_manifest_gives_the_same_numbers_as_drawing(tmp_path: Path) -> None:
     frozen = report_of(tmp_path / "frozen", config, source)
     assert frozen.scores == drawn.scores
     config.manifest = str(tmp_path / "g1.jsonl")
+    config.benchmark.test_episodes, config.seed, config.test.seeds = 1, 7, 1  # a frozen list has its own
+    assert report_of(tmp_path / "again", config, source).scores == drawn.scores
+    run = json.loads((tmp_path / "again" / "results.json").read_text())["run"]
+    assert (run["seeds"], run["limit"]) == ([0, 1], None)
     with pytest.raises(ValueError, match="no episode of group 2"):
         open_benchmark(config, MemorySource(groups=(1, 2))).tests(2)
     config.shots = 2  # the card and the folder's name would tell two
