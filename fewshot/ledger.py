@@ -48,9 +48,8 @@ def _add(config: LedgerConfig, folder: Path, paths: list[Path]) -> None:
     from benchmarks.ledger.entry import entries
     from benchmarks.ledger.rows import read_ledger, write_rows
 
-    folder.mkdir(parents=True, exist_ok=True)
     new = [row for path in paths for row in entries(path, config.note)]
-    refuse(new, read_ledger(folder))
+    refuse(new, read_ledger(folder) if folder.exists() else [])
     write_rows(folder, new)
     for row in new:
         print(f"added: {row}")

@@ -138,6 +138,7 @@ class Program(Description, Generic[Config]):
                 OmegaConf.update(empty, name, value)
             except OmegaConfBaseException as error:
                 wanted = form_of(type_of(self.schema, name), keys[name])
+                wanted += f", and {name}=... again for another" if name in lists else ""
                 raise ValueError(f"{name}={values[0]}: give {wanted}") from error
         refuse_dangling(empty)
         refuse_missing((name for name in keys if _value(empty, name) == MISSING), given)

@@ -73,6 +73,10 @@ def test_a_task_is_checked_by_its_split(tmp_path: Path, capsys: pytest.CaptureFi
         (("benchmark=synthetic", "split=val"), "it has folds: leave split away"),
         (("task=davis17", "data.root=/nowhere"), "/nowhere"),
         (("benchmark=pascal"), "benchmark=pascal: valid are"),
+        (
+            ("benchmark=synthetic", "shots=[1,3]"),
+            "shots=[1,3]: give a whole number from 1 to 1,000, and shots=... again for another",
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_said(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture) -> None:

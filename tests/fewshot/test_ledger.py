@@ -59,6 +59,9 @@ def test_a_run_is_added_checked_printed_and_exported(call: Call, tmp_path: Path)
         (("export", "x.json"), "export needs dataset="),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(call: Call, words: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_done_is_said_in_a_line(
+    call: Call, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
     code, _, err = call(*words)
     assert code == 1 and message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
