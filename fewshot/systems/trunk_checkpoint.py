@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from fewshot.nn.swin import SIZES as SWIN_SIZES
 from fewshot.nn.swin import Swin
 from fewshot.nn.video_swin import NAMES as VIDEO_NAMES
 from fewshot.nn.video_swin import SIZES as VIDEO_SIZES
-from fewshot.weights.key_table import KeyTable
+from fewshot.weights.key_table import KeyTable, count_numbered
 
 FEEDFORWARD = "transformer.encoder.layers.0.linear1.weight"  # official tensor whose shape tells the widths
 CMA, REFERFORMER, SGMG = "CMA", "ReferFormer", "SgMg"
@@ -138,8 +137,8 @@ def sizes_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_queries": 0 if queries is None else len(queries),
         "hidden_dim": dim,
         "feedforward_dim": feedforward,
-        "encoder_layers": _count(official, r"transformer\.encoder\.layers\.(\d+)\."),
-        "decoder_layers": _count(official, r"transformer\.decoder\.layers\.(\d+)\."),
+        "encoder_layers": count_numbered(official, "transformer.encoder.layers."),
+        "decoder_layers": count_numbered(official, "transformer.decoder.layers."),
     }
 
 
@@ -155,7 +154,7 @@ def backbone_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
     kind, known = "video_swin", {name: (embed, depths) for name, (embed, depths, _) in VIDEO_SIZES.items()}
     if patches.ndim == 4:
         kind, known = "swin", {name: (size.embed, size.depths) for name, size in SWIN_SIZES.items()}
-    blocks = _count(official, r"backbone\.0\.body\.layers\.2\.blocks\.(\d+)\.")
+    blocks = count_numbered(official, "backbone.0.body.layers.2.blocks.")
     found = [name for name, (embed, depths) in known.items() if (embed, depths[2]) == (patches.shape[0], blocks)]
     if not found:
         raise ValueError(f"no {kind} has {patches.shape[0]} channels and {blocks} blocks in its third stage")
@@ -163,7 +162,3 @@ def backbone_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
         return {"backbone": f"{kind}_{found[0]}"}
     rows = len(official["backbone.0.body.layers.0.blocks.0.attn.relative_position_bias_table"])
     return {"backbone": f"{kind}_{found[0]}", "backbone_window": (math.isqrt(rows) + 1) // 2}
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    return len({found.group(1) for key in keys if (found := re.match(pattern, key))})

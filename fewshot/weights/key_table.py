@@ -110,6 +110,12 @@ def _summary(keys: Iterable[str]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in groups.items())
 
 
+def count_numbered(names: Iterable[str], beginning: str) -> int:
+    """Number of the layers or blocks that are called `<beginning><number>.` in names of tensors."""
+    numbered = re.compile(rf"{re.escape(beginning)}(\d+)\.")
+    return len({found.group(1) for name in names if (found := numbered.match(name))})
+
+
 def convert(official: Mapping[str, Tensor], table: KeyTable) -> tuple[dict[str, Tensor], dict[str, str], int]:
     """Official tensors under our names, the ignored ones with the reason, and the number of aliases.
 

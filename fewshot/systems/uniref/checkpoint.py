@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewshot.systems.detectron_keys import resnet_rows, swin_rows
 from fewshot.systems.uniref.part_keys import FUSION, TEXT_PROJECTION, VALUE_ENCODER, under
-from fewshot.weights.key_table import KeyTable, Plan
+from fewshot.weights.key_table import KeyTable, Plan, count_numbered
 
 if TYPE_CHECKING:
     from fewshot.systems.uniref.model import UniRef
@@ -132,8 +132,8 @@ def sizes_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
         "feedforward_dim": feedforward.shape[0],
         "num_queries": queries.shape[0],
         "num_classes": head.shape[0],
-        "encoder_layers": _count(official, r"detr\.detr\.transformer\.encoder\.layers\.(\d+)\."),
-        "decoder_layers": _count(official, r"detr\.detr\.transformer\.decoder\.layers\.(\d+)\."),
+        "encoder_layers": count_numbered(official, "detr.detr.transformer.encoder.layers."),
+        "decoder_layers": count_numbered(official, "detr.detr.transformer.decoder.layers."),
     }
 
 
@@ -141,11 +141,7 @@ def _backbone(official: Mapping[str, Tensor]) -> str:
     if f"{_BACKBONE}stem.conv1.weight" in official:
         return "resnet101" if f"{_BACKBONE}res4.22.conv1.weight" in official else "resnet50"
     patches = official.get(f"{_BACKBONE}patch_embed.proj.weight")
-    depth = _count(official, re.escape(f"{_BACKBONE}layers.2.blocks.") + r"(\d+)\.")
+    depth = count_numbered(official, f"{_BACKBONE}layers.2.blocks.")
     if patches is None or (patches.shape[0], depth) not in SWINS:
         raise ValueError("the backbone of this UniRef++ checkpoint is neither a ResNet nor a Swin transformer")
     return SWINS[patches.shape[0], depth]
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    return len({found.group(1) for key in keys if (found := re.match(pattern, key))})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fewshot.systems.detectron_keys import resnet_rows, swin_rows
-from fewshot.weights.key_table import KeyTable, Plan
+from fewshot.weights.key_table import KeyTable, Plan, count_numbered
 
 if TYPE_CHECKING:
     from fewshot.systems.univs.model import UniVS
@@ -142,8 +142,8 @@ def sizes_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
         "feedforward_dim": feedforward.shape[0],
         "pixel_feedforward_dim": encoder.shape[0],
         "text_dim": text.shape[0],
-        "decoder_layers": _count(official, rf"{re.escape(head)}transformer_ffn_layers\.(\d+)\."),
-        "encoder_layers": _count(official, r"sem_seg_head\.pixel_decoder\.transformer\.encoder\.layers\.(\d+)\."),
+        "decoder_layers": count_numbered(official, f"{head}transformer_ffn_layers."),
+        "encoder_layers": count_numbered(official, "sem_seg_head.pixel_decoder.transformer.encoder.layers."),
     }
 
 
@@ -151,14 +151,10 @@ def _backbone(official: Mapping[str, Tensor]) -> str:
     if "backbone.stem.conv1.weight" in official:
         return "resnet50"
     patches = official.get("backbone.patch_embed.proj.weight")
-    depth = _count(official, r"backbone\.layers\.2\.blocks\.(\d+)\.")
+    depth = count_numbered(official, "backbone.layers.2.blocks.")
     if patches is None or (patches.shape[0], depth) not in SWINS:
         raise ValueError("the backbone of this UniVS checkpoint is neither a ResNet-50 nor a Swin-T, -B or -L")
     return SWINS[patches.shape[0], depth]
-
-
-def _count(keys: Mapping[str, Tensor], pattern: str) -> int:
-    return len({found.group(1) for key in keys if (found := re.match(pattern, key))})
 
 
 # The CLIP text tower: its attention has one projection for queries, keys and values, transformers has three.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from episodes.transforms.input_rule import InputRule
 from fewshot.systems.videomt.config import VidEoMTConfig
 from fewshot.systems.videomt.model import VidEoMT
-from fewshot.weights.key_table import KeyTable, Plan
+from fewshot.weights.key_table import KeyTable, Plan, count_numbered
 
 NEEDED = "VideomtForUniversalSegmentation"
 HEAD_WIDTH = 64  # of the Vision Transformers that are released
@@ -87,11 +87,11 @@ def fit(tensors: Mapping[str, Tensor], variant: str | None) -> tuple[VidEoMTConf
         image_size=patch * round(len(tensors["embeddings.position_embeddings.weight"]) ** 0.5),
         patch_size=patch,
         hidden_dim=width,
-        layers=_numbered(tensors, "layers."),
+        layers=count_numbered(tensors, "layers."),
         heads=max(width // HEAD_WIDTH, 1),
         query_layers=len(tensors["attn_mask_probs"]),
         num_queries=queries,
-        upscalings=_numbered(tensors, "upscale_block.block."),
+        upscalings=count_numbered(tensors, "upscale_block.block."),
     )
     return config, build(config)
 
@@ -99,8 +99,3 @@ def fit(tensors: Mapping[str, Tensor], variant: str | None) -> tuple[VidEoMTConf
 def _refuse_others(tensors: Mapping[str, Tensor]) -> None:
     if absent := [name for name in MARKS if name not in tensors]:
         raise ValueError(f"no VidEoMT of transformers: it has no {absent[0]}")
-
-
-def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of blocks `<prefix>0.`, `<prefix>1.`, .."""
-    return len({name.removeprefix(prefix).split(".")[0] for name in tensors if name.startswith(prefix)})
