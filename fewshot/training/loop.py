@@ -20,7 +20,6 @@ from signal import Signals
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
@@ -36,7 +35,7 @@ from fewshot.training.optim import clear_gradients, clip_gradients, make_optimiz
 from fewshot.training.prefetch import prefetched
 from fewshot.training.progress import Progress, memory_gib
 from fewshot.training.result import Log, NonFiniteLoss, TrainResult, Validate
-from fewshot.training.settings import TrainSettings
+from fewshot.training.settings import TrainSettings, check_fit
 from fewshot.training.sharding import share_out, silent, take_moments, take_weights, whole
 from fewshot.training.step import TrainingStep, set_training_mode
 from fewshot.training.teacher import Teacher
@@ -84,7 +83,7 @@ class Trainer:
         self.system, self.dataset, self.settings = system, dataset, settings
         self.log, self.validate, self.on_resume = log, validate, on_resume
         self.device = next(system.parameters()).device
-        self._check()
+        check_fit(settings, system, self.device, validates=validate is not None)
         self.rank, self.world = processes.rank(), processes.world_size()
         self.fingerprint = {**json.loads(json.dumps(flat(fingerprint or {}))), **settings.fingerprint(self.world)}
         self.trained_on = to_json(trained_on)
@@ -105,32 +104,6 @@ class Trainer:
         self.validated = 0  # the step of the last validation
         self.broken = 0  # episodes that could not be read so far
         self.best_score: float | None = None
-
-    def _check(self) -> None:
-        settings = self.settings
-        if settings.precision == "fp16" and self.device.type != "cuda":
-            raise ValueError(f"precision=fp16 needs a GPU and the device is {self.device}: take bf16 or fp32")
-        if settings.select != "last" and self.validate is None:
-            raise ValueError(f"select={settings.select} needs validation: give `validate`, or take select=last")
-        if settings.warms_up and not self.system.has_warmup:
-            raise ValueError(
-                f"system {self.system.name!r} has no warm-up head (method `warmup_losses`): take "
-                "train.prototype_fraction=0 and train.prototype_weight=0"
-            )
-        if settings.sharding == "fsdp" and (settings.precision == "fp16" or self.system.kept_gradients()):
-            raise ValueError(
-                "train.sharding=fsdp takes no precision=fp16 and no gradients that are kept from step to step "
-                "(system.train_affinity=false): take bf16 or fp32, or train.sharding=none"
-            )
-        if settings.sharding == "fsdp" and settings.teacher_decay:
-            raise ValueError("train.sharding=fsdp keeps no teacher: take train.teacher_decay=0, or train.sharding=none")
-        if settings.sharding == "fsdp" and not (dist.is_available() and dist.is_initialized()):
-            raise ValueError("train.sharding=fsdp shares weights among processes: start with torchrun")
-        if settings.precision == "fp16" and self.system.kept_gradients():
-            raise ValueError(
-                f"system {self.system.name!r} keeps gradients from step to step (system.train_affinity=false), which "
-                "the loss scaling of precision=fp16 would distort: take precision=fp32 or bf16"
-            )
 
     def run(self, resume: bool = False) -> TrainResult:
         """Trains to the end, from the newest good checkpoint with `resume`.
@@ -311,7 +284,7 @@ class Trainer:
         if self.settings.select == "last":
             better, score = end, None
         else:
-            assert score is not None  # `_check` has refused a choice without validation
+            assert score is not None  # `check_fit` has refused a choice without validation
             better = self.best_score is None or score > self.best_score
         if better and self._save_best(score, must=end):
             self.best_score = score

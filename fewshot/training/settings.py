@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.distributed as dist
+
 if TYPE_CHECKING:
     from fewshot.config.sections import TrainConfig
+    from fewshot.systems.base import System
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("step", "onecycle", "constant")
@@ -122,3 +126,42 @@ class TrainSettings:
             del kept["train.teacher_decay"]
         kept["train.episodes_per_step"] = world * self.batch * self.accumulate
         return kept
+
+
+def check_fit(settings: TrainSettings, system: System, device: torch.device, *, validates: bool) -> None:
+    """Refuse settings that do not fit the system, the device or the processes.
+
+    Args:
+        validates: whether the training can validate.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    if settings.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision=fp16 needs a GPU and the device is {device}: take bf16 or fp32")
+    if settings.select != "last" and not validates:
+        raise ValueError(f"select={settings.select} needs validation: give `validate`, or take select=last")
+    if settings.warms_up and not system.has_warmup:
+        raise ValueError(
+            f"system {system.name!r} has no warm-up head (method `warmup_losses`): take train.prototype_fraction=0 and "
+            "train.prototype_weight=0"
+        )
+    if settings.sharding == "fsdp":
+        _check_sharding(settings, system)
+    if settings.precision == "fp16" and system.kept_gradients():
+        raise ValueError(
+            f"system {system.name!r} keeps gradients from step to step (system.train_affinity=false), which the loss "
+            "scaling of precision=fp16 would distort: take precision=fp32 or bf16"
+        )
+
+
+def _check_sharding(settings: TrainSettings, system: System) -> None:
+    if settings.precision == "fp16" or system.kept_gradients():
+        raise ValueError(
+            "train.sharding=fsdp takes no precision=fp16 and no gradients that are kept from step to step "
+            "(system.train_affinity=false): take bf16 or fp32, or train.sharding=none"
+        )
+    if settings.teacher_decay:
+        raise ValueError("train.sharding=fsdp keeps no teacher: take train.teacher_decay=0, or train.sharding=none")
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ValueError("train.sharding=fsdp shares weights among processes: start with torchrun")

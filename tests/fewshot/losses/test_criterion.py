@@ -17,7 +17,6 @@ from fewshot.losses.criterion import WEIGHTS, SetCriterion, make_targets
 from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import dice_loss, dice_overlap, focal_cost, focal_loss
 from fewshot.nn.outputs import Prediction
-from fewshot.testing import one_clip
 from tests.fewshot.tiny import clips
 
 
@@ -75,7 +74,7 @@ def test_a_batch_is_the_sum_of_its_clips() -> None:
     batch = clips(2)
     whole = prediction(batch, layers=3)
     criterion = SetCriterion()
-    singles = [criterion(part(whole, n), one_clip(batch, n), num_frames=4) for n in range(2)]
+    singles = [criterion(part(whole, n), batch.take([n]), num_frames=4) for n in range(2)]
     both = criterion(whole, batch)  # 4 visible frames
     for name, value in both.terms.items():
         torch.testing.assert_close(value, singles[0].terms[name] + singles[1].terms[name], rtol=1e-5, atol=1e-6)

@@ -19,7 +19,6 @@ from fewshot.systems.base import ReferenceState
 from fewshot.systems.uniref.detection import Detection, best_queries, detect
 from fewshot.systems.uniref.model import Sizes, UniRef
 from fewshot.systems.uniref.state import UniRefState
-from fewshot.testing import one_clip
 from tests.fewshot.tiny import clips, predicted
 
 SIZES = Sizes(
@@ -81,8 +80,8 @@ def test_two_shots_are_two_supports_joined() -> None:
     with torch.no_grad():
         together = predicted(model, queries, supports, 2)
         for n in range(2):
-            first, second = (model.encode_supports(one_clip(supports, 2 * n + k), 1) for k in range(2))
-            query = one_clip(queries, n)
+            first, second = (model.encode_supports(supports.take([2 * n + k]), 1) for k in range(2))
+            query = queries.take([n])
             state = ReferenceState(1, first.join(second), model.encode_text(query.expressions))
             assert_same(together, model(query, state), slice(n, n + 1))
 
@@ -104,7 +103,7 @@ def test_shots_and_frames_become_tokens_and_the_mean_embedding() -> None:
     model, supports = tiny_uniref(), clips(6, frames=2, seed=3)
     with torch.no_grad():
         state = model.encode_supports(supports, 3)
-        singles = [model.encode_supports(one_clip(supports, n), 1) for n in range(3)]
+        singles = [model.encode_supports(supports.take([n]), 1) for n in range(3)]
     assert len(state) == 2 and state.images == 6
     assert [level.keys.shape for level in state.levels] == [(2, 6 * s * s, 64) for s in (8, 4, 2, 1)]
     joined = singles[0].join(singles[1]).join(singles[2])

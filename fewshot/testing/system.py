@@ -1,21 +1,10 @@
-"""The contract of a system, as tests that each system passes, in this package or outside.
-
-A package with a system of its own puts this into a test file and runs pytest on it:
-
-    from fewshot.testing import SystemContract
-
-    class TestMine(SystemContract):
-        settings = MineConfig(width=8)
-
-`VideoContract` holds what a way through whole videos (`SystemSpec.video_task`) must do.
-"""
+"""What every system does, as tests: `SystemContract`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
@@ -31,79 +20,7 @@ from fewshot.nn.outputs import Prediction
 from fewshot.systems.base import System
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import make_system, spec_of
-from fewshot.systems.video_tasks import Settled, VideoQuestion, VideoTask, Vocabulary, numbers_in
-
-WORDS = ("the dax on the left", "a big blicket", "the red toma")
-
-
-def noise_clips(
-    count: int, frames: int = 2, size: tuple[int, int] = (64, 64), *, seed: int = 0, words: bool = True
-) -> ClipBatch:
-    """Clips of noise with a brighter square object each, fully described, without padding.
-
-    Args:
-        count: number of clips `N`.
-        frames: of each clip.
-        size: height and width, at least 64 pixels each.
-        seed: of the noise.
-        words: whether the clips have expressions.
-    """
-    height, width = size
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros(count, frames, height, width, dtype=torch.bool)
-    boxes = torch.zeros(count, frames, 4)
-    for n in range(count):
-        top, left = 8 + 4 * (n % 4), 16 - 4 * (n % 4)
-        masks[n, :, top : top + 32, left : left + 32] = True
-        boxes[n] = torch.tensor([(left + 16) / width, (top + 16) / height, 32 / width, 32 / height])
-    return ClipBatch(
-        frames=torch.randn(count, frames, 3, height, width, generator=generator) + 2.0 * masks[:, :, None],
-        padding=torch.zeros(count, height, width, dtype=torch.bool),
-        sizes=torch.tensor([[height, width]] * count),
-        expressions=tuple(WORDS[n % len(WORDS)] if words else None for n in range(count)),
-        masks=tuple(masks),
-        boxes=boxes,
-        valid=torch.ones(count, frames, dtype=torch.bool),
-    )
-
-
-def one_clip(batch: ClipBatch, n: int) -> ClipBatch:
-    """Clip `n` of a batch as a batch of one."""
-    return replace(
-        batch,
-        frames=batch.frames[n : n + 1],
-        padding=batch.padding[n : n + 1],
-        sizes=batch.sizes[n : n + 1],
-        expressions=batch.expressions[n : n + 1],
-        masks=batch.masks[n : n + 1],
-        boxes=None if batch.boxes is None else batch.boxes[n : n + 1],
-        valid=None if batch.valid is None else batch.valid[n : n + 1],
-        ignore=batch.ignore[n : n + 1],
-        objects=batch.objects[n : n + 1],
-        original_sizes=batch.original_sizes[n : n + 1],
-    )
-
-
-def cropped(batch: ClipBatch, height: int, width: int) -> ClipBatch:
-    """The upper left corner of all clips, in pixels; boxes are left out."""
-    return replace(
-        batch,
-        frames=batch.frames[..., :height, :width],
-        padding=batch.padding[..., :height, :width],
-        sizes=torch.tensor([[height, width]] * len(batch)),
-        masks=tuple(None if mask is None else mask[..., :height, :width] for mask in batch.masks),
-        boxes=None,
-    )
-
-
-def padded(batch: ClipBatch, down: int, right: int) -> ClipBatch:
-    """The batch with more zero padding at the bottom and right, in pixels."""
-    more = (0, right, 0, down)
-    return replace(
-        batch,
-        frames=torch.nn.functional.pad(batch.frames, more),
-        padding=torch.nn.functional.pad(batch.padding, more, value=True),
-    )
+from fewshot.testing.clips import WORDS, cropped, noise_clips, padded
 
 
 class SystemContract:
@@ -189,7 +106,7 @@ class SystemContract:
         queries, references = self.queries(system, 2), self.references(system, 2)
         together = self._logits(system(queries, system.encode_reference(references)))
         for n in range(2):
-            alone = system(one_clip(queries, n), system.encode_reference(self._one(references, n)))
+            alone = system(queries.take([n]), system.encode_reference(self._one(references, n)))
             self._close(together[n], self._logits(alone)[0])
 
     @torch.no_grad()
@@ -201,7 +118,7 @@ class SystemContract:
         once = self._logits(system(queries, system.encode_reference(shared)))
         for n in range(2):
             each = system.encode_reference(replace(first, expressions=queries.expressions[n : n + 1]))
-            self._close(once[n], self._logits(system(one_clip(queries, n), each))[0])
+            self._close(once[n], self._logits(system(queries.take([n]), each))[0])
 
     @torch.no_grad()
     def test_a_state_serves_many_queries_and_stays_as_it_was(self) -> None:
@@ -231,7 +148,7 @@ class SystemContract:
         first, queries = self._one(self.references(system, 2), 0), self.queries(system, 2)
         supports = first.supports and system.encode_supports(first.supports, first.shots)
         references = read_references(system, queries.expressions, supports)
-        seen = system.with_features(one_clip(queries, 0))
+        seen = system.with_features(queries.take([0]))
         together = self._logits(system(seen.repeat(2), references.some(0, 2)))
         for n in range(2):
             self._close(self._logits(system(seen, references.some(n, n + 1)))[0], together[n])
@@ -284,7 +201,7 @@ class SystemContract:
 
     @staticmethod
     def _one(references: References, n: int) -> References:
-        supports = None if references.supports is None else one_clip(references.supports, n)
+        supports = None if references.supports is None else references.supports.take([n])
         return replace(references, supports=supports, expressions=references.expressions[n : n + 1])
 
     @staticmethod
@@ -303,132 +220,3 @@ class SystemContract:
         mask, truth = system.probabilities(prediction, queries, n) > 0.5, queries.masks[n]
         assert truth is not None
         return float((mask & truth).sum() / (mask | truth).sum())
-
-
-class VideoContract:
-    """Tests that a system passes for every kind of task on whole videos that it answers.
-
-    Attributes:
-        settings: of a small instance that tells `classes` apart, or any.
-        size: height and width of the frames, in pixels; result: those of the answer.
-        classes: of the vocabulary, the last of which is stuff.
-    """
-
-    settings: ClassVar[SystemConfig]
-    size: ClassVar[tuple[int, int]] = (64, 64)
-    result: ClassVar[tuple[int, int]] = (40, 50)
-    classes: ClassVar[tuple[str, ...]] = ("dax", "toma", "ground")
-    clip_frames: ClassVar[int] = 3
-
-    def system(self) -> System:
-        """A system of the settings, in evaluation mode."""
-        return make_system(self.settings, 0).eval()
-
-    def task(self, system: System, kind: str) -> VideoTask:
-        """Its way through videos for a task."""
-        build = spec_of(self.settings).video_task
-        assert build is not None
-        return build(system, kind, self.clip_frames)
-
-    def question(self, kind: str) -> VideoQuestion:
-        """What a video is asked for a task: its classes, two objects, or two expressions."""
-        if kind in ("vis", "vss", "vps"):
-            return VideoQuestion(self.result, Vocabulary(self.classes, frozenset({len(self.classes) - 1})))
-        if kind == "rvos":
-            return VideoQuestion(self.result, expressions=WORDS[:2])
-        return VideoQuestion(self.result, objects=(1, 7))
-
-    def given(self, kind: str, t: int) -> dict[int, Tensor]:
-        """Masks that are given in frame `t`: of one object in the first, of another in the third."""
-        if kind not in ("vos", "pvos") or t not in (0, 2):
-            return {}
-        mask = torch.zeros(self.result, dtype=torch.bool)
-        mask[5 + t : 20, 5:25] = True
-        return {1 if t == 0 else 7: mask}
-
-    @torch.no_grad()
-    def walk(self, task: VideoTask, kind: str, frames: int) -> Iterator[tuple[Any, Settled]]:
-        """States of a video of noise with what is settled by each frame, and at the end."""
-        state = task.start(self.question(kind))
-        for t in range(frames):
-            frame = noise_clips(1, 1, self.size, seed=t, words=False)
-            state, settled = task.step(state, frame, self.given(kind, t))
-            yield state, settled
-        yield state, task.end(state)
-
-    def test_every_frame_is_answered_once(self) -> None:
-        """Also those of a video that is shorter than a clip; masks and maps have the size that was asked for."""
-        system = self.system()
-        for kind in sorted(system.video_kinds):
-            for frames in (1, self.clip_frames - 1, self.clip_frames + 2):
-                answers = [settled for _, settled in self.walk(self.task(system, kind), kind, frames)]
-                assert sum(settled.frames for settled in answers) == frames, (kind, frames)
-                for settled in answers:
-                    self._check_shapes(settled, kind)
-
-    def _check_shapes(self, settled: Settled, kind: str) -> None:
-        if kind in ("vss", "vps"):
-            if settled.frames:
-                assert settled.labels is not None and settled.labels.shape == (settled.frames, *self.result)
-                known = range(len(self.classes)) if kind == "vss" else {0, *(part.number for part in settled.segments)}
-                assert set(settled.labels.unique().tolist()) <= set(known)
-            return
-        if settled.frames:
-            assert settled.masks is not None and settled.masks.dtype == torch.bool
-            assert settled.masks.shape == (len(settled.ids), settled.frames, *self.result)
-        if kind in ("vos", "pvos") and settled.masks is not None:
-            assert settled.ids == self.question(kind).objects and (settled.masks.sum(0) <= 1).all()
-        assert all(0 <= track.score <= 1 and track.label < len(self.classes) for track in settled.tracks)
-
-    def test_a_given_mask_stays_as_it_is(self) -> None:
-        """The answer of the frame that gives a mask is that mask."""
-        system = self.system()
-        for kind in sorted(system.video_kinds & {"vos", "pvos"}):
-            answers = [settled for _, settled in self.walk(self.task(system, kind), kind, 5)]
-            masks = torch.cat([settled.masks for settled in answers if settled.masks is not None], 1)
-            assert torch.equal(masks[0, 0], self.given(kind, 0)[1]) and torch.equal(masks[1, 2], self.given(kind, 2)[7])
-            assert not masks[1, :2].any()
-
-    def test_an_object_that_is_never_given_is_nowhere(self) -> None:
-        """Although the question announced it."""
-        system = self.system()
-        for kind in sorted(system.video_kinds & {"vos", "pvos"}):
-            answers = [settled for _, settled in self.walk(self.task(system, kind), kind, 2)]
-            assert not any(settled.masks[1].any() for settled in answers if settled.masks is not None), kind
-
-    def test_objects_that_were_not_announced_and_empty_masks_are_refused(self) -> None:
-        """In one line that names the object."""
-        system, frame = self.system(), noise_clips(1, 1, self.size, words=False)
-        for kind in sorted(system.video_kinds & {"vos", "pvos"}):
-            task = self.task(system, kind)
-            state = task.start(self.question(kind))
-            for given, message in (
-                ({9: torch.ones(self.result, dtype=torch.bool)}, "object 9 is given"),
-                ({1: torch.zeros(self.result, dtype=torch.bool)}, "mask given for object 1"),
-            ):
-                with pytest.raises(ValueError, match=message), torch.no_grad():
-                    task.step(state, frame, given)
-
-    @torch.no_grad()
-    def test_a_state_of_a_video_stays_as_it_was(self) -> None:
-        """Two steps from one state give the same answer."""
-        system = self.system()
-        for kind in sorted(system.video_kinds):
-            task, frame = self.task(system, kind), noise_clips(1, 1, self.size, seed=9, words=False)
-            *_, (state, _), _ = self.walk(task, kind, 4)
-            first, second = (task.end(task.step(state, frame)[0]) for _ in range(2))
-            for a, b in ((first.masks, second.masks), (first.labels, second.labels)):
-                assert (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b))
-            assert first.tracks == second.tracks
-
-    def test_what_is_remembered_does_not_grow_with_the_video(self) -> None:
-        """After thirty frames a state holds at most as many numbers as the largest one before."""
-        system = self.system()
-        for kind in sorted(system.video_kinds):
-            sizes = [numbers_in(state) for state, _ in self.walk(self.task(system, kind), kind, 45)]
-            assert max(sizes[30:]) <= max(sizes[:30]), kind
-
-    def test_another_kind_of_task_is_refused(self) -> None:
-        """In one line that says what it answers."""
-        with pytest.raises(ValueError, match="does not answer task detection"):
-            self.task(self.system(), "detection")
