@@ -33,6 +33,7 @@ class ClipBatch:
         copies: so many clips in a row show the same frames, whose features are held once.
         asked: index of the one frame of each clip whose masks are asked for, the others being shown for it; a system
             may answer for it alone (its prediction then has T = 1). Empty: every frame is asked for.
+        answers: candidate that answers for each clip; empty: the best one of each.
         vocabulary: names of the classes that the labels of `objects` count; empty: classes play no part.
         moments: for each clip the places of its frames in the video, from 0; empty: unknown.
     """
@@ -50,6 +51,7 @@ class ClipBatch:
     features: tuple[Tensor, ...] = ()
     copies: int = 1
     asked: tuple[int, ...] = ()
+    answers: tuple[int, ...] = ()
     vocabulary: tuple[str, ...] = ()
     moments: tuple[tuple[int, ...], ...] = ()
 
@@ -89,6 +91,7 @@ class ClipBatch:
             original_sizes=each(self.original_sizes),
             copies=self.copies * times,
             asked=each(self.asked),
+            answers=each(self.answers),
             moments=each(self.moments),
         )
 
@@ -123,6 +126,7 @@ class ClipBatch:
             features=tuple(x.unflatten(0, (-1, t))[seen].flatten(0, 1) for x in self.features),
             copies=self.copies if whole else 1,
             asked=each(self.asked),
+            answers=each(self.answers),
             moments=each(self.moments),
         )
 

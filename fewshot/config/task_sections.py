@@ -136,10 +136,14 @@ class TaskConfig:
     )
     frames_at_once: int = key(
         36,
-        "expressions in videos: frames of a clip, for a system that keeps no memory of a video; each clip has a best "
-        "candidate of its own",
+        "expressions in videos: frames of a clip, for a system that keeps no memory of a video",
         minimum=1,
         maximum=LONGEST_WINDOW,
+    )
+    one_candidate: bool = key(
+        True,
+        "expressions in videos of several such clips: the best candidate over the whole video answers in all of them; "
+        "false: each clip has a best one of its own, and the object may change, as in the released tests",
     )
     clip_frames: int = key(
         5,

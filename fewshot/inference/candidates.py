@@ -38,10 +38,17 @@ def frame_candidates(
 
 
 def best_of_clip(system: System, prediction: Prediction, clips: ClipBatch, n: int) -> tuple[Tensor, float]:
-    """Mask logits of the best candidate of clip `n`, `(T, h, w)` float32, and its mean score 0..1 (1 without scores).
+    """Mask logits `(T, h, w)` float32 of the candidate that answers for clip `n`, and its mean score 0..1.
 
-    They stand for the unpadded frames, at network size or, see `System.resizes_once`, at their own.
+    It is the best one, or that of `ClipBatch.answers`; a system without scores has the score 1. The logits stand for
+    the unpadded frames, at network size or, see `System.resizes_once`, at their own.
     """
+    if clips.answers and prediction.masks.shape[2] > 1:
+        chosen = slice(clips.answers[n], clips.answers[n] + 1)
+        parts = (prediction.masks, prediction.scores, prediction.boxes)
+        masks, scores, boxes = (None if x is None else x[:, :, chosen] for x in parts)
+        assert masks is not None
+        prediction = Prediction(masks, scores, boxes, prediction.stride)
     score = 1.0
     if prediction.scores is not None:
         best = prediction.scores[n].float().sigmoid().gather(1, prediction.best()[n][:, None])
@@ -50,6 +57,17 @@ def best_of_clip(system: System, prediction: Prediction, clips: ClipBatch, n: in
     if system.resizes_once and unpadded:
         return prediction.best_masks(n), score
     return system.logits(prediction, clips, n), score
+
+
+def scores_of_clip(prediction: Prediction, n: int) -> Tensor | None:
+    """Sum over the frames of the score 0..1 of every candidate of clip `n`, `(Q,)` float32 on the CPU.
+
+    None where there is nothing to choose: no scores, or candidates that are others in every frame.
+    """
+    scores = prediction.scores if prediction.all_scores is None else prediction.all_scores
+    if scores is None or not prediction.tracked:
+        return None
+    return scores[n].float().sigmoid().sum(0).cpu()
 
 
 def candidate(prediction: Prediction, t: int, q: int) -> Prediction:

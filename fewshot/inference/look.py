@@ -7,7 +7,7 @@ computed for each reference. References share a forward pass as far as memory al
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from episodes.batch import ClipBatch, References
@@ -64,13 +64,16 @@ def at_once(clip: ClipBatch) -> int:
     return max(1, PIXELS_AT_ONCE // (frames * height * width))
 
 
-def answers(system: System, seen: ClipBatch, references: SharedReferences) -> Iterator[tuple[Prediction, ClipBatch]]:
+def answers(
+    system: System, seen: ClipBatch, references: SharedReferences, wanted: Sequence[int] = ()
+) -> Iterator[tuple[Prediction, ClipBatch]]:
     """Predictions for the references in their order, each with the clips that it is of, one for each reference.
 
     Args:
         seen: one clip with its visual features (`System.with_features`).
+        wanted: the candidate that answers for each reference; empty: the best one.
     """
     most = references.count if system.answers_together else at_once(seen)
     for first, last in runs(references.count, most):
-        clips = seen.repeat(last - first)
+        clips = replace(seen.repeat(last - first), answers=tuple(wanted[first:last]))
         yield system(clips, references.some(first, last)), clips

@@ -22,6 +22,7 @@ class Prediction:
         boxes: `(N, T, Q, 4)` `cx, cy, w, h` as fractions of the unpadded frame, or None.
         stride: network pixels per mask cell.
         layers: the same for earlier decoder layers (auxiliary losses), first layer first.
+        all_scores: those of all candidates, `(N, T, Q')`, where `masks` holds but some of them; else None.
         tracked: whether candidate q is the same thing in every frame; if not, each frame has a best one of its own.
     """
 
@@ -31,6 +32,7 @@ class Prediction:
     stride: int = 4
     layers: tuple[Prediction, ...] = ()
     tracked: bool = True
+    all_scores: Tensor | None = None
 
     def best(self) -> Tensor:
         """Index of the best candidate of every frame `(N, T)`: the highest probability, ties to the lowest index.

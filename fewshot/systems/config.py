@@ -198,6 +198,7 @@ OFFICIAL_TRUNK = {
     "benchmark.wrap_colours": True,
     "parts.*.crop_anywhere": True,
     "task.keep_case": True,
+    "task.one_candidate": False,
     "optim.lr": 1e-4,
     "optim.weight_decay": 5e-4,
     "optim.warmup_fraction": 0.0,

@@ -103,7 +103,8 @@ def make_predictor(
         assert isinstance(source, SentenceSource)
         return SentencePredictor(source, frames, system, folder, task.window, task.masks_by_nearest)
     if source.task == "rvos" and spec.video is None:
-        return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold, task.keep_case)
+        switches = (task.keep_case, task.one_candidate)
+        return WindowPredictor(frames, system, source.name, folder, task.frames_at_once, task.threshold, *switches)
     numbers: dict[str, Any] = {"threshold": task.threshold}
     assert spec.video is not None  # `check_system` has refused others
     numbers |= spec.video(task)

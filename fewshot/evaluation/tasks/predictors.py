@@ -175,6 +175,14 @@ class Tally:
             if k not in given:
                 self.scores.setdefault(k, []).append(score)
 
+    def merge(self, other: Tally) -> None:
+        """Add the frames of another one, which come after those of this one."""
+        self.frames += other.frames
+        for k, count in other.found.items():
+            self.found[k] = self.found.get(k, 0) + count
+        for k, scores in other.scores.items():
+            self.scores.setdefault(k, []).extend(scores)
+
     def row(self, k: int) -> Row:
         """Frames looked at, frames in which object `k` has a pixel, and its mean score."""
         scores = self.scores.get(k, [])

@@ -94,7 +94,8 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
     elif source.task in ("vos", "rvos"):
         lines["threshold"] = "none" if task.threshold is None else f"score above {task.threshold:g}"
         if spec_of(config.system).video is None:
-            lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate of each"
+            whose = "of the whole video" if task.one_candidate else "of each"
+            lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate {whose}"
         else:
             lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
     if task.score == "expressions":

@@ -7,6 +7,7 @@ for its pixels as there: probabilities below 0.5 count nothing, and the most pro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,10 +22,20 @@ from episodes.task_items import RVOSItem
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, Row, Tally, object_ids, said_by, shared_files
 from fewshot.evaluation.tasks.samples import Sample
-from fewshot.inference.candidates import best_of_clip
+from fewshot.inference.candidates import best_of_clip, scores_of_clip
 from fewshot.inference.look import SharedReferences, answers, read_references
 from fewshot.inference.trackers import FrameMasks
 from fewshot.systems.base import System
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer of a window: the counts of its frames, and the sums over them of the scores of each expression's
+    candidates `(Q,)`; no sums where a system has nothing to choose from.
+    """
+
+    tally: Tally
+    scores: tuple[Tensor, ...]
 
 
 class WindowPredictor(Predictor):
@@ -34,6 +45,8 @@ class WindowPredictor(Predictor):
         window: frames of a window; the last one of a video may be shorter.
         threshold: an object is seen in a window where its score is above this; None: always.
         keep_case: capitals of expressions are read.
+        one_candidate: the best candidate over all windows answers in all of them, for which a window that has another
+            best one is looked at again; else each window has a best one of its own, and the object may change.
     """
 
     def __init__(
@@ -45,9 +58,10 @@ class WindowPredictor(Predictor):
         window: int,
         threshold: float | None = None,
         keep_case: bool = False,
+        one_candidate: bool = True,
     ) -> None:
         self.frames, self.system, self.benchmark, self.folder = frames, system, benchmark, folder
-        self.window, self.threshold = window, threshold
+        self.window, self.threshold, self.one_candidate = window, threshold, one_candidate
         self.read: Callable[[str], str] = Verbatim if keep_case else normalise
         self.exclusive = RESULT_LAYOUTS[benchmark].palette
 
@@ -56,27 +70,37 @@ class WindowPredictor(Predictor):
         items, tally = _items(sample), Tally()
         references = read_references(self.system, [self.read(item.text) for item in items])
         names = items[0].frames
-        for start in range(0, len(names), self.window):
-            some = names[start : start + self.window]
-            logits, scores, size = self._find(sample.video, some, references)
-            for t, name in enumerate(some):
-                found = self._in_frame(logits[:, t], scores, size)
-                tally.add(found)
-                self._write(items, name, found)
+        windows = [names[start : start + self.window] for start in range(0, len(names), self.window)]
+        found = [self._answer(items, window, references) for window in windows]
+        if self.one_candidate and len(windows) > 1 and all(answer.scores for answer in found):
+            wanted = _best([sum(of_one[1:], of_one[0]) for of_one in zip(*(a.scores for a in found), strict=True)])
+            found = [
+                answer if _best(answer.scores) == wanted else self._answer(items, window, references, wanted)
+                for answer, window in zip(found, windows, strict=True)
+            ]
+        for answer in found:
+            tally.merge(answer.tally)
         return [{**said_by(sample, item), **tally.row(k)} for k, item in enumerate(items, start=1)]
 
-    def _find(
-        self, video: str, names: Sequence[str], references: SharedReferences
-    ) -> tuple[Tensor, tuple[float, ...], tuple[int, int]]:
-        """Logits `(n, T, h, w)` of the expressions in a window, their scores, and the original size."""
+    def _answer(
+        self, items: Sequence[RVOSItem], names: Sequence[str], references: SharedReferences, wanted: Sequence[int] = ()
+    ) -> Answer:
+        """Write the masks of a window, those of its best candidates or of the `wanted` ones."""
+        video, tally = items[0].video, Tally()
         clip = Clip(self.frames.source.read_frames(video, names), video=video, frame_names=tuple(names))
         seen = self.system.with_features(self.frames.batch(clip).to(self.frames.device))
-        found = [
-            best_of_clip(self.system, prediction, clips, n)
-            for prediction, clips in answers(self.system, seen, references)
-            for n in range(len(clips))
-        ]
-        return torch.stack([logits for logits, _ in found]), tuple(score for _, score in found), clip.size
+        found, sums = [], []
+        for prediction, clips in answers(self.system, seen, references, wanted):
+            for n in range(len(clips)):
+                found.append(best_of_clip(self.system, prediction, clips, n))
+                sums.append(scores_of_clip(prediction, n))
+        logits, scores = torch.stack([logits for logits, _ in found]), tuple(score for _, score in found)
+        for t, name in enumerate(names):
+            in_frame = self._in_frame(logits[:, t], scores, clip.size)
+            tally.add(in_frame)
+            self._write(items, name, in_frame)
+        known = tuple(x for x in sums if x is not None)
+        return Answer(tally, known if len(known) == len(sums) else ())
 
     def _in_frame(self, logits: Tensor, scores: tuple[float, ...], size: tuple[int, int]) -> FrameMasks:
         """Masks of the expressions in a frame from their logits `(n, h, w)`, which are resized bilinearly first.
@@ -100,6 +124,11 @@ class WindowPredictor(Predictor):
     def files(self, sample: Sample) -> list[tuple[str, dict[str, Path]]]:
         """One row for each expression, or one for all where they are in the same files."""
         return shared_files(_items(sample), self.benchmark, self.folder, self.exclusive)
+
+
+def _best(scores: Sequence[Tensor]) -> tuple[int, ...]:
+    """The best candidate of each expression by its scores `(Q,)`."""
+    return tuple(int(of_one.argmax()) for of_one in scores)
 
 
 def _items(sample: Sample) -> list[RVOSItem]:

@@ -113,7 +113,7 @@ class SgMg(Trunk):
         predicted = [self.predict(found, features, sizes, layer, clips=len(queries)) for layer in layers]
         fine, coarse = (x.unflatten(0, (len(queries), -1)) for x in (fine, coarse))
         if not self.training:
-            return self.refined(predicted[-1], fine, coarse, every)
+            return self.refined(predicted[-1], fine, coarse, every, queries.answers)
         *earlier, last = predicted
         return PatchPrediction(
             last.masks, last.scores, last.boxes, last.stride, tuple(earlier), fine=fine, coarse=coarse
@@ -202,16 +202,19 @@ class SgMg(Trunk):
         masks, scores, box = (x.unflatten(0, (clips, -1)) for x in parts)
         return Prediction(masks, scores, box, STRIDE // SIDE)
 
-    def refined(self, prediction: Prediction, fine: Tensor, coarse: Tensor, every: bool) -> Prediction:
-        """The prediction with refined masks at stride 1, of the best candidate alone or of all."""
+    def refined(
+        self, prediction: Prediction, fine: Tensor, coarse: Tensor, every: bool, answers: Sequence[int] = ()
+    ) -> Prediction:
+        """The prediction with refined masks at stride 1, of all candidates, or of the best or the wanted one alone."""
         masks, scores, boxes = prediction.masks, prediction.scores, prediction.boxes
         assert scores is not None and boxes is not None
         if not every:
-            best = prediction.best()[:, 0]  # candidates are tracked: it is the same in all frames
+            # candidates are tracked: the best one is the same in all frames
+            best = torch.tensor(answers, device=masks.device) if answers else prediction.best()[:, 0]
             clips = torch.arange(len(best), device=best.device)
             masks, scores, boxes = (x[clips, :, best].unsqueeze(2) for x in (masks, scores, boxes))
         refined = [self.refine_masks(masks[:, :, q], fine, coarse) for q in range(masks.shape[2])]
-        return Prediction(torch.stack(refined, 2), scores, boxes, 1)
+        return Prediction(torch.stack(refined, 2), scores, boxes, 1, all_scores=prediction.scores)
 
     def refine_masks(self, masks: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
         """Masks `(N, T, h, w)` at stride 2 and features `(N, T, C, h, w)` to masks at stride 1, `(N, T, H, W)`."""

@@ -233,6 +233,12 @@ def test_the_best_candidate_alone_is_refined_or_all() -> None:
     assert best.scores is not None and best.boxes is not None
     for one, among in ((best.masks, every.masks), (best.scores, every.scores), (best.boxes, every.boxes)):
         torch.testing.assert_close(one[:, :, 0], among[clips, :, chosen])
+    system.refine = "best"
+    queries = replace(noise_clips(2, 2, (64, 64), seed=2), answers=(1, 2))  # those that are wanted, in its place
+    wanted = system(queries, system.encode_reference(References(expressions=queries.expressions)))
+    torch.testing.assert_close(wanted.masks[:, :, 0], every.masks[clips, :, torch.tensor([1, 2])])
+    assert wanted.all_scores is not None and every.scores is not None
+    torch.testing.assert_close(wanted.all_scores, every.scores)
 
 
 def test_losses_need_a_prediction_of_training() -> None:

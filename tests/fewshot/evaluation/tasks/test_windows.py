@@ -61,11 +61,17 @@ class Halves(System):
 
 
 def written(
-    tmp_path: Path, benchmark: str, system: Halves, threshold: float | None = None, keep_case: bool = False
+    tmp_path: Path,
+    benchmark: str,
+    system: Halves,
+    threshold: float | None = None,
+    keep_case: bool = False,
+    one_candidate: bool = True,
 ) -> tuple[Path, list]:
     source = open_task_source(benchmark, write_ref_davis(tmp_path / "data", {"v": PAIR}))
     reader = FrameReader(source, FitTransform(12, 99), 1, "cpu")
-    predictor = WindowPredictor(reader, system, benchmark, tmp_path / "out", 3, threshold, keep_case)
+    switches = (keep_case, one_candidate)
+    predictor = WindowPredictor(reader, system, benchmark, tmp_path / "out", 3, threshold, *switches)
     samples = samples_of(source.items())
     rows = [row for sample in samples for row in predictor.predict(sample)]
     items = [item for sample in samples for item in sample.items]
@@ -93,6 +99,45 @@ def test_expressions_with_a_folder_each_may_overlap_and_need_a_score_above_the_t
     assert (mask == 255 * np.array([0] * 6 + [1] * 9 + [0])).all()
     out, rows = written(tmp_path / "sure", "ref_youtube_vos", Halves(), threshold=0.5)
     assert not read_labels(out / "Annotations" / "v" / "4" / f"{FRAMES[0]}.png").any() and rows[0]["found"] == 0
+
+
+class Undecided(Halves):
+    """Two candidates: columns 0..4, best in long windows, and columns 8..12, best in the last, short one."""
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone = alone
+
+    def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
+        (n, t), (height, width) = queries.frames.shape[:2], queries.frames.shape[-2:]
+        self.lengths.append(t)
+        masks = torch.full((n, t, 2, height, width), -5.0)
+        masks[:, :, 0, :, :5], masks[:, :, 1, :, 8:13] = 4.0, 4.0
+        scores = torch.tensor([1.0, -1.0] if t > 1 else [-2.0, 2.0]).expand(n, t, 2)
+        prediction = Prediction(masks, scores, stride=1)
+        if not self.alone:
+            return prediction
+        best = torch.tensor(queries.answers) if queries.answers else prediction.best()[:, 0]
+        masks, chosen = (x[torch.arange(n), :, best].unsqueeze(2) for x in (masks, scores))
+        return Prediction(masks, chosen, stride=1, all_scores=scores)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all masks", "one mask"])
+def test_one_candidate_answers_in_the_whole_video_unless_each_window_chooses(tmp_path: Path, alone: bool) -> None:
+    """Three frames say the first, one the second: the mean over the video is the first one's."""
+    seen = {}
+    for one in (True, False):
+        system = Undecided(alone)
+        out, rows = written(tmp_path / str(one), "ref_youtube_vos", system, one_candidate=one)
+        last = read_labels(out / "Annotations" / "v" / "0" / f"{FRAMES[3]}.png")
+        first = read_labels(out / "Annotations" / "v" / "0" / f"{FRAMES[0]}.png")
+        assert (first[0] > 0).nonzero()[0].tolist() == [0, 1, 2, 3, 4]
+        seen[one] = (last[0] > 0).nonzero()[0].tolist(), system.lengths.count(3), system.lengths.count(1)
+        sure, unsure = torch.tensor([1.0, -2.0 if one else 2.0]).sigmoid().tolist()
+        assert rows[0]["score"] == pytest.approx((3 * sure + unsure) / 4) and rows[0]["frames"] == 4
+    (kept, long, short), (free, same, once) = seen[True], seen[False]
+    assert kept == [0, 1, 2, 3, 4] and free == [8, 9, 10, 11, 12]
+    assert long == same and short == 2 * once, "the window that had chosen another one is looked at again, no other"
 
 
 @pytest.mark.parametrize("multiple", [1, 8])
