@@ -184,7 +184,7 @@ def test_a_system_without_a_memory_of_the_video_is_tested_clip_by_clip(call, tmp
     own = ("system.name=tests.fewshot.evaluation.tasks.test_windows:Halves", *TINY[1:])
     code, out, err = call("task=ref_davis17", f"data.root={root}", "task.frames_at_once=3", "pictures=1", *own)
     assert code == 0, err
-    assert "memory       : none; clips of 3 frames, the best candidate of each" in out
+    assert "memory       : none; clips of 3 frames, the best candidate of the whole video" in out
     assert {"J&F-Mean", "J&F-identity"} < results_of(folder_of(tmp_path))["measures"].keys()
     labels = read_labels(folder_of(tmp_path) / "masks/anno_1/v" / f"{FRAMES[3]}.png")
     assert set(labels.flat) == {0, 1, 2} and len(masks_of(folder_of(tmp_path))) == 16
@@ -329,10 +329,10 @@ def test_the_system_of_the_weights_is_tested_as_its_released_code_is(call, tmp_p
     rest = (f"data.root={root}", f"weights={run}", "pictures=0", "logging=disabled", "device=cpu", "task.short=64")
     code, out, err = call("task=jhmdb", "name=own", *rest)
     assert code == 0, err
-    assert "as released" in out and "task.masks_by_nearest=true" in out and "cut at network size" in out
+    assert "own settings" in out and "task.masks_by_nearest=true" in out and "cut at network size" in out
     code, out, err = call("task=jhmdb", "name=typed", "task.masks_by_nearest=false", *rest)
     assert code == 0, err
-    assert "as released" not in out and "logits resized" in out
+    assert "own settings" not in out and "logits resized" in out
     stored = yaml.safe_load((tmp_path / "here" / "runs" / "own" / "config.yaml").read_text())
     assert stored["task"]["masks_by_nearest"] is True
 
