@@ -92,7 +92,7 @@ class UniVSConfig(BackboneConfig, SystemConfig):
     count_absent: bool = key(
         False, "training: losses of prompts are divided by the prompts for nothing that is there too, as released"
     )
-    most_prompts: int = key(20, "training: objects or classes of a clip that are asked for", minimum=1, maximum=1000)
+    most_prompts: int = key(20, "training: most objects of a clip, and most classes asked for", minimum=1, maximum=1000)
     mask_points: int = key(12544, "training: points at which a mask is compared", minimum=1, maximum=1_000_000)
     likeness_weight: float = key(
         0.5, "training: weight of the losses of re-identification; 0: none", minimum=0, maximum=1e6

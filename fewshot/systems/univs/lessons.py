@@ -30,7 +30,7 @@ class LessonRules:
     Attributes:
         visual_share: share of the clips with classes that are asked with masks, boxes and points; the others with
             names.
-        most_objects: that are prompts of one clip.
+        most_objects: of one clip that are learnt; classes and objects that are its prompts.
         shuffled: see `mixed_prompts`.
         permute_time: the mask of a frame is drawn by the query of another one, so that queries are alike over time.
     """

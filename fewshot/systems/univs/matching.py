@@ -13,7 +13,7 @@ from fewshot.losses.matching import assign
 from fewshot.losses.segmentation import dice_overlap
 from fewshot.nn.portions import rows_at_once
 from fewshot.systems.univs.points import at_points
-from fewshot.systems.univs.targets import Targets
+from fewshot.systems.univs.targets import UNKNOWN, Targets
 
 CLASS_COST, MASK_COST, DICE_COST = 3.0, 5.0, 5.0
 SHARPNESS = 5.0  # of the softmax over the sigmoids of the classes
@@ -36,7 +36,8 @@ def match(masks: Tensor, logits: Tensor | None, targets: Targets, points: Tensor
     cost = torch.cat([mask_costs(values_at(portion, points), truth) for portion in masks.split(at_once)])
     if logits is not None:
         likely = (SHARPNESS * logits.sigmoid()).softmax(-1)
-        cost = cost - CLASS_COST * likely[:, targets.labels]
+        known = targets.labels != UNKNOWN
+        cost = cost - CLASS_COST * likely[:, targets.labels.clamp(min=0)] * known
     queries, objects = (torch.tensor(x, dtype=torch.int64, device=masks.device) for x in assign(cost))
     by_query = queries.argsort()
     return queries[by_query], objects[by_query]

@@ -84,6 +84,9 @@ class School:
 
     def losses(self, model: Network, lesson: Lesson, draws: Draws) -> Losses:
         """Losses of one batch, by head."""
+        if lesson.said is None:  # what expressions mean is known by its place
+            fewer = [x.at_most(self.rules.most_objects, draws) for x in lesson.targets]
+            lesson = replace(lesson, targets=fewer)
         visual = lesson.said is None and (lesson.concepts is None or draws.coin() < self.rules.visual_share)
         frames = lesson.moments.shape[1]
         if not 0 < self.clip_frames < frames:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fewshot.systems.univs.draws import Draws
+
 UNKNOWN = -1  # a class that is not known, an object that is not there
 
 
@@ -41,9 +43,11 @@ class Targets:
         own = {name: getattr(self, name)[:, frames] for name in ("ids", "masks", "boxes")}
         return replace(self, **own)
 
-    def seen(self) -> Targets:
-        """Those that a frame shows."""
-        return self[(self.ids != UNKNOWN).any(1)]
+    def at_most(self, count: int, draws: Draws) -> Targets:
+        """So many of the objects, drawn where there are more, in their order."""
+        if len(self) <= count:
+            return self
+        return self[draws.order(len(self))[:count].sort().values.to(self.labels.device)]
 
 
 @dataclass(frozen=True)

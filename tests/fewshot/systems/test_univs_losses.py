@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fewshot.systems.univs.criterion import Criterion, HeadOutput
-from fewshot.systems.univs.draws import FixedDraws
+from fewshot.systems.univs.draws import Draws, FixedDraws
 from fewshot.systems.univs.lessons import name_classes
+from fewshot.systems.univs.matching import match
 from fewshot.systems.univs.points import PointSampling
 from fewshot.systems.univs.targets import UNKNOWN, Asked, Targets, boxes_of
 
@@ -267,6 +269,26 @@ def test_names_ask_for_what_is_there_in_order_and_then_for_the_first_that_are_no
     assert first.labels.tolist() == [2, 4] and first.ids.tolist() == [0, 1]
     assert second.labels.tolist() == [3, 0] and second.ids.tolist() == [0, UNKNOWN]
     assert first.masks[0, 1].sum() == (clips()[0].masks[0, 1] | clips()[0].masks[2, 1]).sum()
+
+
+def test_an_object_of_no_known_class_is_matched_by_its_mask_alone() -> None:
+    targets, found = clips()[0], head(0)
+    assert found.logits is not None
+    unknown = replace(targets, labels=torch.full_like(targets.labels, UNKNOWN))
+    points = torch.tensor(POINT_LIST)
+    with_classes, without = (match(found.masks[0], x, unknown, points) for x in (found.logits[0], None))
+    assert [x.tolist() for x in with_classes] == [x.tolist() for x in without]
+
+
+def test_of_many_objects_so_many_are_learnt() -> None:
+    """Nothing is drawn where there are no more, so that a seed gives the prompts that it gave."""
+    targets = clips()[0]
+    few, draws = targets.at_most(2, Draws.seeded(1)), Draws.seeded(0)
+    assert len(few) == 2 and targets.at_most(3, draws) is targets
+    assert torch.equal(draws.order(9), Draws.seeded(0).order(9))
+    assert set(few.labels.tolist()) <= {2, 4} and few.masks.shape == (2, FRAMES, SIDE, SIDE)
+    kept = [n for n in range(3) if any(torch.equal(targets.masks[n], own) for own in few.masks)]
+    assert torch.equal(few.masks, targets.masks[kept])
 
 
 def test_alone_learnable_queries_are_not_halved() -> None:
