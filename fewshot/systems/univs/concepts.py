@@ -27,6 +27,7 @@ ROWS = {  # data set: first row, number of classes
     "lvis": (1000, 1203),
     "burst": (1000, 1203),
     "ytvis21": (2203, 40),
+    "youtube_vis21": (2203, 40),
     "ovis": (2243, 25),
     "bdd_track": (2268, 8),
     "objects365": (2276, 365),
@@ -37,6 +38,7 @@ ROWS = {  # data set: first row, number of classes
     "vspw": (2924, 124),
     "viposeg": (2924, 124),
     "ytvis19": (3048, 40),
+    "youtube_vis19": (3048, 40),
     "entityseg_instance": (3088, 206),
     "entityseg_panoptic": (3294, 644),
 }

@@ -40,7 +40,6 @@ PANOPTIC = EntityRules(
     add_masks=0.05,
     share=None,
 )
-VOCABULARIES = {"youtube_vis19": "ytvis19", "youtube_vis21": "ytvis21"}  # names that the official embeddings have
 GIVEN_SCORE = 1.0  # of an object in the frame that gives its mask
 
 
@@ -342,7 +341,7 @@ def named(question: VideoQuestion) -> Vocabulary:
 
 def embedded(model: UniVS, question: VideoQuestion) -> Tensor:
     """Embeddings `(K, D)` of the classes. Raises ValueError where there are none of some of them."""
-    return model.embed_classes(named(question).names, VOCABULARIES.get(question.data, question.data) or None)
+    return model.embed_classes(named(question).names, question.data or None)
 
 
 def check_given(question: VideoQuestion, given: Mapping[int, Tensor]) -> None:

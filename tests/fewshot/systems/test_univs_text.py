@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from episodes.catalogue import names
 from fewshot.inference.model import Model, load
 from fewshot.nn.clip_text import CLIPText, clip_text
 from fewshot.systems.registry import build_system, find_system, make_system
 from fewshot.systems.univs.checkpoint import clip_to_official
 from fewshot.systems.univs.clip_files import read_tower
-from fewshot.systems.univs.concepts import FOLDER, Concepts, read_concepts, write_concepts
+from fewshot.systems.univs.concepts import FOLDER, Concepts, read_concepts, slice_of, write_concepts
 from fewshot.systems.univs.config import SMALL, UniVSConfig
 from fewshot.systems.univs.model import UniVS
 from fewshot.systems.univs.templates import TEMPLATES, clean_name
@@ -150,6 +151,12 @@ def test_the_official_file_is_read_by_data_sets(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             official.embed_classes(wrong, data)
+
+
+def test_every_data_set_with_classes_has_rows_under_its_own_name() -> None:
+    """Tests and stages ask for them by the name of the benchmark."""
+    known = [name for name in names("vis", "vss", "vps", "pvos") if not name.startswith("synthetic")]
+    assert len(known) > 5 and all(slice_of(name).stop <= 3938 for name in known)
 
 
 def test_files_that_are_no_class_embeddings_are_refused(tmp_path: Path) -> None:
