@@ -42,8 +42,8 @@ def entries(place: Path, note: str = "") -> list[AnyMeasured]:
             f"{path} is of {record['limit']} episodes of each fold, fewer than its protocol asks: test it without "
             "benchmark.test_episodes"
         )
-    check_numbers(path, content)
     try:
+        check_numbers(path, content)
         return [_entry(content, record, protocol, int(group), file, note) for group in record["groups"]]
     except (KeyError, TypeError, StopIteration) as error:
         raise ValueError(f"{path} has no {error}: test that run again") from error
@@ -57,7 +57,7 @@ def check_numbers(path: Path, content: Mapping[str, Any]) -> None:
     for fold in report.folds:
         for measure, estimate in fold.estimates[protocol].items():
             said = stored.get((fold.group, fold.probe), {}).get(measure, {}).get("value")
-            if said is None or abs(said - estimate.value) > SAME:
+            if not isinstance(said, (int, float)) or abs(said - estimate.value) > SAME:
                 where = f"group {fold.group}" if fold.group is not None else "the mean"
                 raise ValueError(
                     f"{path} says {measure} {said} of {where} {fold.probe}".rstrip()

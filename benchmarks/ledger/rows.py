@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -276,6 +276,8 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Add rows to their files and to the index. Rows that are there stay as they are."""
     by_place: dict[str, list[Row]] = {}
     for row in rows:
+        if ".." in row.place.split("/"):
+            raise ValueError(f"{row.place} leads out of the ledger: its benchmark has no plain name")
         by_place.setdefault(row.place, []).append(row)
     index = read_index(folder)
     for place, new in by_place.items():
@@ -298,7 +300,21 @@ def _row(stored: dict[str, Any]) -> tuple[Row, str]:
     names = {one.name for one in fields(kind)}
     if unknown := stored.keys() - names - {"kind", "sha256"}:
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")
-    return kind(**{name: stored[name] for name in names if name in stored}), stored["sha256"]
+    row = kind(**{name: stored[name] for name in names if name in stored})
+    for value in _numbers(row):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{value!r} is no number")
+    return row, stored["sha256"]
+
+
+def _numbers(row: Row) -> Iterator[Any]:
+    """What a row says in numbers."""
+    if isinstance(row, Claimed):
+        yield from (row.value, *row.folds.values())
+        return
+    yield from (found["value"] for found in row.measures.values())
+    for part in (row.probes if isinstance(row, Measured) else row.beside).values():
+        yield from part.values()
 
 
 def _write(path: Path, text: str) -> None:

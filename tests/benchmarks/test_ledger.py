@@ -103,6 +103,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "limit": lambda content: content["run"].update(limit=10),
     "older": lambda content: content["run"].pop("limit"),
     "rules": lambda content: content.update(protocol_digest="0" * 12),
+    "text": lambda content: content["folds"][0]["estimates"]["cma"]["J"].update(value="0.5"),
+    "folds": lambda content: content.pop("folds"),
 }
 
 
@@ -113,6 +115,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
         ("limit", "is of 10 episodes of each fold, fewer than its protocol asks"),
         ("older", "does not say what was tested, as results of meta_test do now"),
         ("rules", "was counted by other rules of protocol cma"),
+        ("text", "says J 0.5 of group 1, and its queries give"),
+        ("folds", "has no 'folds': test that run again"),
     ],
 )
 def test_a_run_is_added_only_if_it_can_be_checked(tmp_path: Path, change: str, message: str) -> None:
@@ -143,6 +147,24 @@ def test_a_row_that_is_changed_removed_moved_or_twice_is_named(ledger: Path) -> 
     (ledger / "elsewhere.json").unlink()
     (ledger / INDEX).write_text("")
     assert sum("is not in the index" in line for line in check_ledger(ledger)) == 3
+
+
+def test_a_number_that_is_none_is_named_and_the_other_rows_are_checked(ledger: Path) -> None:
+    place = "cma@1/mini_ref_ytvos/cma/0abababa.json"
+    content = json.loads((ledger / place).read_text())
+    for wrong in ("0.5", None, True):
+        content["rows"][0]["measures"]["J"]["value"] = wrong
+        (ledger / place).write_text(json.dumps(content))
+        found = check_ledger(ledger)
+        assert any(f"{place} is no file of a ledger ({wrong!r} is no number)" in line for line in found)
+
+
+@pytest.mark.parametrize("name", ["../../..", "a/../../../b"])
+def test_nothing_is_written_outside_the_ledger(tmp_path: Path, name: str) -> None:
+    rows = [replace(row, benchmark=name) for row in entries(run_folder(tmp_path / "run"))]
+    with pytest.raises(ValueError, match="leads out of the ledger"):
+        write_rows(tmp_path / "ledger", rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_row_that_is_gone_from_file_and_index_is_missed_by_another_copy(ledger: Path, tmp_path: Path) -> None:
