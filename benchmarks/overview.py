@@ -85,6 +85,8 @@ def read_run(place: Path, measure: str = "", probe: str = "") -> Run:
     path = place / RESULTS if place.is_dir() else place
     content = read_report(path)
     record = content.get("run")
+    if "task" in content:
+        raise ValueError(f"{path} is of a task without folds: python -m fewshot.ledger puts such results into a table")
     if not isinstance(record, dict) or "protocol" not in content:
         raise ValueError(f"{path} does not say what was tested, as results of meta_train and meta_test do")
     try:

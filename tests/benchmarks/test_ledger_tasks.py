@@ -17,6 +17,7 @@ from benchmarks.ledger.entry import entries
 from benchmarks.ledger.export import eval_results
 from benchmarks.ledger.rows import Claimed, Measured, MeasuredTask, digest_of, read_ledger, write_rows
 from benchmarks.ledger.table import ledger_table
+from benchmarks.overview import overview
 from benchmarks.protocols.scored import SCORE_PROTOCOLS, rules_of_test, task_rules
 from tests.benchmarks.test_ledger import LEAK, run_folder
 
@@ -206,3 +207,10 @@ def test_the_rules_of_tests_have_the_digests_of_their_version() -> None:
     assert rules_of_test("expressions", "mevis", "rvos") is task_rules("mevis_local")
     assert rules_of_test("protocol", "vspw", "vss", "vspw_baseline") is task_rules("vspw_baseline")
     assert rules_of_test("none", "mevis", "rvos") is None
+
+
+def test_a_table_of_runs_says_where_tests_of_tasks_are_shown(tmp_path: Path) -> None:
+    run_folder(tmp_path / "episodes", groups=(1,))
+    _, left_out = overview([tmp_path / "episodes", task_folder(tmp_path / "task")])
+    (said,) = left_out
+    assert said.startswith(f"{tmp_path}/task/results.json is of a task without folds: python -m fewshot.ledger")
