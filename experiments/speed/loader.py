@@ -35,12 +35,12 @@ USAGE = """
 python -m experiments.speed.loader [key=value ...]
 
   threads     CPU threads of the training (default 1)
-  steps       measured steps of each row, after one that starts the loading processes (default 20)
+  steps       measured steps of each row, after one that starts the loading processes (default 10)
   workers     most loading processes (default 2)
 
 Real data are looked for in data/ below FEWSHOT_SHARED (default ../shared).
 """
-DEFAULTS = {"threads": 1, "steps": 20, "workers": 2}
+DEFAULTS = {"threads": 1, "steps": 10, "workers": 2}
 SMALL = ("system=uniref_tiny", "benchmark.train_sizes=[192]", "benchmark.train_max_size=320", "train.batch=1")
 HEADER = ("", "processes", "loader alone, episodes/s", "training, episodes/s", "of that time it waits")
 
