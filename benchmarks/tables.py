@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
 WIDTH = 100  # columns of a printed card
+NOT_SHARES = frozenset({"decay"})  # measures that are no share of a whole: they are printed as they are
 
 
 def percent(value: float | tuple[float, float] | None) -> str:
@@ -15,6 +17,13 @@ def percent(value: float | tuple[float, float] | None) -> str:
     if isinstance(value, tuple):
         return f"{percent(value[0])}..{percent(value[1])}"
     return f"{100 * value:.1f}"
+
+
+def shown(name: str, value: float | None) -> str:
+    """Text of the number of a measure: `percent`, but of `NOT_SHARES` the number itself; None and NaN -> `-`."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if name in NOT_SHARES else percent(value)
 
 
 def group_name(group: int | None) -> str:

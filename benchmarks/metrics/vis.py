@@ -28,6 +28,7 @@ Row = Mapping[str, Any]
 Track = Sequence[Mapping[str, Any] | None]  # run lengths of each frame, None where there is no mask
 AREAS = {"": (0.0, 1e10), " small": (0.0, 128.0**2), " medium": (128.0**2, 256.0**2), " large": (256.0**2, 1e10)}
 MOST = (1, 10, 100)  # tracks per video and category
+NO_TRUTH = -1.0  # in place of a mean over true tracks where there is none
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _score(categories: Sequence[int], precision: Floats, recall: Floats) -> VisS
     at |= {f"AR{size}": recall[..., k, most] for k, size in enumerate(AREAS) if size}
     of_category = (precision[:, :, k, 0, most] for k in range(len(categories)))
     return VisScore(
-        stats={name: _mean_known(values, -1.0) for name, values in at.items()},
+        stats={name: _mean_known(values, NO_TRUTH) for name, values in at.items()},
         categories={key: _mean_known(values, np.nan) for key, values in zip(categories, of_category, strict=True)},
         recall={key: tuple(recall[:, k, 0, most].tolist()) for k, key in enumerate(categories)},
     )

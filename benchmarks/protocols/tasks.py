@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from benchmarks.metrics.boundary_iou import SHARE
 from benchmarks.metrics.pvos import CROWDED, PvosAccumulator, PvosGroups, PvosRules, PvosScore
-from benchmarks.metrics.vis import AREAS, MOST, Row, VisAccumulator, VisScore
+from benchmarks.metrics.vis import AREAS, MOST, NO_TRUTH, Row, VisAccumulator, VisScore
 from benchmarks.metrics.vps import VpsAccumulator, VpsRules, VpsScore
 from benchmarks.metrics.vss import CLASSES, VssAccumulator, VssRules, VssScore
 from benchmarks.protocols.protocol import NamedRules
@@ -53,6 +53,14 @@ class TaskProtocol(NamedRules, ABC, Generic[Score]):
     def lines(self) -> Mapping[str, str]:
         """The choices that move a number, in words."""
 
+    def too_long(self, longest: int) -> dict[str, str]:
+        """Numbers that need a longer video than the longest of a test, in frames, and why they are not there."""
+        return {}
+
+    def gaps(self, score: Score) -> Iterator[str]:
+        """Sentences on what a number could not count, or why it is not there, but for `too_long`."""
+        yield from ()
+
     def card(self) -> str:
         """The text printed beside the numbers: one `key: value` line per choice."""
         return card({"protocol": self.heading, **self.lines()})
@@ -68,7 +76,13 @@ class VisProtocol(TaskProtocol[VisScore]):
 
     def numbers(self, score: VisScore) -> dict[str, float]:
         """AP over all thresholds and at two of them, and AR with the best 1 and 10 tracks."""
-        return {name: score.stats[name] for name in ("AP", "AP50", "AP75", "AR1", "AR10")}
+        known = {name: score.stats[name] for name in ("AP", "AP50", "AP75", "AR1", "AR10")}
+        return {name: math.nan if value == NO_TRUTH else value for name, value in known.items()}
+
+    def gaps(self, score: VisScore) -> Iterator[str]:
+        """Without a true track there is nothing to find."""
+        if score.stats["AP"] == NO_TRUTH:
+            yield "AP and AR: the videos of the test have no true track"
 
     def lines(self) -> Mapping[str, str]:
         """Overlap, averaging and sizes."""
@@ -110,6 +124,18 @@ class VssProtocol(TaskProtocol[VssScore]):
             "void in VC": VOID_TEXTS[rules.void],
         }
 
+    def too_long(self, longest: int) -> dict[str, str]:
+        """VC of clips that no video has."""
+        needed = {length: length + (not self.rules.last_clip) for length in self.rules.lengths}
+        return {f"VC{length}": no_video_of(frames) for length, frames in needed.items() if frames > longest}
+
+    def gaps(self, score: VssScore) -> Iterator[str]:
+        """Clips without a pixel that keeps its true label."""
+        for length, videos in score.clips.items():
+            shares = [share for own in videos.values() for share in own]
+            if left_out := sum(map(math.isnan, shares)):
+                yield f"VC{length}: no pixel keeps its true label in {left_out} of {len(shares)} clips: left out"
+
 
 @dataclass(frozen=True)
 class VpsProtocol(TaskProtocol[VpsScore]):
@@ -139,6 +165,21 @@ class VpsProtocol(TaskProtocol[VpsScore]):
             "counts in the size of a predicted track; SQ: left out, but void on known pixels is a category of IoU 0",
         }
 
+    def too_long(self, longest: int) -> dict[str, str]:
+        """VPQ of windows that no video has, and the means over them."""
+        missing = {f"VPQ{frames}": no_video_of(frames) for frames in self.rules.windows if frames > longest}
+        if averaged := [frames for frames in self.rules.averaged if frames > longest]:
+            why = f"a mean over windows of {averaged[0]} frames too: {no_video_of(averaged[0])}"
+            missing = {**dict.fromkeys(("VPQ", "VPQ-Th", "VPQ-St"), why), **missing}
+        return missing
+
+    def gaps(self, score: VpsScore) -> Iterator[str]:
+        """Things or stuff that are neither in the truth nor in the results."""
+        windows = [window for window in score.windows.values() if window.all.categories]
+        for name, kind in (("VPQ-Th", "things"), ("VPQ-St", "stuff")):
+            if windows and not any(getattr(window, kind).categories for window in windows):
+                yield f"{name}: neither the truth nor the results have {kind}"
+
 
 @dataclass(frozen=True)
 class PvosProtocol(TaskProtocol[PvosScore]):
@@ -163,8 +204,25 @@ class PvosProtocol(TaskProtocol[PvosScore]):
             "and unseen classes); mean of mask and boundary IoU; overall: mean of the four",
             "boundary": f"{SHARE:.0%} of the diagonal, rounded, at least 1 pixel; the border of the image is one too",
             "given twice": REPEAT_TEXTS[self.rules.repeats],
-            "decay": f"fit of exp(-d N / 100) to the mean IoU of frames with N objects, N below {CROWDED}",
+            "decay": f"d of the fit of exp(-d N / 100) to the mean IoU of frames with N objects, N below {CROWDED}; no "
+            "percentage",
         }
+
+    def gaps(self, score: PvosScore) -> Iterator[str]:
+        """Groups without a pair, objects of no group, and a decay that has no fit."""
+        for name, group in score.groups.items():
+            if not group.pairs:
+                yield f"G, {name.replace('_', ' ')}: the videos of the test have no object of this group"
+        if score.left_out:
+            named = "; ".join(f"{video}: {', '.join(map(str, ids))}" for video, ids in score.left_out.items())
+            yield f"objects whose class is in no group count in no number ({named})"
+        if math.isinf(score.decay):
+            yield "decay: nothing is found in any frame with a certain number of objects: there is no fit"
+
+
+def no_video_of(frames: int) -> str:
+    """Why a number over so many frames is not there."""
+    return f"no video of {frames} frames or more"
 
 
 _VSPW = "Miao et al., CVPR 2021"

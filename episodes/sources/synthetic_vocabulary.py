@@ -62,13 +62,15 @@ class SyntheticVocabularySource(VocabularySource):
         cache_frames: bytes of decoded masks to keep in memory; 0 keeps none.
     """
 
-    has_truth = True
-
     def __init__(self, name: str, task: str, files: RefVideoSource, *, cache_frames: int = 0) -> None:
         self.name, self.task, self.files = name, task, files
         self.root, self.split = files.root, files.split
         self.categories = THINGS if task == "vis" else EVERYTHING_NAMED
         self._cache = ArrayCache(cache_frames)
+
+    def has_truth(self) -> bool:
+        """Whether the tracks are listed: always, as the world is generated with them."""
+        return True
 
     @cached_property
     def truth(self) -> dict[str, Any]:
@@ -170,6 +172,7 @@ class SyntheticPVOSSource(VOSSource):
 
     task = "pvos"
     exceptions: Mapping[str, Mapping[int, str]] = {}  # no class changes its group
+    class_names = PVOS_CLASSES
 
     def __init__(self, name: str, root: Path, split: str, layout: VOSLayout, files: RefVideoSource, cache: int) -> None:
         super().__init__(name, root, split, layout, cache_frames=cache)

@@ -72,7 +72,6 @@ class TrackSource(VocabularySource):
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ValueError(f"{lists} is no list of tracks ({error!r}): download it again") from error
 
-    @property
     def has_truth(self) -> bool:
         """Whether the tracks are listed; those of validation and test sets are kept by servers."""
         return any(video.tracks for video in self._videos.values())

@@ -1,8 +1,9 @@
 """VIPOSeg on disk: objects and stuff of videos from given masks (Xu et al., IJCAI 2023).
 
 The folders are those of YouTube-VOS, with the class of every object in `obj_class.json`. The masks of all frames, which
-results are scored against, are expected in `Annotations_gt`, and the groups of the classes in `class_groups.json`: both
-names are this package's own, as the data set has them under others or in the code of its evaluation.
+results are scored against, are expected in `Annotations_gt`, the groups of the classes in `class_groups.json`, and the
+names of the classes, where they are asked for, in `class_names.json`: these names of files are this package's own, as
+the data set has them under others or in the code of its evaluation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from episodes.catalogue import DataSet, Opening
 
 CLASS_FILE, GROUP_FILE, TRUTH = "obj_class.json", "class_groups.json", "Annotations_gt"
+NAME_FILE = "class_names.json"
 
 
 class VIPOSegSource(VOSSource):
@@ -70,6 +72,16 @@ class VIPOSegSource(VOSSource):
         if not (folder / video).is_dir():
             raise FileNotFoundError(f"{folder / video} is missing: it must hold the masks of all frames of the video")
         return folder
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by their numbers. Raises FileNotFoundError or ValueError."""
+        what = "a list of the names of the classes, from number 0 on, which are those of VIPSeg"
+        path = _beside(self.root, self.split, NAME_FILE, what)
+        names = load_json(path)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{path} must be {what}: correct it")
+        return tuple(names)
 
     @cached_property
     def groups(self) -> dict[str, frozenset[int]]:

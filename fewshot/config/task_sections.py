@@ -102,7 +102,7 @@ class PartConfig:
     )
 
 
-FAULTS = ("start_at_once", "padded_quality", "first_wins")  # of released tests
+FAULTS = ("start_at_once", "padded_quality", "first_wins", "erased_masks")  # of released tests
 SCORES = ("none", "ris", "davis", "davis_unsupervised", "expressions", "if_there", "sentences", "protocol")
 LONGEST_WINDOW = 1000  # frames
 
@@ -182,6 +182,11 @@ class TaskConfig:
     probes: list[str] = key(
         [], "score=expressions: the same test with this information taken away", choices=("shuffled_text",)
     )
+    name_stuff: bool = key(
+        False,
+        "given stuff is also looked for by the name of its class, as in the released tests of UniVS (kind pvos); needs "
+        "the names of the classes and a system that reads them",
+    )
     resize_given_masks: bool = key(
         False, "given masks enter the result at network size, as in the released code of UniRef++"
     )
@@ -192,7 +197,8 @@ class TaskConfig:
         [],
         "faults of the released tests of UniVS that are brought back; start_at_once: a video whose first clip shows "
         "nothing stays empty, padded_quality: candidates are judged with the padding, first_wins: where objects "
-        "overlap the first one has the pixel",
+        "overlap the first one has the pixel, erased_masks: a mask that is thinner than the cells of the network is no "
+        "prompt, or, if it is the only one, the whole frame is",
         choices=FAULTS,
     )
 

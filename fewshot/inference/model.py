@@ -40,7 +40,7 @@ from fewshot.inference.loading import (
 )
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
-from fewshot.inference.whole_videos import FirstMasks, WholeSegmenter, named_question, way_of
+from fewshot.inference.whole_videos import LEAST_CLIP, FirstMasks, WholeSegmenter, named_question, way_of
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.run.processes import choose_device
 from fewshot.systems.base import System
@@ -163,7 +163,7 @@ class Model(ModelHubMixin):
             question, spec = named_question(classes, first_masks), systems().get(self.system.name)
             system = unwrapped(self.system)  # there are no supports that it could adapt to
             way = partial(way_of, system, spec, question.kind)
-            way(1)  # what the system does not answer is refused here
+            way(LEAST_CLIP)  # what the system does not answer is refused here
             return WholeSegmenter(system, question, way, self.rule.at(size), min_score=min_score, **tidy)
         referents = name_referents(self.system, support, text)
         return Segmenter(self.system, referents, self.rule.at(size), min_score=min_score, **tidy)

@@ -31,7 +31,7 @@ from fewshot.systems.registry import systems
 from fewshot.systems.spec import SystemSpec
 from fewshot.systems.video_tasks import NOTHING, Settled, VideoQuestion, VideoTask, Vocabulary
 
-CLIP = 5  # most frames of a clip, as released systems are tested
+LEAST_CLIP, CLIP = 2, 5  # frames of a clip, which shows the next one what was found; at most as in released tests
 FirstMasks = Union[MaskSource, Mapping[Any, MaskSource]]
 
 
@@ -176,7 +176,7 @@ class WholeSegmenter(Segmenter):
 
     def results(self, media: Media, chunk: int) -> Iterator[tuple[Tensor, Result]]:
         """Frames `(T, 3, Ho, Wo)` uint8 with their result, as they are settled."""
-        task, state = self.way(min(chunk, CLIP)), None
+        task, state = self.way(min(max(chunk, LEAST_CLIP), CLIP)), None
         waiting: list[tuple[str, Tensor]] = []
         for names, frames in media.chunks(chunk):
             for name, frame in zip(names, frames, strict=True):

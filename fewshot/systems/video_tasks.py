@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -45,8 +45,9 @@ class VideoQuestion:
 
     Attributes:
         size: height and width of the result, (Ho, Wo).
-        vocabulary: of the kinds `vis`, `vss` and `vps`; None for the others.
+        vocabulary: of the kinds `vis`, `vss` and `vps`, of `pvos` where the names are known; None for the others.
         objects: ids of those whose masks will be given in some frame (`vos`, `pvos`).
+        stuff: id of an object that is stuff -> place of its class in `vocabulary` (`pvos`); empty: not known.
         expressions: of the things that are looked for (`rvos`).
         exclusive: the things of `rvos` compete for pixels.
         data: name of the data set, where the rules of the released tests depend on it.
@@ -55,6 +56,7 @@ class VideoQuestion:
     size: tuple[int, int]
     vocabulary: Vocabulary | None = None
     objects: tuple[int, ...] = ()
+    stuff: Mapping[int, int] = field(default_factory=dict)
     expressions: tuple[str, ...] = ()
     exclusive: bool = False
     data: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tables import group_name, percent
+from benchmarks.tables import group_name, percent, shown
 from episodes.sampling.probes import PROBES
 from fewshot.evaluation.page.content import Content
 
@@ -125,7 +125,7 @@ def _task(content: Content) -> Table:
     """Numbers of a test without folds, those of its parts, and what stands beside them."""
     results = content.results
     named = {**results.get("parts", {}), "all": results.get("measures", {}), **results.get("beside", {})}
-    rows = [(Cell(name), *(Cell(percent(v)) for v in values.values())) for name, values in named.items() if values]
+    rows = [(Cell(name), *(Cell(shown(*pair)) for pair in values.items())) for name, values in named.items() if values]
     return Table("Numbers, in percent", ("", *content.numbers()), tuple(rows))
 
 

@@ -12,7 +12,7 @@ from episodes.sources.task_source import TaskSource
 from episodes.sources.video_files import VideoFiles
 from episodes.sources.vocabulary import VocabularySource
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.clipwise import CLIPWISE, vocabulary_question
+from fewshot.evaluation.tasks.clipwise import CLIPWISE, stuff_of, vocabulary_question
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.predictors import Predictor, RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.sentences import SentencePredictor
@@ -22,7 +22,7 @@ from fewshot.inference.trackers import RVOSTracker, VOSTracker
 from fewshot.systems.base import System
 from fewshot.systems.registry import spec_of, systems
 from fewshot.systems.spec import SystemSpec
-from fewshot.systems.video_tasks import VideoTask
+from fewshot.systems.video_tasks import VideoQuestion, VideoTask
 
 GIVEN = {"vos": "support", "rvos": "expression", "ris": "expression", "rfs": "expression"}
 
@@ -87,6 +87,10 @@ def check_vocabulary(config: TaskTestConfig, source: TaskSource, system: System)
     if way is not None and isinstance(source, VocabularySource):
         with evaluating(system):
             way.start(vocabulary_question(source, (1, 1)))
+    if way is not None and source.task == "pvos" and config.task.name_stuff:
+        with evaluating(system):
+            vocabulary = stuff_of(source, source.names()[0])["vocabulary"]
+            way.start(VideoQuestion((1, 1), vocabulary, data=source.name, stuff={0: 0}))
 
 
 def make_predictor(
@@ -96,7 +100,8 @@ def make_predictor(
     task, spec = config.task, spec_of(config.system)
     check_faults(spec, task.faults)
     if (own_way := own_way_of(config, source, system)) is not None:
-        return CLIPWISE[source.task](source, frames, own_way, folder)
+        options = {"name_stuff": task.name_stuff} if source.task == "pvos" else {}
+        return CLIPWISE[source.task](source, frames, own_way, folder, **options)
     if source.task == "ris":
         return RISPredictor(source, frames, system, folder, task.masks_by_nearest)
     if source.task == "rfs":

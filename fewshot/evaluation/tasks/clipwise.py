@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.masks.panoptic import write_panoptic, write_panoptic_lists
 from benchmarks.masks.png import write_labels
 from benchmarks.masks.submission import RESULT_LAYOUTS, result_folder, write_results
 from benchmarks.masks.tracks import write_tracks
+from benchmarks.metrics.pvos import PvosGroups
 from episodes.panoptic import PanopticFrame, Segment
 from episodes.sources.base import normalise
 from episodes.sources.segmentations import runs_of
@@ -65,13 +67,24 @@ class ClipwisePredictor(Predictor):
 
 
 class ObjectPredictor(ClipwisePredictor):
-    """Objects (and stuff) from their given masks: palette images of the ids. Frames before the first mask get none."""
+    """Objects (and stuff) from their given masks: palette images of the ids. Frames before the first mask get none.
+
+    Args:
+        name_stuff: stuff is also looked for by the names of its classes (`pvos`).
+    """
 
     source: VideoFiles
 
+    def __init__(
+        self, source: Any, frames: FrameReader, task: VideoTask, folder: Path, name_stuff: bool = False
+    ) -> None:
+        super().__init__(source, frames, task, folder)
+        self.name_stuff = name_stuff
+
     def question(self, sample: Sample, size: tuple[int, int]) -> VideoQuestion:
-        """The objects that some frame gives."""
-        return VideoQuestion(size, objects=_item(sample).objects, data=self.frames.source.name)
+        """The objects that some frame gives; with the classes of those that are stuff, where they are to be named."""
+        asked = VideoQuestion(size, objects=_item(sample).objects, data=self.frames.source.name)
+        return replace(asked, **stuff_of(self.source, sample.video)) if self.name_stuff else asked
 
     def given(self, sample: Sample, frame: Frame) -> Mapping[int, Tensor]:
         """Masks at the size on disk, on the device of the frame."""
@@ -251,6 +264,22 @@ def vocabulary_question(source: VocabularySource, size: tuple[int, int]) -> Vide
     stuff = frozenset(place for place, category in enumerate(source.categories) if not category.thing)
     vocabulary = Vocabulary(tuple(category.name for category in source.categories), stuff)
     return VideoQuestion(size, vocabulary, data=source.name)
+
+
+def stuff_of(source: Any, video: str) -> dict[str, Any]:
+    """The vocabulary of a question about given objects and stuff, and which of them are stuff of which class.
+
+    Raises:
+        FileNotFoundError, ValueError: the names or the groups of the classes are not there, or broken.
+    """
+    names, groups = source.class_names, PvosGroups(source.groups, source.exceptions)
+    classes = source.classes_of(video)
+    stuff = {k: number for k, number in classes.items() if (groups.group(video, number) or "").startswith("stuff")}
+    if odd := [number for number in stuff.values() if number not in range(len(names))]:
+        raise ValueError(
+            f"{source.name}: class {odd[0]} has no name, there are {len(names)}: complete the list of names"
+        )
+    return {"vocabulary": Vocabulary(names), "stuff": stuff}
 
 
 def _item(sample: Sample) -> VOSItem:

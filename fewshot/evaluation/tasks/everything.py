@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -24,9 +25,11 @@ from benchmarks.protocols.tasks import (
     reading_of,
 )
 from episodes.sources.task_source import TaskSource
-from episodes.task_items import VOSItem
+from episodes.task_items import VocabularyItem, VOSItem
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.samples import Sample
+
+WITH_FRAMES = (VOSItem, VocabularyItem)  # items of these tasks
 
 
 def check_truth(source: Any, samples: Sequence[Sample]) -> None:
@@ -44,7 +47,7 @@ def check_truth(source: Any, samples: Sequence[Sample]) -> None:
         source.read_semantic(video, source.frames(video)[:1])
     elif source.task == "vps":
         next(source.read_panoptic(video, source.frames(video)[:1]))
-    elif not getattr(source, "has_truth", True):
+    elif not source.has_truth():
         raise ValueError(
             f"{source.name} ({source.split}) in {source.root} lists no tracks, a server keeps them: take "
             "task.score=none, or a split whose truth is there"
@@ -64,26 +67,47 @@ def everything_measures(
         ValueError: a result, or a part of the truth, is missing or broken.
     """
     chosen = reading_of(source.task, name)
-    found = {chosen.name: _numbers(chosen, source, samples, folder, processes)}
-    for other in PROTOCOLS_OF_KIND[source.task].values():
-        if other.name != chosen.name:
-            found[other.name] = _numbers(other, source, samples, folder, processes)
-    return Measures(found.pop(chosen.name), beside=found)
+    others = [other for other in PROTOCOLS_OF_KIND[source.task].values() if other.name != chosen.name]
+    found, notes = dict[str, dict[str, float]](), list[str]()
+    for protocol in (chosen, *others):
+        score = _score(protocol, source, samples, folder, processes)
+        found[protocol.name] = protocol.numbers(score)
+        why = notes_on(protocol, score, found[protocol.name], longest_of(samples))
+        notes += [note if protocol is chosen else f"{protocol.name}, {note}" for note in why]
+    return Measures(found.pop(chosen.name), beside=found, notes=tuple(notes))
 
 
-def _numbers(
-    protocol: TaskProtocol[Any], source: Any, samples: Sequence[Sample], folder: Path, processes: int
-) -> dict[str, float]:
-    """The numbers of one protocol. Videos are counted one by one and put together."""
+def longest_of(samples: Sequence[Sample]) -> int:
+    """Frames of the longest video of a test."""
+    return max(len(item.frames) for sample in samples for item in sample.items if isinstance(item, WITH_FRAMES))
+
+
+def notes_on(protocol: TaskProtocol[Any], score: Any, numbers: Mapping[str, float], longest: int) -> list[str]:
+    """Why numbers are not there, and what they could not count, in sentences.
+
+    Args:
+        longest: frames of the longest video.
+    """
+    missing = [name for name, value in numbers.items() if math.isnan(value)]
+    reasons = protocol.too_long(longest)
+    notes = [f"{name}: {reasons[name]}" for name in missing if name in reasons]
+    gaps = list(protocol.gaps(score))
+    if not gaps and (rest := [name for name in missing if name not in reasons]):
+        gaps = [f"{', '.join(rest)}: there is nothing to average"]
+    return notes + gaps
+
+
+def _score(protocol: TaskProtocol[Any], source: Any, samples: Sequence[Sample], folder: Path, processes: int) -> Any:
+    """The score of one protocol. Videos are counted one by one and put together."""
     if isinstance(protocol, VisProtocol):
-        return protocol.numbers(_tracks(protocol, source, samples, folder).compute())
+        return _tracks(protocol, source, samples, folder).compute()
     count: Callable[[Sample], Any] = partial(_counted, protocol, source, folder)
     with nullcontext() if processes == 1 else ProcessPoolExecutor(processes) as pool:
         parts: Iterable[Any] = map(count, samples) if pool is None else pool.map(count, samples)
         total, *others = parts
     for other in others:
         total.merge(other)
-    return protocol.numbers(total.compute())
+    return total.compute()
 
 
 def _tracks(protocol: VisProtocol, source: Any, samples: Sequence[Sample], folder: Path) -> Any:

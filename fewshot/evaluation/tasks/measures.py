@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmarks.davis import Folders, evaluate, mean_of_runs
 from benchmarks.metrics.davis import DavisAccumulator
 from benchmarks.metrics.ris import RisAccumulator
 from benchmarks.metrics.sentences import Candidate, SentenceAccumulator
-from benchmarks.tables import percent, text_table
+from benchmarks.tables import NOT_SHARES, shown, text_table
 from fewshot.evaluation.tasks.expressions import ExpressionScore
 
 logger = logging.getLogger(__name__)
@@ -23,14 +24,14 @@ IDENTITY = {"J&F-identity": "J&F-Mean", "J-identity": "J-Mean", "F-identity": "F
 
 @dataclass(frozen=True)
 class Measures:
-    """Numbers in 0..1.
+    """Numbers in 0..1, but for `benchmarks.tables.NOT_SHARES`.
 
     Attributes:
-        values: by name, the headline first; empty if a server computes them.
+        values: by name, the headline first; empty if a server computes them. NaN: it is not there, `notes` say why.
         parts: the same for each part that the values are means of (annotators).
         beside: the same of some of the samples, and with information taken away, by what they are.
         objects: object -> (J, F), where objects are scored.
-        notes: videos that could not be scored, and why.
+        notes: what could not be scored or counted, and why.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -40,13 +41,18 @@ class Measures:
     notes: tuple[str, ...] = ()
 
     def table(self) -> str:
-        """A row of each part, of the values, and of what stands beside them, in percent."""
+        """A row of each part, of the values, and of what stands beside them, in percent but for `NOT_SHARES`."""
         if not self.values:
             return "nothing is scored here: the masks are for the benchmark's server"
-        rows = [[name, *(percent(value) for value in part.values())] for name, part in self.parts.items()]
-        rows.append(["mean" if self.parts else "all", *(percent(value) for value in self.values.values())])
-        rows += [[name, *(percent(value) for value in part.values())] for name, part in self.beside.items()]
+        named = {**self.parts, "mean" if self.parts else "all": self.values, **self.beside}
+        rows = [[name, *(shown(*pair) for pair in values.items())] for name, values in named.items()]
         return text_table(["", *self.values], rows)
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The values that are finite, in percent where they are shares, by the names of a log."""
+        known = {name: value for name, value in self.values.items() if math.isfinite(value)}
+        return {f"test/{name}": value if name in NOT_SHARES else 100 * value for name, value in known.items()}
 
 
 def ris_measures(rows: Sequence[Row]) -> Measures:

@@ -23,7 +23,7 @@ from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.recipes import settings_of_tests
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.tasks.everything import check_truth, everything_measures
+from fewshot.evaluation.tasks.everything import check_truth, everything_measures, longest_of
 from fewshot.evaluation.tasks.expressions import score_expressions
 from fewshot.evaluation.tasks.measures import (
     Measures,
@@ -86,7 +86,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         by = "cut at network size, then the nearest pixel" if task.masks_by_nearest else "logits resized, then cut at 0"
         lines["masks"] = f"{by}; at the original size"
     if task.score == "protocol":
-        lines |= protocol_lines(config, source)
+        lines |= protocol_lines(config, source, samples)
     elif isinstance(rules := rules_of(config, source), ScoreProtocol):
         lines["protocol"] = rules.heading
     if own_way:
@@ -98,6 +98,10 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
             lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate {whose}"
         else:
             lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
+    if source.task == "pvos":
+        lines["stuff"] = "by its given mask" + (
+            " and by the name of its class, where it is seen" if task.name_stuff else ""
+        )
     if task.score == "expressions":
         lines["twin"] = A_TWIN.partition(": ")[2]
     if task.score == "expressions" and (rules := EXPRESSION_PROTOCOLS.get(source.name)) is not None:
@@ -115,12 +119,13 @@ def rules_of(config: TaskTestConfig, source: TaskSource) -> NamedRules | None:
     return rules_of_test(config.task.score, source.name, source.task, config.task.protocol)
 
 
-def protocol_lines(config: TaskTestConfig, source: TaskSource) -> dict[str, str]:
-    """Rules of the headline numbers, and the names of the other readings."""
+def protocol_lines(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> dict[str, str]:
+    """Rules of the headline numbers, those that are not there and why, and the names of the other readings."""
     chosen = reading_of(source.task, config.task.protocol)
     others = [name for name in PROTOCOLS_OF_KIND[source.task] if name != chosen.name]
     lines = {"protocol": chosen.heading, **chosen.lines()}
-    return lines | ({"beside it": ", ".join(others)} if others else {})
+    missing = {name: f"not there, {why}" for name, why in chosen.too_long(longest_of(samples)).items()}
+    return {**lines, **missing, **({"beside it": ", ".join(others)} if others else {})}
 
 
 def truth_of(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample]) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -203,7 +204,7 @@ def finish(
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:
         logger.warning("%s", note)
-    here.log.summary({f"test/{name}": 100 * value for name, value in measures.values.items()})
+    here.log.summary(measures.logged)
     draw(config, source, samples, predictor, here.folder)
     items = [item for sample in samples for item in sample.items if isinstance(item, (VOSItem, RVOSItem))]
     if items:
@@ -212,4 +213,5 @@ def finish(
     if config.zip:
         logger.info("packed: %s", zip_folder(here.folder / MASKS))
     logger.info("folder: %s", here.folder)
-    return 100 * next(iter(measures.values.values())) if measures.values else None
+    headline = next(iter(measures.values.values()), math.nan)
+    return None if math.isnan(headline) else 100 * headline

@@ -9,12 +9,14 @@ _SIZES = {"task.short": 640, "task.long": 1333, "task.threshold": None}
 TESTS = dict.fromkeys(("davis16", "davis17", "youtube_vos", "mose", "ref_davis17", "ref_youtube_vos"), _SIZES)
 
 # What `recipe=official` turns on: faults of the released code, and the numbers of its training on videos.
-FAULTS = ("start_at_once", "padded_quality", "first_wins")
+FAULTS = ("start_at_once", "padded_quality", "first_wins", "erased_masks")
 OFFICIAL = {
     "task.faults": list(FAULTS),
+    "task.name_stuff": True,
     "system.prior": False,
     "system.start": "released",
     "system.mask_stride": 4,
+    "system.background": False,
     "system.shuffled_looks": True,
     "system.visual_share": 0.3085,  # a normal draw above 0.5, where a fair coin was meant
     "system.permute_frames": True,

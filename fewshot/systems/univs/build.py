@@ -44,6 +44,7 @@ def build(config: UniVSConfig) -> UniVS:
         prior=config.prior,
         start=config.start,
         mask_stride=config.mask_stride,
+        background=config.background,
         school=school_of(config),
         decay_norms=config.decay_norms,
     )

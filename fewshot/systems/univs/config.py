@@ -63,6 +63,11 @@ class UniVSConfig(BackboneConfig, SystemConfig):
     mask_stride: int = key(
         4, "pixels per mask cell of episodes, 4 as released, or 1 for small objects", minimum=1, maximum=4
     )
+    background: bool = key(
+        False,
+        "given objects (VOS): the rest of the frame is a prompt too and competes for the pixels, as a network expects "
+        "that learnt from clips whose prompts fill the frame (not in the released models)",
+    )
     separation: str = key(
         "sep",
         "who meets whom in the self-attention; sep: learnable queries among themselves and prompts among themselves, "

@@ -41,6 +41,7 @@ class EntitySession:
         rules: by which answers become entities.
         draws: which cells of a mask are its prompt, where there are more than are taken.
         points: so many cells are; None: as the network was built.
+        touched: see `mask_prompts`.
     """
 
     model: UniVS
@@ -49,6 +50,7 @@ class EntitySession:
     rules: EntityRules = field(default_factory=EntityRules)
     draws: Draws = field(default_factory=lambda: Draws.seeded(0))
     points: int | None = None
+    touched: bool = False
 
     @torch.no_grad()
     def step(self, video: EntityVideo, features: Sequence[Tensor], start: int) -> EntityVideo:
@@ -94,7 +96,7 @@ class EntitySession:
     def show(self, state: EntityState, scenes: Scenes, k: int, at: int) -> VisualPrompts:
         """Prompts from the masks of a frame that is kept, `at`, on the features of the clip's frame `k`."""
         masks, boxes = state.masks[:, at].float(), state.boxes[:, at]
-        return self.model.show(scenes, k, masks, self.draws, boxes, self.points)
+        return self.model.show(scenes, k, masks, self.draws, boxes, self.points, self.touched)
 
     def forget(self, video: EntityVideo, frames: int) -> EntityVideo:
         """The video without its first `frames` frames, which are written, and without what was long out of sight."""

@@ -64,6 +64,7 @@ class UniVS(System):
         prior: masks of supports start from maps of how like them each place is; not in the released models.
         start: of what learns: as `released`, or from `scratch`.
         mask_stride: pixels per mask cell of episodes, 4 as released, or 1: cells lie where the backbone has them.
+        background: where objects are given, the rest of the frame is asked for too; not in the released models.
 
     Raises:
         ValueError: another start or stride, or other queries.
@@ -93,6 +94,7 @@ class UniVS(System):
         prior: bool = False,
         start: str = "released",
         mask_stride: int = 4,
+        background: bool = False,
         school: School | None = None,
         decay_norms: bool = True,
     ) -> None:
@@ -100,7 +102,7 @@ class UniVS(System):
         dim, heads = sizes.hidden_dim, sizes.heads
         self.backbone, self.text, self.sizes = backbone, text, sizes
         self.backbone_lr, self.weights_of, self.concepts = backbone_lr, weights_of, concepts
-        self.mask_stride, self.object_queries = mask_stride, object_queries
+        self.mask_stride, self.object_queries, self.background = mask_stride, object_queries, background
         self.school, self.decay_norms = school or School(), decay_norms
         encoder = (sizes.encoder_layers, sizes.pixel_feedforward_dim)
         self.pixel_decoder = PixelDecoder(backbone.channels, dim, heads, *encoder)
@@ -173,16 +175,19 @@ class UniVS(System):
         draws: Draws,
         boxes: Tensor | None = None,
         points: int | None = None,
+        touched: bool = False,
     ) -> VisualPrompts:
         """Visual prompts from masks `(P, H, W)` in 0..1 on the padded frame `frame` of `scenes` (of all its videos).
 
         Args:
             boxes: `(P, 4)` x0, y0, x1, y1 in 0..1; None: those of the masks.
             points: R; None: as the network was built.
+            touched: see `mask_prompts`.
         """
         if boxes is None:
             boxes = relative(box_of_masks(masks > 0.5), (masks.shape[-2], masks.shape[-1]))
-        return mask_prompts(scene_of(scenes, frame), masks, boxes, points or self.sizes.dense_points, draws)
+        count = points or self.sizes.dense_points
+        return mask_prompts(scene_of(scenes, frame), masks, boxes, count, draws, touched=touched)
 
     def task(self, name: str) -> Tensor:
         """Embedding `(C,)` of a task, which the prompt queries of that task start with."""

@@ -5,8 +5,8 @@ Legend: N objects, T frames of a clip, M frames that are remembered, C width, (H
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.memory import PromptMemory
 from fewshot.systems.univs.model import UniVS
 from fewshot.systems.univs.objects import Annotations, ObjectState, ObjectTracker
+from fewshot.systems.univs.outputs import helped
 from fewshot.systems.univs.visual_prompts import VisualPrompts
 
 
@@ -38,12 +39,18 @@ class ObjectSession:
         tracker: rules of the tracks.
         draws: which cells of a mask are its prompt, where there are more than are taken.
         points: so many cells are; None: as the network was built.
+        touched: see `mask_prompts`.
+        concepts: `(K, D)` embeddings of the classes that `stuff` counts; None: classes play no part.
+        stuff: id of an object that is stuff -> its class.
     """
 
     model: UniVS
     tracker: ObjectTracker = field(default_factory=ObjectTracker)
     draws: Draws = field(default_factory=lambda: Draws.seeded(0))
     points: int | None = None
+    touched: bool = False
+    concepts: Tensor | None = None
+    stuff: Mapping[int, int] = field(default_factory=dict)
 
     @torch.no_grad()
     def step(self, video: ObjectVideo, features: Sequence[Tensor], start: int, given: Annotations) -> ObjectVideo:
@@ -61,8 +68,13 @@ class ObjectSession:
         memory = self.remember(video.memory, tracks, scenes, start, new)
         slots = max(self.tracker.memory, frames)
         asked = recalled(self.model, memory, tracks.first, frames, slots)
-        found = self.model.segment(scenes, asked)[-1]
-        tracks = self.tracker.take(tracks, answer_of(found, self.model.sizes.num_queries), start)
+        named = {} if self.concepts is None else {"concepts": self.concepts}
+        found = self.model.segment(scenes, asked, **named)[-1]
+        answer = answer_of(found, self.model.sizes.num_queries)
+        if named:
+            rows = {n: self.stuff[k] for n, k in enumerate(tracks.ids) if k in self.stuff}
+            answer = replace(answer, prompts=helped(answer, rows))
+        tracks = self.tracker.take(tracks, answer, start)
         if self.tracker.bounded:
             memory = memory.trimmed(tracks.first, slots)
         return ObjectVideo(tracks, memory)
@@ -86,7 +98,7 @@ class ObjectSession:
         """Prompts from the masks that are known of the `k`-th frame of a clip."""
         masks = tracks.masks[:, tracks.frame(start + k)].float()
         boxes = tracks.boxes[:, start + k - tracks.seen]
-        return self.model.show(scenes, k, masks, self.draws, boxes, self.points)
+        return self.model.show(scenes, k, masks, self.draws, boxes, self.points, self.touched)
 
 
 def recalled(model: UniVS, memory: PromptMemory, first: Tensor, frames: int, slots: int) -> Prompts:

@@ -12,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.systems.univs.answers import Candidates
+from fewshot.systems.univs.answers import Answer, Candidates
 from fewshot.systems.univs.entities import EntityState
+from fewshot.systems.univs.objects import ObjectState
 from fewshot.systems.univs.tracking import full_size, quality
-from fewshot.systems.video_tasks import FoundTrack
+from fewshot.systems.video_tasks import FoundTrack, VideoQuestion
 
 Size = tuple[int, int]
 LEAST_SCORE, LIKELY_SCORE = 0.005, 0.05  # of an instance that is written, and that counts for how many are
 MORE_THAN_LIKELY, LEAST_RESULTS = 1.5, 35
+FORCED = 10.0  # logit of a cell of stuff whose class is seen there
 STUFF_SCORE = 0.75  # factor on the score of stuff, so that things win
 
 
@@ -138,3 +140,55 @@ def semantic(found: Candidates, unpadded: Size, padded: Size, size: Size) -> Ten
     masks = F.interpolate(inside, size, mode="nearest")
     weights = found.logits.sigmoid() * quality(masks)[:, None]
     return torch.einsum("qk,qthw->kthw", weights, masks.sigmoid()).argmax(0)
+
+
+def helped(answer: Answer, stuff: Mapping[int, int]) -> Candidates:
+    """The prompts, where those of stuff have all cells of their class, as the learnable queries see it.
+
+    Li et al., 2024: so UniVS follows panoptic masks.
+
+    Args:
+        stuff: row of a prompt -> its class.
+    """
+    found, seen = answer.prompts, answer.learnable
+    assert seen.logits is not None
+    weights = seen.logits.sigmoid() * quality(seen.masks)[:, None]
+    labels = torch.einsum("qk,qthw->kthw", weights, seen.masks.sigmoid()).argmax(0)
+    masks = found.masks.clone()
+    for row, label in stuff.items():
+        masks[row] = torch.where(labels == label, FORCED, masks[row])
+    return Candidates(masks, found.embeddings, found.logits)
+
+
+def tracked(
+    tracks: ObjectState,
+    first: int,
+    frames: int,
+    question: VideoQuestion,
+    *,
+    exclusive: bool,
+    first_wins: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Masks `(N, frames, Ho, Wo)` bool of objects from frame `first` on, and scores `(N, frames)`, on the CPU.
+
+    The score is the mean probability inside a mask, 0 for an empty one.
+
+    Args:
+        exclusive: a pixel belongs to one object: that with the largest logit, or, as released, to the first one whose
+            mask has it (`first_wins`).
+    """
+    at = tracks.frame(first)
+    masks = torch.zeros(len(tracks.ids), frames, *question.size, dtype=torch.bool)
+    scores = torch.zeros(len(tracks.ids), frames)
+    if not len(tracks.ids):
+        return masks, scores
+    for t in range(frames):
+        logits = on_frames(tracks.logits[:, at + t : at + t + 1], tracks.unpadded, question.size)[:, 0]
+        found = logits > 0
+        if exclusive:
+            best = found.int().argmax(0) if first_wins else logits.argmax(0)
+            found &= best == torch.arange(len(logits), device=logits.device)[:, None, None]
+        inside = found.flatten(1)
+        means = (logits.sigmoid().flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
+        masks[:, t], scores[:, t] = found.cpu(), means.cpu()
+    return masks, scores

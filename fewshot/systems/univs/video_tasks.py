@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.batch import ClipBatch
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.entity_session import EntitySession, EntityVideo, SemanticSession
 from fewshot.systems.univs.expression_session import ExpressionSession
+from fewshot.systems.univs.given_masks import BACKGROUND, check_given, shrunk, with_rest
 from fewshot.systems.univs.model import UniVS
 from fewshot.systems.univs.object_session import ObjectSession, ObjectVideo
 from fewshot.systems.univs.objects import ObjectState, ObjectTracker
-from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, on_frames, panoptic
+from fewshot.systems.univs.outputs import Segment, TrackScores, masks_of, panoptic, tracked
 from fewshot.systems.video_tasks import NOTHING, PanopticPart, Settled, VideoQuestion, VideoTask, Vocabulary
 
 # cells of a mask that are its prompt at test time, times those of training: as released
@@ -51,7 +51,7 @@ def task_of(system: UniVS, kind: str, clip_frames: int, faults: Collection[str] 
         faults: of the released tests, by their names (`SystemSpec.faults`), that are brought back.
 
     Raises:
-        ValueError: it does not answer this task.
+        ValueError: it does not answer this task, or not in clips of so few frames.
     """
     if kind not in system.video_kinds:
         raise ValueError(f"this {system.name} does not answer task {kind}, but {', '.join(sorted(system.video_kinds))}")
@@ -102,15 +102,30 @@ class ClipTask(VideoTask):
         kind: of the task.
         frames: T.
         faults: of the released tests that are brought back.
+
+    Raises:
+        ValueError: too few frames.
     """
 
+    least = 1  # frames of a clip
+
     def __init__(self, model: UniVS, kind: str, frames: int, faults: Collection[str] = ()) -> None:
+        if frames < self.least:
+            raise ValueError(
+                f"clips of {frames} frame share none with the next clip, which then is not shown what was found: take "
+                f"task.clip_frames={self.least} or more for task {kind}"
+            )
         self.model, self.kind, self.frames, self.faults = model, kind, frames, frozenset(faults)
 
     @property
     def points(self) -> int:
         """Cells of a mask that are its prompt."""
         return POINTS[self.kind] * self.model.sizes.dense_points
+
+    @property
+    def touched(self) -> bool:
+        """Whether a mask that is thinner than the cells of the network is a prompt."""
+        return "erased_masks" not in self.faults
 
     def start(self, question: VideoQuestion) -> Walk:
         """Nothing is seen yet."""
@@ -164,23 +179,45 @@ class ClipTask(VideoTask):
 class ObjectTask(ClipTask):
     """Objects, or objects and stuff, whose masks are given in some frame."""
 
+    least = 2
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """What is asked for beside the objects: the rest of the frame, of a model that was trained so."""
+        return (BACKGROUND,) if self.model.background and self.kind == "vos" else ()
+
+    def start(self, question: VideoQuestion) -> Walk:
+        """Nothing is seen yet; names of classes are read once, where some object is stuff."""
+        return Walk(question, (embedded(self.model, question) if question.stuff else None, None))
+
     def look(self, state: Walk) -> Walk:
         """See `ClipTask.look`."""
         unpadded, padded = state.sizes
-        video = state.video
+        concepts, video = state.video
         if video is None:
-            ids, width, device = state.question.objects, self.model.sizes.hidden_dim, str(state.features[0].device)
+            ids = state.question.objects + self.rest
+            width, device = self.model.sizes.hidden_dim, str(state.features[0].device)
             video = ObjectVideo(ObjectState.start(ids, unpadded, padded, width, device))
         given = {index: {k: shrunk(mask, unpadded) for k, mask in own.items()} for index, own in state.given.items()}
-        session = ObjectSession(self.model, ObjectTracker(queries=self.model.object_queries), points=self.points)
-        return replace(state, video=session.step(video, state.features, state.first, given))
+        if self.rest:
+            given = with_rest(given, int(video.tracks.first[-1]))
+        session = ObjectSession(
+            self.model,
+            ObjectTracker(queries=self.model.object_queries),
+            points=self.points,
+            touched=self.touched,
+            concepts=concepts,
+            stuff=state.question.stuff,
+        )
+        return replace(state, video=(concepts, session.step(video, state.features, state.first, given)))
 
     def answer(self, state: Walk, frames: int, last: bool) -> tuple[Walk, Settled]:
         """Every pixel belongs to the object with the largest logit there; given masks stay as they are."""
-        question = state.question
-        if state.video is None:
+        question, (_, video) = state.question, state.video
+        if video is None:
             return state, Settled(0)
-        masks, scores = self.tracked(state.video.tracks, state.told, frames, question)
+        masks, scores = self.tracked(video.tracks, state.told, frames, question)
+        masks, scores = masks[: len(question.objects)], scores[: len(question.objects)]
         for t in range(frames):
             for k, mask in state.given.get(state.told + t, {}).items():
                 row = question.objects.index(k)
@@ -231,6 +268,8 @@ class Entities:
 class EntityTask(ClipTask):
     """Everything that is found, as tracks or as panoptic segments, written and forgotten a window at a time."""
 
+    least = 2
+
     def start(self, question: VideoQuestion) -> Walk:
         """Nothing is seen yet; the names of the classes are read once."""
         vocabulary = named(question)
@@ -254,7 +293,7 @@ class EntityTask(ClipTask):
         known: Entities = state.video
         classes = slice(len(known.order))
         rules = self.rules(state.question)
-        session = EntitySession(self.model, known.concepts, classes, rules, points=self.points)
+        session = EntitySession(self.model, known.concepts, classes, rules, points=self.points, touched=self.touched)
         video = known.video or EntityVideo(
             EntityState.start(
                 len(state.features[0]),
@@ -342,54 +381,3 @@ def named(question: VideoQuestion) -> Vocabulary:
 def embedded(model: UniVS, question: VideoQuestion) -> Tensor:
     """Embeddings `(K, D)` of the classes. Raises ValueError where there are none of some of them."""
     return model.embed_classes(named(question).names, question.data or None)
-
-
-def check_given(question: VideoQuestion, given: Mapping[int, Tensor]) -> None:
-    """Refuse masks of other objects than were announced, and empty ones."""
-    for k, mask in given.items():
-        if k not in question.objects:
-            raise ValueError(f"object {k} is given, but the objects of this video are {question.objects}")
-        if mask.ndim != 2 or not mask.any():
-            raise ValueError(f"the mask given for object {k} must be (h, w) with at least one pixel on the object")
-
-
-def shrunk(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask `(Ho, Wo)` bool at network size by the nearest pixel; what vanishes so keeps all cells that it touches."""
-    small = F.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0] > 0.5
-    if small.any():
-        return small
-    return F.adaptive_max_pool2d(mask[None, None].float(), size)[0, 0] > 0.5
-
-
-def tracked(
-    tracks: ObjectState,
-    first: int,
-    frames: int,
-    question: VideoQuestion,
-    *,
-    exclusive: bool,
-    first_wins: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Masks `(N, frames, Ho, Wo)` bool of objects from frame `first` on, and scores `(N, frames)`, on the CPU.
-
-    The score is the mean probability inside a mask, 0 for an empty one.
-
-    Args:
-        exclusive: a pixel belongs to one object: that with the largest logit, or, as released, to the first one whose
-            mask has it (`first_wins`).
-    """
-    at = tracks.frame(first)
-    masks = torch.zeros(len(tracks.ids), frames, *question.size, dtype=torch.bool)
-    scores = torch.zeros(len(tracks.ids), frames)
-    if not len(tracks.ids):
-        return masks, scores
-    for t in range(frames):
-        logits = on_frames(tracks.logits[:, at + t : at + t + 1], tracks.unpadded, question.size)[:, 0]
-        found = logits > 0
-        if exclusive:
-            best = found.int().argmax(0) if first_wins else logits.argmax(0)
-            found &= best == torch.arange(len(logits), device=logits.device)[:, None, None]
-        inside = found.flatten(1)
-        means = (logits.sigmoid().flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
-        masks[:, t], scores[:, t] = found.cpu(), means.cpu()
-    return masks, scores

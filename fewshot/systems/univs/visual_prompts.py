@@ -69,7 +69,14 @@ class VisualPrompts:
 
 
 def mask_prompts(
-    scene: Scene, masks: Tensor, boxes: Tensor, count: int, draws: Draws, *, extremes: bool = False
+    scene: Scene,
+    masks: Tensor,
+    boxes: Tensor,
+    count: int,
+    draws: Draws,
+    *,
+    extremes: bool = False,
+    touched: bool = False,
 ) -> VisualPrompts:
     """Prompts from masks `(P, H, W)` with values in 0..1.
 
@@ -77,15 +84,26 @@ def mask_prompts(
         boxes: `(P, 4)` x0, y0, x1, y1 of the masks in 0..1, edges as of `box_of_masks`.
         count: R.
         extremes: the outermost cells of each mask come first, as in training.
+        touched: a mask that has the middle of no cell is of all cells that it touches. As released it is none, and if
+            there is no other mask the whole frame.
     """
     there = (masks > 0.5).flatten(1).any(1)
     points = points_of_masks(masks, boxes, draws)
-    cells = F.interpolate(masks[:, None].float(), scene.features.shape[-2:], mode="nearest")[:, 0]
+    cells = cells_of_masks(masks.float(), (scene.features.shape[-2], scene.features.shape[-1]), touched)
     # the threshold follows the best of all masks, so that one soft mask among hard ones may be lost: as released
     chosen = cells >= cells.max().clamp(max=LIKELY) if len(cells) else cells.bool()
     weights = (cells * chosen).flatten(1)
     mean = weights @ scene.features.flatten(1).T / weights.sum(1, keepdim=True).clamp(min=0.5)
     return _dense(scene, chosen, mean, points, there, count, draws, extremes)
+
+
+def cells_of_masks(masks: Tensor, size: tuple[int, int], touched: bool) -> Tensor:
+    """Values of masks `(P, H, W)` at the cells of a map of `size`: `(P, h, w)`; `touched`: see `mask_prompts`."""
+    cells = F.interpolate(masks[:, None], size, mode="nearest")[:, 0]
+    if not touched or not len(masks):
+        return cells
+    empty = (cells <= LIKELY).flatten(1).all(1)[:, None, None]
+    return torch.where(empty, F.adaptive_max_pool2d(masks[:, None], size)[:, 0], cells)
 
 
 def box_prompts(scene: Scene, boxes: Tensor, count: int, draws: Draws, *, training: bool = False) -> VisualPrompts:

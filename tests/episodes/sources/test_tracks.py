@@ -127,9 +127,9 @@ def test_the_truth_scores_one_hundred(tmp_path: Path) -> None:
 def test_a_split_whose_truth_a_server_keeps(tmp_path: Path) -> None:
     hidden = {key: rows for key, rows in lists().items() if key != "annotations"}
     source = open_tracks(write_tracks(tmp_path, "valid.json", "valid/JPEGImages", hidden), split="valid")
-    assert not source.has_truth and source.object_ids("a") == () and len(list(source.items())) == 2
+    assert not source.has_truth() and source.object_ids("a") == () and len(list(source.items())) == 2
     assert len(source.read(source.clip_spec("a", 0, 2)).objects) == 0
-    assert open_tracks(write_tracks(tmp_path)).has_truth
+    assert open_tracks(write_tracks(tmp_path)).has_truth()
 
 
 def changed(edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:

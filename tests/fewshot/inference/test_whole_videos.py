@@ -53,6 +53,13 @@ def test_things_are_followed_from_their_first_masks(name: str) -> None:
     assert again.names == ("1", "4") and torch.equal(again.masks, result.masks)
 
 
+def test_frames_may_come_one_by_one(univs: Model) -> None:
+    """A clip of one frame would show the next one nothing."""
+    asked = {"first_masks": {"dax": square(8, 0)}}
+    one, two = (univs.segment(VIDEO, chunk=chunk, **asked) for chunk in (1, 2))
+    assert torch.equal(one.masks, two.masks) and one.masks.shape == (1, 7, 64, 96)
+
+
 def test_masks_below_a_score_are_empty(univs: Model) -> None:
     result = univs.segment(VIDEO, first_masks={"dax": square(8, 0)}, min_score=1.0)
     assert result.masks[0, 0].any() and not result.masks[0][result.scores[0] < 1].any()

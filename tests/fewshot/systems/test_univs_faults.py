@@ -16,9 +16,10 @@ from fewshot.systems.univs.criterion import HeadOutput, prompt_terms
 from fewshot.systems.univs.draws import Draws
 from fewshot.systems.univs.entities import EntityRules, EntityState
 from fewshot.systems.univs.objects import ObjectState
+from fewshot.systems.univs.outputs import tracked
 from fewshot.systems.univs.points import PointSampling
 from fewshot.systems.univs.targets import UNKNOWN, Asked
-from fewshot.systems.univs.video_tasks import task_of, tracked
+from fewshot.systems.univs.video_tasks import task_of
 from fewshot.systems.video_tasks import VideoQuestion, VideoTask, Vocabulary
 from tests.fewshot.cli.test_recipes import configured
 
@@ -89,7 +90,9 @@ def test_prompts_for_nothing_count_in_the_losses_only_as_released() -> None:
 def test_the_official_recipe_turns_everything_on() -> None:
     official = find_system("univs").official
     test = configured("task_test", "system=univs_tiny", "task=synthetic_vis", "untrained=true", "recipe=official")
-    assert test.task.faults == ["start_at_once", "padded_quality", "first_wins"] == official["task.faults"]  # type: ignore[attr-defined]
+    faults = ["start_at_once", "padded_quality", "first_wins", "erased_masks"]
+    assert test.task.faults == faults == official["task.faults"]  # type: ignore[attr-defined]
+    assert test.task.name_stuff and not test.system.background  # type: ignore[attr-defined]
     training = configured("meta_train", "system=univs_tiny", "recipe=official")
     system, optim = training.system, training.optim  # type: ignore[attr-defined]
     assert (system.prior, system.start, system.mask_stride) == (False, "released", 4)
