@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from episodes.plain_files import make_folder
 from fewshot.run.logging.files import replace_file
 from fewshot.sweeps.locks import hold, one_at_a_time
 from fewshot.sweeps.space import Space, cells, pruner, sampler, space_of
@@ -98,7 +99,7 @@ def share(
     folder = out / name
     if folder.exists() and not (folder / OWN).is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds something else than this study: give another name=<name> or out=<folder>")
-    (folder / OWN).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / OWN, "out")
     place = storage or str(folder / OWN / "journal.log")
     shared = Shared(sweep, name, folder, place, tuple(words), seed, open_storage(place), space)
     with one_at_a_time(shared.own / "plan.lock"), plain_errors(place):

@@ -241,6 +241,7 @@ def test_another_number_of_the_log_can_be_optimised(tmp_path: Path, capsys: pyte
         (["file=nope.yaml"], "sweep nope.yaml cannot be read"),
         (["storage=nonsense://a"], "study nonsense://a cannot be used"),
         (["workers=0"], "workers=0: the smallest valid value is 1"),
+        (["out=/proc/none"], "out: folder /proc/none/sweep/.sweep cannot be made"),
     ],
 )
 def test_mistakes_end_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], said: str) -> None:
