@@ -46,6 +46,8 @@ speed: $(VENV)/.train  ## timings, as ratios within one run
 	$(RUN) -m experiments.speed.uniref
 	$(RUN) -m experiments.speed.looks
 	$(RUN) -m experiments.speed.sgmg
+	$(RUN) -m experiments.speed.univs
+	$(RUN) -m experiments.speed.video_length
 	$(RUN) -m experiments.speed.loader
 
 gpu:  ## tests and timings on a CUDA device, in the environment of GPU_PYTHON; skipped with the reason without a device
