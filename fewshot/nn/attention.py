@@ -171,3 +171,16 @@ class MultiheadAttention(nn.Module):
             read = attention_to_some(q, k, v, blocked if blocked.ndim == 2 else blocked[:, None], dropout)
         read = self.out_proj(rearrange(read, f"n h l d -> ({order}) (h d)"))
         return rearrange(read, f"({order}) c -> n l c", n=len(q))
+
+    def agreement(self, query: Tensor, key: Tensor, padding: Tensor) -> Tensor:
+        """Logits of queries and keys, mean over the keys that are there and over the heads: `(N, L)`.
+
+        Args:
+            query: `(N, L, C)`; key: `(N, S, C)`; padding: `(N, S)` bool, True where a key is not there.
+        """
+        (for_query, for_key, _), (query_bias, key_bias, _) = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        there = (~padding)[..., None].to(key.dtype)
+        mean = (F.linear(key, for_key, key_bias) * there).sum(1) / there.sum(1).clamp(min=1)
+        # the product over all channels is the sum over the heads
+        products = torch.einsum("nlc,nc->nl", F.linear(query, for_query, query_bias), mean)
+        return products / (self.heads * mean.shape[-1]) ** 0.5

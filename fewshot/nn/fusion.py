@@ -59,3 +59,11 @@ class VisionLanguageFusion(nn.Module):
             asking = asking.repeat_interleave(each, 0)
         read = self.attention(asking, words.features + words.positions, words.features, words.padding)
         return tokens * (read.unflatten(0, (-1, each)).mean(1) if each > 1 else read)
+
+    def agreement(self, tokens: Tensor, words: Words, positions: Tensor) -> Tensor:
+        """Logits with which `N` rows of places ask the words of their text, mean of words and heads: `(N, L_v)`.
+
+        Args:
+            tokens, positions: `(N, L_v, C)`, see `forward`.
+        """
+        return self.attention.agreement(tokens + positions, words.features + words.positions, words.padding)

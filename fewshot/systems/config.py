@@ -158,7 +158,9 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
         choices=("default", "pass"),
     )
     word_positions: bool = key(
-        False, "places ask the words with their position, which 'left' and 'upper' need (not for released weights)"
+        False,
+        "places ask the words with their position, which 'left' and 'upper' need; with supports the warm-up teaches it "
+        "(not for released weights)",
     )
     box_weight: float = key(
         1.0, "factor on the weights of the box losses, which drown those of masks from scratch", minimum=0, maximum=1e6

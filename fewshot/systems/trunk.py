@@ -110,7 +110,7 @@ class Trunk(System):
         backbone_lr, text_lr: their learning rates, as a factor on the learning rate of the rest.
         checkpointing: trade time for memory in training.
         word_positions: places ask the words with their position, so that what is `left` can be read where it is said,
-            not only where it is decoded; not for released weights.
+            not only where it is decoded, and the warm-up teaches it; not for released weights.
         box_weight: factor on the weights of the box losses, see `weights_of`.
         pass_features: the fusion with the words starts with letting the visual features pass, for training from
             scratch.
@@ -325,22 +325,29 @@ class Trunk(System):
         num_frames: float | None = None,
         words: Any | None = None,
     ) -> Losses:
-        """Prototype loss where the affinity compares query and support at stride 8 (PANet, ICCV 2019)."""
+        """Prototype loss where the affinity compares query and support at stride 8 (PANet, ICCV 2019).
+
+        Where places ask the words with their position, also the loss of how well they agree with them: which of two
+        alike is on the left is otherwise learnt late, and with some seeds not at all.
+        """
         if self.affinity is None:
             return super().warmup_losses(supports, queries, shots, num_frames, words)
         supports = require_supports(supports, self.name)
-        clips = ((queries, words, False), (supports, None, True))
-        query_levels, support_levels = (
-            self.fused_levels(
-                x.for_each_clip(self.frame_features(x)[-LEVELS:]),
-                said or self.encode_text(x.expressions),
-                side,
-                x.padding,
-            )
-            for x, said, side in clips
-        )
-        query, support = self.affinity.embed(query_levels[0], support_levels[0])
-        return prototype_warmup(support, query, supports, queries, shots, num_frames)
+        levels = queries.for_each_clip(self.frame_features(queries)[-LEVELS:])
+        words = words or self.encode_text(queries.expressions)
+        query = self.fused_levels(levels, words, False, queries.padding)[0]
+        said = self.places_meant(levels[0], words, queries) if self.word_positions else None
+        levels = supports.for_each_clip(self.frame_features(supports)[-LEVELS:])
+        support = self.fused_levels(levels, self.encode_text(supports.expressions), True, supports.padding)[0]
+        query, support = self.affinity.embed(query, support)
+        return prototype_warmup(support, query, supports, queries, shots, num_frames, said)
+
+    def places_meant(self, level: Tensor, words: Words, queries: ClipBatch) -> Tensor:
+        """Logits `(N, T, h, w)` of how well places of a level `(N*T, C, h, w)` agree with the words of their clip."""
+        tokens = rearrange(level, "(n t) c h w -> n (t h w) c", n=len(queries))
+        h, w = size_of(level)
+        agreed = self.fusion.agreement(tokens, words, self.places(queries.padding, (h, w), tokens))
+        return rearrange(agreed, "n (t h w) -> n t h w", h=h, w=w)
 
 
 def size_of(x: Tensor) -> tuple[int, int]:

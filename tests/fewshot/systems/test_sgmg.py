@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from episodes.batch import References
+from fewshot.cli.composition import composed, register_schemas
+from fewshot.cli.program import checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.config.sections import TrainConfig
 from fewshot.nn.positions import sine_2d
@@ -31,7 +33,7 @@ from fewshot.systems.sgmg.checkpoint import TABLE as SGMG
 from fewshot.systems.sgmg.config import SMALL as SMALL_SGMG
 from fewshot.systems.sgmg.config import SgMgConfig
 from fewshot.systems.sgmg.model import PatchPrediction, SgMg
-from fewshot.systems.trunk import Trunk
+from fewshot.systems.trunk import LEVELS, Trunk
 from fewshot.systems.trunk_checkpoint import for_backbone, sizes_of, whose
 from fewshot.testing import noise_clips
 from fewshot.training.meta import start_system
@@ -353,6 +355,40 @@ def test_places_may_ask_the_words_with_their_position(kind: str) -> None:
         assert level.shape == (1, 2, 32, 8, 8) and torch.equal(level[:, 0], level[:, 1])
         spread = float((level - level.mean((-1, -2), keepdim=True)).abs().max().detach())
         assert spread > 1e-2 if asked else spread < 1e-5
+
+
+def test_the_small_sgmg_hears_where_the_words_say_a_thing_is() -> None:
+    """As it is meta-trained: which of two alike is meant is to be learnt from words such as 'left'."""
+    register_schemas()
+    config = checked(composed("meta_train", ["system=sgmg_tiny"])).system
+    system: SgMg = small(config)
+    padding, words = torch.zeros(1, 64, 64, dtype=torch.bool), system.encode_text(["the dax on the left"])
+    (level,) = Trunk.fused_levels(system, [torch.ones(1, 64, 8, 8)], words, padding=padding)
+    assert float((level - level.mean((-1, -2), keepdim=True)).detach().abs().max()) > 1e-3
+    weights = system.criterion.weights
+    assert weights["loss_bbox"] < weights["loss_mask"] and weights["loss_giou"] < weights["loss_mask"]
+
+
+def test_the_warm_up_teaches_words_which_of_two_alike_is_meant() -> None:
+    """Everything looks the same, so that only the place and the words are left: after some steps they decide."""
+    system: SgMg = small(SgMgConfig(**{**SMALL_SGMG, **RELATED, "word_positions": True})).train()
+    left, right = (torch.zeros(1, 64, 64, dtype=torch.bool) for _ in range(2))
+    left[:, 24:40, 4:28], right[:, 24:40, 36:60] = True, True
+    frames = (left | right)[:, None].float().expand(2, 1, 3, 64, 64)
+    said = ("the dax on the left", "the right dax")
+    queries = replace(noise_clips(2, 1), frames=frames, masks=(left, right), expressions=said)
+    optimizer = torch.optim.Adam(system.parameters(), 4e-3)
+    for _ in range(40):
+        losses = system.warmup_losses(noise_clips(1, 1), queries, 1)
+        assert set(losses.terms) == {"loss_mask", "loss_words"}
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        words = system.encode_text(("a dax on the left", "the right blick"))
+        meant = system.places_meant(system.frame_features(queries)[-LEVELS], words, queries)[:, 0]
+    a, b = meant[:, 3:5, 1:3].mean((1, 2)), meant[:, 3:5, 5:7].mean((1, 2))  # cells of 8 pixels on the two things
+    assert a[0] > b[0] + 0.5 and b[1] > a[1] + 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
