@@ -47,19 +47,19 @@ class VideoQuestion:
         size: height and width of the result, (Ho, Wo).
         vocabulary: of the kinds `vis`, `vss` and `vps`, of `pvos` where the names are known; None for the others.
         objects: ids of those whose masks will be given in some frame (`vos`, `pvos`).
-        stuff: id of an object that is stuff -> place of its class in `vocabulary` (`pvos`); empty: not known.
         expressions: of the things that are looked for (`rvos`).
         exclusive: the things of `rvos` compete for pixels.
         data: name of the data set, where the rules of the released tests depend on it.
+        stuff: id of an object that is stuff -> place of its class in `vocabulary` (`pvos`); empty: not known.
     """
 
     size: tuple[int, int]
     vocabulary: Vocabulary | None = None
     objects: tuple[int, ...] = ()
-    stuff: Mapping[int, int] = field(default_factory=dict)
     expressions: tuple[str, ...] = ()
     exclusive: bool = False
     data: str = ""
+    stuff: Mapping[int, int] = field(default_factory=dict)
 
 
 class PanopticPart(NamedTuple):
