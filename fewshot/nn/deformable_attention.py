@@ -80,13 +80,15 @@ class DeformableAttention(nn.Module):
 
         Offsets count cells from a reference point, and half box sizes / `points` from a reference box.
         """
-        split = (self.heads, self.levels, self.points, 2)
-        offsets = self.sampling_offsets(query).unflatten(-1, split)
-        at = references[:, :, None, :, None]
+        grid = (*references.shape[:2], self.heads, self.levels, self.points, 2)
+        # one long row for each query: loops over the two numbers of a point would take twice the time
+        at = references[:, :, None, :, None, :2].expand(grid).flatten(2)
+        offsets = self.sampling_offsets(query)
         if references.shape[-1] == 2:
             cells = torch.tensor([(w, h) for h, w in shapes], device=query.device, dtype=offsets.dtype)
-            return at + offsets / cells[:, None]
-        return at[..., :2] + offsets / self.points * at[..., 2:] * 0.5
+            return (at + offsets / cells[:, None].expand(grid[2:]).flatten()).view(grid)
+        sizes = references[:, :, None, :, None, 2:].expand(grid).flatten(2)
+        return (at + offsets / self.points * sizes * 0.5).view(grid)
 
 
 def sampled(values: Tensor, shapes: Sequence[tuple[int, int]], at: Tensor, weights: Tensor) -> Tensor:
@@ -124,19 +126,22 @@ def gathered(values: Tensor, shapes: Sequence[tuple[int, int]], at: Tensor, weig
     _, s, heads, c = values.shape
     points, at = at.shape[-2], at.float()  # whole numbers of cells need more digits than bfloat16 has
     heights, widths = (at.new_tensor(sides).repeat_interleave(points) for sides in zip(*shapes, strict=True))
-    starts = at.new_tensor([0, *accumulate(h * w for h, w in shapes[:-1])]).repeat_interleave(points)
-    firsts = starts * heads + torch.arange(heads, device=at.device)[:, None]  # row of the first cell of each level
+    starts = torch.tensor([0, *accumulate(h * w for h, w in shapes[:-1])], dtype=torch.int32).repeat_interleave(points)
+    firsts = starts * heads + torch.arange(heads, dtype=torch.int32)[:, None]  # row of the first cell of each level
+    line = (widths * heads).int()  # rows of `table` from a cell to the one below it
+    rows = torch.empty(at.shape[1], heads, 4, len(widths), dtype=torch.int32)
+    shares = torch.empty_like(rows, dtype=torch.promote_types(weights.dtype, at.dtype))
     found = []
     for cells, places, parts in zip(values, at.flatten(3, 4), weights.flatten(3), strict=True):
         columns = neighbours(places[..., 0] * widths - 0.5, widths - 1)
-        rows, shares = [], []
-        for y, y_share in neighbours(places[..., 1] * heights - 0.5, heights - 1):
-            start, part = y * (widths * heads) + firsts, y_share * parts
-            rows += [torch.add(start, x, alpha=heads) for x, _ in columns]
-            shares += [part * x_share for _, x_share in columns]
-        index, share = torch.cat(rows, -1).int().flatten(0, 1), torch.cat(shares, -1).flatten(0, 1)
+        for i, (y, y_share) in enumerate(neighbours(places[..., 1] * heights - 0.5, heights - 1)):
+            start, part = y * line + firsts, y_share * parts
+            for j, (x, x_share) in enumerate(columns):
+                torch.add(start, x, alpha=heads, out=rows[:, :, 2 * i + j])
+                torch.mul(part, x_share, out=shares[:, :, 2 * i + j])
         table = cells.reshape(s * heads, c)
-        summed = F.embedding_bag(index, table, mode="sum", per_sample_weights=share.to(table.dtype))
+        share = shares.flatten(2).flatten(0, 1).to(table.dtype)
+        summed = F.embedding_bag(rows.flatten(2).flatten(0, 1), table, mode="sum", per_sample_weights=share)
         found.append(summed.view(-1, heads, c))
     return torch.stack(found)
 
@@ -151,4 +156,5 @@ def neighbours(at: Tensor, last: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[T
     low = at.floor().nan_to_num(0.0)  # a cell that exists, while what is not a number stays in the shares
     share, high = at - low, low + 1
     kept_low, kept_high = low.clamp(min=0).minimum(last), high.clamp(min=0).minimum(last)
-    return (kept_low, (1 - share) * (kept_low == low)), (kept_high, share * (kept_high == high))
+    low_share, high_share = (1 - share) * (kept_low == low), share * (kept_high == high)
+    return (kept_low.int(), low_share), (kept_high.int(), high_share)
