@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from episodes.plain_files import make_folder
 from fewshot.cli.program import Command, Program
 from fewshot.config.keys import key
 
 ACTIONS = ("add", "check", "table", "export")
+LOCK = ".lock"  # of the ledger: two that add at once would read the same rows and index
 
 
 @dataclass
@@ -47,10 +49,13 @@ def _add(config: LedgerConfig, folder: Path, paths: list[Path]) -> None:
     from benchmarks.ledger.check import refuse  # here, so that help does not wait for the numbers' libraries
     from benchmarks.ledger.entry import entries
     from benchmarks.ledger.rows import read_ledger, write_rows
+    from fewshot.run.lock import one_at_a_time
 
     new = [row for path in paths for row in entries(path, config.note)]
-    refuse(new, read_ledger(folder) if folder.exists() else [])
-    write_rows(folder, new)
+    make_folder(folder, "folder")
+    with one_at_a_time(folder / LOCK):
+        refuse(new, read_ledger(folder))
+        write_rows(folder, new)
     for row in new:
         print(f"added: {row}")
 

@@ -81,7 +81,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "fewshot.freeze": ("episodes", "fewshot.cli", "fewshot.config"),
     "fewshot.compare": ("benchmarks", "fewshot.cli", "fewshot.config"),
     "fewshot.table": ("benchmarks", "fewshot.cli", "fewshot.config"),
-    "fewshot.ledger": ("benchmarks", "fewshot.cli", "fewshot.config"),
+    "fewshot.ledger": ("episodes", "benchmarks", "fewshot.cli", "fewshot.config", "fewshot.run"),
     "fewshot.report": ("fewshot.cli", "fewshot.config", "fewshot.evaluation"),
     "fewshot.check": (
         "episodes",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import known_protocol
-from benchmarks.ledger.rows import AnyMeasured, Measured, without_folder
+from benchmarks.ledger.rows import AnyMeasured, Measured, said_by
 from benchmarks.ledger.task_entry import task_entry
 from benchmarks.protocols import get_protocol
 from benchmarks.report import Report
@@ -74,10 +74,8 @@ def _entry(
     return Measured(
         protocol=rules.versioned,
         rules=rules.digest,
+        **said_by(record, file, note),
         benchmark=record["benchmark"],
-        data=record["data"],
-        system=record["system"],
-        settings={name: without_folder(value) for name, value in record["settings"].items()},
         adaptation=record.get("adaptation"),
         weights=facts["weights"],
         training=facts["training"],
@@ -98,10 +96,4 @@ def _entry(
         },
         leak=facts["leak"],
         device=facts["device"],
-        commit=record["commit"],
-        versions=record["versions"],
-        fewshot=record["fewshot"],
-        date=record["date"],
-        file=file,
-        note=note,
     )

@@ -282,12 +282,23 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     index = read_index(folder)
     for place, new in by_place.items():
         path = folder / place
-        before = [row for row, _ in read_rows(path)] if path.exists() else []
-        content = [{"kind": row.KIND, **asdict(row), "sha256": digest_of(row)} for row in [*before, *new]]
+        before = read_rows(path) if path.exists() else []  # with their hashes, so that one that was edited stays known
+        hashed = [*before, *((row, digest_of(row)) for row in new)]
+        content = [{"kind": row.KIND, **asdict(row), "sha256": digest} for row, digest in hashed]
         _write(path, json.dumps({"format": FORMAT, "rows": content}, indent=1, ensure_ascii=False) + "\n")
         index |= {digest_of(row): place for row in new}
     lines = sorted(f"{digest}  {place}\n" for digest, place in index.items())
     _write(folder / INDEX, "".join(sorted(lines, key=lambda line: line.split("  ", 1)[1])))
+
+
+def said_by(record: Mapping[str, Any], file: str, note: str) -> dict[str, Any]:
+    """Fields of a row that the record of a test of any kind holds under the same name; of files the names alone.
+
+    Raises KeyError for one that the record lacks.
+    """
+    settings = {name: without_folder(value) for name, value in record["settings"].items()}
+    same = {name: record[name] for name in ("data", "system", "commit", "versions", "fewshot", "date")}
+    return {**same, "settings": settings, "file": file, "note": note}
 
 
 def without_folder(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.ledger.rows import MeasuredTask, without_folder
+from benchmarks.ledger.rows import MeasuredTask, said_by
 from benchmarks.metrics.ris import RisAccumulator
 from benchmarks.protocols.scored import task_rules
 
@@ -46,22 +46,14 @@ def task_entry(path: Path, content: Mapping[str, Any], file: str, note: str = ""
         return MeasuredTask(
             protocol=rules.versioned,
             rules=rules.digest,
+            **said_by(record, file, note),
             benchmark=content["benchmark"],
-            data=record["data"],
-            system=record["system"],
-            settings={name: without_folder(value) for name, value in record["settings"].items()},
             weights=record["weights"],
             training=record["training"],
             training_run=record["training_run"],
             measures={name: {"value": value, "interval": None} for name, value in _known(content["measures"])},
             leak=record["leak"],
             device=record["device"],
-            commit=record["commit"],
-            versions=record["versions"],
-            fewshot=record["fewshot"],
-            date=record["date"],
-            file=file,
-            note=note,
             split=content["split"],
             test=record["test"],
             seed=record["seed"],

@@ -1,4 +1,4 @@
-"""A lock on a run folder: two processes that write into one folder would mix their rows and checkpoints."""
+"""Locks on what several processes may want to write: two in one run folder would mix their rows and checkpoints."""
 
 from __future__ import annotations
 
@@ -51,6 +51,28 @@ def _lock(handle: int, folder: Path) -> None:
         if error.errno not in NO_LOCKS:
             raise
         logger.warning("%s lies on a file system without locks: start no second process in it", folder)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[bool]:
+    """Inside is one process and thread at a time, and the others wait: True. False: the file system has no locks.
+
+    Args:
+        path: of the lock file, in a folder that exists; it stays.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    alone = True
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            logger.warning("%s lies on a file system without locks: let one process alone write there", path.parent)
+            alone = False
+        yield alone
+    finally:
+        os.close(handle)
 
 
 def _let_go() -> None:

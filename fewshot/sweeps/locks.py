@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fewshot.run.lock import NO_LOCKS
-
-logger = logging.getLogger(__name__)
 
 
 def hold(path: Path) -> int | None:
@@ -31,21 +26,3 @@ def hold(path: Path) -> int | None:
             raise
         return None
     return handle
-
-
-@contextmanager
-def one_at_a_time(path: Path) -> Iterator[bool]:
-    """Inside is one process and thread at a time, and the others wait: True. False: the file system has no locks."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    alone = True
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            logger.warning("%s lies on a file system without locks: start one worker alone", path.parent)
-            alone = False
-        yield alone
-    finally:
-        os.close(handle)

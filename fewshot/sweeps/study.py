@@ -21,8 +21,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from episodes.plain_files import make_folder
+from fewshot.run.lock import one_at_a_time
 from fewshot.run.logging.files import replace_file
-from fewshot.sweeps.locks import hold, one_at_a_time
+from fewshot.sweeps.locks import hold
 from fewshot.sweeps.space import Space, cells, pruner, sampler, space_of
 from fewshot.sweeps.specification import Sweep
 from fewshot.sweeps.storage import StudyError, open_storage, plain_errors

@@ -93,6 +93,14 @@ def test_a_run_becomes_a_row_for_each_fold(ledger: Path, tmp_path: Path) -> None
     assert check_ledger(ledger, [tmp_path / "run"]) == [f"{tmp_path}/run/results.json is not the file of any row"]
 
 
+def test_an_edited_row_stays_known_as_such_when_another_joins_it(ledger: Path, tmp_path: Path) -> None:
+    path = ledger / "cma@1/mini_ref_ytvos/cma/0abababa.json"
+    path.write_text(path.read_text().replace('"device": "cpu, 1 threads"', '"device": "a better one"', 1))
+    write_rows(ledger, entries(run_folder(tmp_path / "other", groups=(3,))))
+    assert len(read_rows(path)) == 3
+    assert sum("does not match its hash, it was edited" in line for line in check_ledger(ledger)) == 1
+
+
 def add_to_a_number(content: dict[str, Any]) -> None:
     fold = next(fold for fold in content["folds"] if fold["group"] == 2)
     fold["estimates"]["cma"]["F"]["value"] += 0.02

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.ledger import check
+from benchmarks.ledger.rows import read_ledger
 from fewshot import ledger
 from tests.benchmarks.test_ledger import run_folder
 
@@ -65,3 +69,30 @@ def test_what_cannot_be_done_is_said_in_a_line(
     code, _, err = call(*words)
     assert code == 1 and message in err and err.startswith("error: ") and err.count("\n") == 1
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_two_that_add_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins between the look and the writing of the first; it must see what the first has written."""
+    config = ledger.LedgerConfig(words=["add", str(run_folder(tmp_path / "run"))], folder=str(tmp_path / "ledger"))
+    refused: list[str] = []
+
+    def add() -> None:
+        try:
+            ledger.run(config, command=None)  # type: ignore[arg-type]
+        except ValueError as error:
+            refused.append(str(error))
+
+    second, look = threading.Thread(target=add), check.refuse
+
+    def meanwhile(*rows: Any) -> None:
+        look(*rows)
+        if threading.current_thread() is not second:
+            second.start()
+            second.join(timeout=0.3)
+
+    monkeypatch.setattr(check, "refuse", meanwhile)
+    add()
+    second.join()
+    assert len(refused) == 1 and "is there already" in refused[0]
+    assert len(read_ledger(tmp_path / "ledger")) == 2
+    assert check.check_ledger(tmp_path / "ledger") == []
