@@ -19,13 +19,13 @@ from experiments.speed.cma import clips, median_seconds
 from experiments.speed.options import options
 from fewshot.cli.memory import keep_freed_memory
 from fewshot.nn.backbones import ResNet
-from fewshot.nn.outputs import Prediction
+from fewshot.nn.outputs import Prediction, in_float32
 from fewshot.nn.text import TextEncoder, WordHashTokenizer, roberta
 from fewshot.nn.video_swin import VideoSwin
 from fewshot.systems.cma.model import CMA
 from fewshot.systems.sgmg.model import SgMg
 from fewshot.systems.trunk import Trunk
-from fewshot.training.step import set_training_mode
+from fewshot.training.step import AUTOCAST, set_training_mode
 
 USAGE = """
 python -m experiments.speed.sgmg [key=value ...]
@@ -61,19 +61,24 @@ def forward_seconds(model: Trunk, queries: ClipBatch, supports: ClipBatch | None
         return median_seconds(lambda: answer(model, queries, supports), runs)
 
 
-def step_seconds(model: Trunk, queries: ClipBatch, supports: ClipBatch | None, runs: int) -> float:
-    """Median seconds of a training step without the optimiser."""
+def step_seconds(
+    model: Trunk, queries: ClipBatch, supports: ClipBatch | None, runs: int, precision: str = "fp32"
+) -> float:
+    """Median seconds of a training step without the optimiser, with `train.precision` as given."""
+    dtype = AUTOCAST[precision]
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        model.losses(answer(model, queries, supports), queries).total.backward()
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            prediction = answer(model, queries, supports)
+        model.losses(in_float32(prediction), queries).total.backward()
 
     set_training_mode(model)
     return median_seconds(step, runs)
 
 
 def rows(of_cma: Trunk, of_sgmg: Trunk, runs: int) -> list[list[str]]:
-    """Seconds of both systems, forward and step, and SgMg's as parts of CMA's."""
+    """Seconds of both systems, forward and step, and SgMg's as parts of CMA's; its step also in bf16."""
     query, support = (clips(*CMA_CLIP, seed=seed) for seed in (1, 2))
     name = "{} frames of {}x{}".format
     table = []
@@ -82,6 +87,8 @@ def rows(of_cma: Trunk, of_sgmg: Trunk, runs: int) -> list[list[str]]:
         seconds = measured(of_sgmg, clips(*clip, seed=1), None, runs)
         table.append([f"{what}: CMA, {CMA_CLIP[0]}+{name(*CMA_CLIP)}", f"{base:.2f}", "1"])
         table.append([f"{what}: SgMg, {name(*clip)}", f"{seconds:.2f}", f"{seconds / base:.2f}"])
+    seconds = step_seconds(of_sgmg, clips(*STEP_CLIP, seed=1), None, runs, "bf16")
+    table.append([f"step in bf16: SgMg, {name(*STEP_CLIP)}", f"{seconds:.2f}", f"{seconds / base:.2f}"])
     return table
 
 
