@@ -110,7 +110,7 @@ class UniFusion(nn.Module):
         rows = max([len(tokens), *(len(reference.keys) for _, reference in asked)])
         tokens = _repeated(tokens, rows)
         for query, reference in asked:
-            tokens = tokens + _repeated(self.delta(_repeated(query, len(reference.keys)), reference), rows)
+            tokens = tokens + _repeated(self.delta(query, reference), rows)
         return tokens
 
     def asking(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -119,10 +119,13 @@ class UniFusion(nn.Module):
         return self._heads(self.query(normed if positions is None else normed + positions))
 
     def delta(self, query: Tensor, reference: FusionReference) -> Tensor:
-        """Attend from queries `(B, heads, L, d)` to a reference: `(B, L, C)`."""
-        key, value = self._heads(self.key(self.norm_keys(reference.keys))), self._heads(self.value(reference.values))
+        """Attend from queries `(B, heads, L, d)` to references, of which `E` in a row are for each: `(B * E, L, C)`."""
+        keys, padding = reference.keys, reference.padding
+        if len(query) == 1 and _alike(keys, padding):
+            keys, padding = keys[:1], padding[:1]
+        key, value = self._heads(self.key(self.norm_keys(keys))), self._heads(self.value(reference.values))
         dropout = self.dropout if self.training else 0.0
-        read = attention(query, key, value, reference.padding, dropout=dropout, bf16=self.bf16)
+        read = attention(_repeated(query, len(key)), key, value, padding, dropout=dropout, bf16=self.bf16)
         read = self.out(rearrange(read, "b h l d -> b l (h d)"))
         shift, scale, gate = self.modulation(F.silu(reference.embed))[:, None].chunk(3, -1)
         return gate * (read * (1 + scale) + shift)
@@ -151,6 +154,16 @@ class UniFusion(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b l (h d) -> b h l d", h=self.heads)
+
+
+def _alike(keys: Tensor, padding: Tensor) -> bool:
+    """Whether references on a CPU have the same keys, as objects have that are remembered in the same frames.
+
+    What differs are their values. Gradients go the plain way, and GPUs attend faster than this question is answered.
+    """
+    if torch.is_grad_enabled() or keys.device.type != "cpu" or len(keys) == 1:
+        return False
+    return all(torch.equal(x, x[:1].expand_as(x)) for x in (padding, keys))
 
 
 def _repeated(x: Tensor, rows: int) -> Tensor:

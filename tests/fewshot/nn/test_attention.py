@@ -85,6 +85,17 @@ def test_values_of_another_width() -> None:
     assert attention(q, k, v[..., :5], padding).shape == (2, 1, 3, 5)
 
 
+@pytest.mark.parametrize("hidden", (0, 2, 6))
+def test_one_row_of_keys_serves_many_of_values(monkeypatch: pytest.MonkeyPatch, hidden: int) -> None:
+    q, k, v, _ = example(3, 2, 7, 6)
+    monkeypatch.setattr("fewshot.nn.attention.WEIGHTS_AT_ONCE", 3 * 2 * 6)  # three queries at once
+    padding = torch.arange(6)[None] < hidden
+    with torch.no_grad():
+        got = attention(q[:1], k[:1], v, padding, scale=0.7)
+    rows = (x[:1].expand(3, -1, -1, -1) for x in (q, k))
+    torch.testing.assert_close(got, attention(*rows, v, padding.expand(3, -1), scale=0.7))
+
+
 def test_bf16_only_where_asked_for() -> None:
     q, k, v, padding = example(2, 2, 3, 4)
     exact, rounded = attention(q, k, v, padding), attention(q, k, v, padding, bf16=True)

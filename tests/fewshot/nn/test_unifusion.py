@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from fewshot.nn.attention import attention
 from fewshot.nn.unifusion import OPEN_GATE, SHARPNESS, FusionReference, UniFusion
 
 
@@ -124,3 +128,25 @@ def test_an_image_that_is_asked_several_times_is_given_once() -> None:
     torch.testing.assert_close(fusion(tokens, words, shared), fusion(copies, words, each))
     torch.testing.assert_close(fusion(tokens, words, own), fusion(copies, words, own))
     assert fusion(tokens, None, shared).shape == tokens.shape
+
+
+def test_references_of_the_same_frames_share_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As objects of a video do, that differ in their values alone."""
+    torch.manual_seed(0)
+    rows: list[tuple[int, int]] = []
+
+    def counted(query: Tensor, key: Tensor, *rest: Tensor | None, **options: Any) -> Tensor:
+        rows.append((len(query), len(key)))
+        return attention(query, key, *rest, **options)
+
+    monkeypatch.setattr("fewshot.nn.unifusion.attention", counted)
+    fusion, tokens, objects = open_gate(UniFusion(32, 2, 16)), torch.randn(1, 5, 32), reference(7, rows=3)
+    padding = torch.arange(7).expand(3, -1) > 4
+    same = FusionReference(objects.keys[:1].repeat(3, 1, 1), objects.values, padding, objects.embed)
+    other = replace(same, padding=padding & torch.tensor([True, True, False])[:, None])
+    for alike, mask in ((True, same), (False, replace(same, keys=objects.keys)), (False, other)):
+        plain = fusion(tokens, None, mask)
+        with torch.no_grad():
+            torch.testing.assert_close(fusion(tokens, None, mask), plain)
+        assert rows == [(3, 3), (1, 1) if alike else (3, 3)], "with gradients, and without"
+        rows.clear()
