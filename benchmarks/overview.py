@@ -1,6 +1,7 @@
 """One table of many runs: systems, benchmarks and shots down, folds across, mean and deviation over seeds in each cell.
 
-Runs of one system (the same settings), benchmark, protocol and number of shots make one row, each with its folds.
+Runs of one system (the same settings), training, benchmark, protocol and number of shots make one row, each with its
+folds. Where two of them have the same fold and seed, each has a row of its own, with its name.
 """
 
 from __future__ import annotations
@@ -9,80 +10,89 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, TypeVar
 
+from benchmarks.ledger.rows import SET_UP, trained_like
 from benchmarks.protocols import get_protocol
 from benchmarks.scores.scores import read_report
 from benchmarks.tables import percent, text_table
 
-Key = tuple[str, str, str, str, str, int]  # system, its settings, benchmark, protocol with its rules, measure, shots
+Key = tuple[str, str, str, str, str, int]  # system, settings, benchmark, protocol with its rules, measure, shots
 Row = TypeVar("Row")
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
-MOST_TOLD = 3  # settings in which rows of one system differ, of which each row tells this many
+MOST_TOLD = 3  # settings in which rows of one system differ, of which each row tells this many, or what it takes
 RESULTS = "results.json"
+ASKED = ("draws", "manifest", "limit", "data")  # of the episodes, in the record of a run
 COLUMNS = ("system", "benchmark", "protocol", "measure", "shots")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The numbers of a run.
+    """The number of a run on one fold.
 
     Attributes:
         place: its file.
-        key: what it has in common with the other runs of its row.
-        settings: of the system.
-        seed: of weights and episodes.
-        folds: measure in 0..1 of each fold.
+        key: what it has in common with the others of its row.
+        own, settings: of its training and its episodes, and of the system.
+        repetition: what tells it from others of its row and fold: the seed of the training and those of the episodes.
+        fold, value: measure in 0..1.
     """
 
     place: Path
     key: Key
+    own: Mapping[str, Any]
     settings: Mapping[str, Any]
-    seed: int
-    folds: Mapping[int, float]
+    repetition: tuple[Any, ...]
+    fold: int
+    value: float
 
 
 def overview(
     places: Iterable[Path | str], measure: str = "", probe: str = "", form: str = "text"
 ) -> tuple[str, list[str]]:
-    """The table of the runs in percent, and why runs were left out of it (one line each).
+    """The table of the runs in percent, and what is to be said of it (one line each): why runs were left out of it.
 
     Args:
-        places: run folders or their `results.json`.
+        places: run folders or their `results.json`; one that is named twice counts once.
         measure: '' for the first one of each protocol.
         probe: in place of the real numbers.
         form: `text`, `markdown`, `latex` or `csv`.
 
     Raises:
-        ValueError: no run has such numbers, or two have the same fold and seed of a row.
+        ValueError: no run has such numbers.
     """
     rows: dict[Key, list[Run]] = {}
-    left_out: list[str] = []
-    for place in places:
+    told: list[str] = []
+    for place in {path.resolve(): path for path in map(_file, places)}.values():
         try:
-            run = read_run(Path(place), measure, probe)
+            for run in read_run(place, measure, probe):
+                rows.setdefault(run.key, []).append(run)
         except ValueError as error:
-            left_out.append(str(error))
-        else:
-            rows.setdefault(run.key, []).append(run)
+            told.append(f"left out: {error}")
     if not rows:
-        raise ValueError("; ".join(left_out) or "no run was named: give run folders, such as runs/*")
-    folds = sorted({fold for runs in rows.values() for run in runs for fold in run.folds})
-    names = labels({key: (key[0], runs[0].settings) for key, runs in rows.items()})
+        raise ValueError("; ".join(told) or "no run was named: give run folders, such as runs/*")
+    rows, clashes = apart(rows)
+    folds = sorted({run.fold for runs in rows.values() for run in runs})
+    names = labels({key: Told(key[0], key[2:], runs[0].own, runs[0].settings) for key, runs in rows.items()})
     header = [*COLUMNS, *(f"fold {fold}" for fold in folds), "mean", "seeds"]
-    return FORMS[form](header, [_row(names[key], key, runs, folds) for key, runs in rows.items()]), left_out
+    return FORMS[form](header, [_row(names[key], key, runs, folds) for key, runs in rows.items()]), told + clashes
 
 
-def read_run(place: Path, measure: str = "", probe: str = "") -> Run:
-    """The numbers of a run folder or file.
+def _file(place: Path | str) -> Path:
+    path = Path(place)
+    return path / RESULTS if path.is_dir() else path
+
+
+def read_run(path: Path, measure: str = "", probe: str = "") -> list[Run]:
+    """The numbers of a run, one for each of its folds.
 
     Raises ValueError, naming the file, where it is missing, does not say what was tested, or lacks such numbers.
     """
-    path = place / RESULTS if place.is_dir() else place
     content = read_report(path)
     record = content.get("run")
     if "task" in content:
@@ -95,47 +105,82 @@ def read_run(place: Path, measure: str = "", probe: str = "") -> Run:
         known = f"{protocol}@{content['protocol_version']}"
         if get_protocol(protocol).digest != digest:
             known += f" (rules {digest})"
-        settings, seed = as_set(record), record["trained_with_seed"]
-        own = json.dumps(settings, sort_keys=True)
-        key = (record["system"], own, record["benchmark"], known, named, record["shots"])
-        folds = {
-            fold["group"]: fold["estimates"][protocol][named]["value"]
+        found = [
+            _run(path, record, (known, named), fold["group"], fold["estimates"][protocol][named]["value"])
             for fold in content["folds"]
             if fold["group"] is not None and fold["probe"] == probe
-        }
-        seed = record["seeds"][0] if seed is None else seed
-    except (KeyError, TypeError, IndexError) as error:
+        ]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} has no {error}: give a measure of its protocol, or test that run again") from error
-    if not folds:
+    if not found:
         raise ValueError(f"{path} has no numbers of probe {probe!r}: test that run again with test.probes=[{probe}]")
-    return Run(path, key, settings, seed, folds)
+    return found
+
+
+def _run(path: Path, record: Mapping[str, Any], counted: tuple[str, str], fold: int, value: float) -> Run:
+    facts = record.get("groups", {}).get(str(fold), {})
+    how = facts.get("training_run")
+    own = {"training": facts.get("training"), **trained_like(how), **{name: record.get(name) for name in ASKED}}
+    settings = as_set(record)
+    seed = record["trained_with_seed"]
+    repetition = (how or {}).get("seed") if seed is None else seed, tuple(record["seeds"])
+    key = (
+        record["system"],
+        json.dumps([own, settings], sort_keys=True),
+        record["benchmark"],
+        *counted,
+        record["shots"],
+    )
+    return Run(path, key, own, settings, repetition, fold, value)
+
+
+def apart(rows: Mapping[Key, Sequence[Run]]) -> tuple[dict[Key, list[Run]], list[str]]:
+    """The rows, those in which two runs have the same fold and seeds cut into one for each run; and which these are."""
+    found: dict[Key, list[Run]] = {}
+    clashes = []
+    for key, runs in rows.items():
+        first: dict[tuple[Any, ...], Run] = {}
+        twice = [(first[at], run) for run in runs if first.setdefault(at := (run.fold, run.repetition), run) is not run]
+        if not twice:
+            found[key] = list(runs)
+            continue
+        names = _names({run.place for run in runs})
+        for run in runs:
+            named = replace(run, own={**run.own, "run": names[run.place]})
+            found.setdefault((key[0], f"{key[1]} {run.place}", *key[2:]), []).append(named)
+        one, other = (names[run.place] for run in twice[0])
+        clashes.append(f"{one} and {other} are both of fold {twice[0][0].fold} and its seed: each run has its own row")
+    return found, clashes
+
+
+def _names(places: Iterable[Path]) -> dict[Path, str]:
+    """The name of each run folder, or its whole path where two folders have the same name."""
+    names = {place: place.parent.name if place.name == RESULTS else place.stem for place in places}
+    count = Counter(names.values())
+    return {place: name if count[name] == 1 and name else str(place) for place, name in names.items()}
 
 
 def _row(label: str, key: Key, runs: Sequence[Run], folds: Sequence[int]) -> list[str]:
     """The cells of one row; its mean is that over the folds, and is left out where one is missing."""
-    found: dict[int, dict[int, Run]] = {}
-    for run in runs:
-        for fold in run.folds:
-            before = found.setdefault(fold, {}).setdefault(run.seed, run)
-            if before is not run:
-                both = f"{before.place} and {run.place} are both of {label}, fold {fold}, seed {run.seed}"
-                raise ValueError(f"{both}: name one of them")
-    cells = [cell([run.folds[fold] for run in found.get(fold, {}).values()]) for fold in folds]
-    seeds = {tuple(sorted(found.get(fold, ()))) for fold in folds}
+    found: dict[int, dict[tuple[Any, ...], float]] = {}
+    for run in sorted(runs, key=lambda run: str(run.repetition)):
+        found.setdefault(run.fold, {})[run.repetition] = run.value
+    cells = [cell(list(found.get(fold, {}).values())) for fold in folds]
+    seeds = {tuple(found.get(fold, ())) for fold in folds}
     return [label, *key[2:5], str(key[5]), *cells, _mean(found, folds), _seeds(seeds)]
 
 
-def _mean(found: Mapping[int, Mapping[int, Run]], folds: Sequence[int]) -> str:
+def _mean(found: Mapping[int, Mapping[tuple[Any, ...], float]], folds: Sequence[int]) -> str:
     """Mean over the folds, seed by seed where all folds have the same seeds."""
     if set(folds) - set(found):
         return "-"
     seeds = set(found[folds[0]])
     if all(set(found[fold]) == seeds for fold in folds):
-        return cell([mean(found[fold][seed].folds[fold] for fold in folds) for seed in sorted(seeds)])
-    return percent(mean(mean(run.folds[fold] for run in found[fold].values()) for fold in folds))
+        return cell([mean(found[fold][seed] for fold in folds) for seed in found[folds[0]]])
+    return percent(mean(mean(found[fold].values()) for fold in folds))
 
 
-def _seeds(seeds: set[tuple[int, ...]]) -> str:
+def _seeds(seeds: set[tuple[Any, ...]]) -> str:
     """The number of seeds of each fold, as a range where folds have different numbers."""
     counts = sorted({len(each) for each in seeds if each})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -149,15 +194,57 @@ def cell(values: Sequence[float]) -> str:
     return percent(mean(values)) + spread
 
 
-def labels(named: Mapping[Row, tuple[str, Mapping[str, Any]]]) -> dict[Row, str]:
-    """Name of the system of each row, with the settings in which rows of the same name differ."""
-    told = {}
-    for row, (name, own) in named.items():
-        alike = [settings for other, settings in named.values() if other == name]
-        differing = [k for k in own if len({json.dumps(other.get(k)) for other in alike}) > 1]
-        words = ", ".join(f"{k}={own[k]}" for k in differing[:MOST_TOLD])
-        told[row] = f"{name} ({words})" if words else name
-    return told
+@dataclass(frozen=True)
+class Told:
+    """What may tell a row from others.
+
+    Attributes:
+        name: of the system.
+        place: what other columns say; rows of another place need not be told apart.
+        own: of its training and its episodes.
+        settings: of the system, which are told wherever one of the same name has others.
+    """
+
+    name: str
+    place: Hashable
+    own: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """Everything, its own first."""
+        return {**self.own, **self.settings}
+
+
+def labels(rows: Mapping[Row, Told]) -> dict[Row, str]:
+    """Name of the system of each row, and what tells it from others of that name: a few words, or all that it takes."""
+    found = {}
+    for row, told in rows.items():
+        alike = [other for other in rows.values() if other.name == told.name]
+        near = [other.all for other in alike if other.place == told.place]
+        differing = [name for name in told.own if name != SET_UP and _differ(name, near)]
+        differing += [name for name in told.settings if _differ(name, [other.settings for other in alike])]
+        chosen = differing[:MOST_TOLD]
+        while near := [other for other in near if _plain(other, chosen) == _plain(told.all, chosen)]:
+            more = [name for name in told.all if name not in chosen and _differ(name, near)]
+            if not more:
+                break
+            chosen.append(more[0])
+        words = ", ".join(f"{name}={_short(name, told.all[name])}" for name in chosen)
+        found[row] = f"{told.name} ({words})" if words else told.name
+    return found
+
+
+def _differ(setting: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    return len({_plain(row, [setting]) for row in rows}) > 1
+
+
+def _plain(settings: Mapping[str, Any], names: Iterable[str]) -> str:
+    return json.dumps([settings.get(name) for name in names])
+
+
+def _short(setting: str, value: Any) -> Any:
+    return value[:8] if setting == "data" and isinstance(value, str) else value
 
 
 def as_set(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,18 +23,18 @@ def run(config: TableConfig, command: Command) -> None:
     """Read the runs, and print the table."""
     from benchmarks.overview import overview  # here, so that help does not wait for the numbers' libraries
 
-    table, left_out = overview(config.runs, config.measure, config.probe, config.format)
+    table, remarks = overview(config.runs, config.measure, config.probe, config.format)
     print(table)
-    for reason in left_out:
-        print(f"left out: {reason}", file=sys.stderr)
+    print(*remarks, sep="\n", end="\n" if remarks else "", file=sys.stderr)
 
 
 PROGRAM = Program(
     name="table",
     schema=TableConfig,
     about=(
-        "Put the results of runs of meta_train and meta_test into one table: a row for each system, benchmark, "
-        "protocol and number of shots, a column for each fold, mean and standard deviation over seeds in percent."
+        "Put the results of runs of meta_train and meta_test into one table: a row for each system, training, "
+        "benchmark, protocol and number of shots, a column for each fold, mean and standard deviation over seeds in "
+        "percent. Runs of the same fold and seed have a row each, with their names."
     ),
     examples=(
         ("runs/*", "all runs of a folder"),

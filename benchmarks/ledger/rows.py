@@ -28,6 +28,7 @@ QUESTIONS = {
 NOT_KNOWN = "not known"  # answer to a question that nobody recorded
 LATER = ("training_run",)  # fields that rows of earlier versions have not, which keep their hashes
 OF_A_REPETITION = ("seed", "step", "digest")  # of a training run: they differ between repetitions of one set-up
+SET_UP = "set_up"  # of a training run: digest of all its settings but for seed and fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Result:
     @property
     def trained_like(self) -> dict[str, Any]:
         """What repetitions of a training have in common: all that is known of it but for what its seed decides."""
-        return {name: value for name, value in (self.training_run or {}).items() if name not in OF_A_REPETITION}
+        return trained_like(self.training_run)
 
     @property
     def _set_up(self) -> tuple[Any, ...]:
@@ -126,8 +127,14 @@ class Measured(Result):
 
     @property
     def seed(self) -> int:
-        """The seed that tells repetitions apart: of weights and episodes."""
+        """The seed of the training where the same run trained, else the first of the episodes."""
         return self.seeds[0] if self.trained_with_seed is None else self.trained_with_seed
+
+    @property
+    def repetition(self) -> tuple[Any, ...]:
+        """What tells repetitions apart: the seed of the training, where it is known, and those of the episodes."""
+        known = (self.training_run or {}).get("seed")
+        return known if self.trained_with_seed is None else self.trained_with_seed, tuple(self.seeds)
 
     def __str__(self) -> str:
         return f"{self.place}, group {self.group}, {self.shots} shots, seed {self.seed}"
@@ -289,6 +296,11 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
         index |= {digest_of(row): place for row in new}
     lines = sorted(f"{digest}  {place}\n" for digest, place in index.items())
     _write(folder / INDEX, "".join(sorted(lines, key=lambda line: line.split("  ", 1)[1])))
+
+
+def trained_like(run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What repetitions of a training have in common: all that is known of it but for what its seed decides."""
+    return {name: value for name, value in (run or {}).items() if name not in OF_A_REPETITION}
 
 
 def said_by(record: Mapping[str, Any], file: str, note: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any, TypeVar
 
 from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, AnyMeasured, Claimed, Measured, Result, Row
-from benchmarks.overview import FORMS, as_set, cell, labels
+from benchmarks.overview import FORMS, Told, as_set, cell, labels
 from benchmarks.protocols import get_protocol
 from benchmarks.tables import percent
 from episodes.catalogue import folds_of
@@ -44,9 +44,24 @@ def ledger_table(rows: Sequence[Row], form: str = "text", benchmarks: Collection
     if not claimed and not measured:
         raise ValueError("the ledger has no such row: give another benchmark=, or measure=")
     says = _grouped(claimed, lambda row: (row.benchmark, row.shots, row.measure, row.system, row.variant))
-    here = _grouped(measured, lambda row: (*_asked(row), measure or _headline(row), row.system, row.of_one_line))
+    here = _apart(
+        _grouped(measured, lambda row: (*_asked(row), measure or _headline(row), row.system, row.of_one_line))
+    )
     lines = sorted([*_joined(says, here), *_alone(says, here)], key=_order)
     return FORMS[form](COLUMNS, [[cells.get(name, "-") for name in COLUMNS] for cells in lines])
+
+
+def _apart(here: Mapping[Any, list[AnyMeasured]]) -> dict[Any, list[AnyMeasured]]:
+    """The lines, those in which two rows have the same fold and seeds cut by hashes of their weights and episodes."""
+    found: dict[Any, list[AnyMeasured]] = {}
+    for key, rows in here.items():
+        folds = [row for row in rows if isinstance(row, Measured)]
+        if len({(row.group, row.repetition) for row in folds}) == len(folds):
+            found[key] = rows
+            continue
+        for row in folds:
+            found.setdefault((*key, row.weights[:8], row.episodes[:8]), []).append(row)
+    return found
 
 
 def _order(cells: Cells) -> tuple[str, int, str, str]:
@@ -66,7 +81,7 @@ def _place(benchmark: str, shots: int, measure: str, system: str) -> Cells:
 
 def _joined(says: Mapping[Any, list[Claimed]], here: Mapping[Any, list[AnyMeasured]]) -> Iterable[Cells]:
     """A line for each set-up that was measured, with what a paper says of that system without a variant, if any."""
-    names = labels({key: (key[3], _settings(rows[0], here)) for key, rows in here.items()})
+    names = labels({key: _told(key, rows[0], here) for key, rows in here.items()})
     for key, rows in here.items():
         benchmark, shots, measure, system = key[:4]
         paper = says.get((benchmark, shots, measure, system, ""), [])
@@ -112,19 +127,18 @@ def _of_measured(rows: Sequence[AnyMeasured], measure: str) -> Cells:
 
 def _of_task(rows: Sequence[AnyMeasured], measure: str) -> Cells:
     """Mean and deviation over weights."""
-    found = {row.weights: row.measures[measure]["value"] for row in sorted(rows, key=lambda row: row.date)}
-    return {"measured here": cell(list(found.values())), "seeds": str(len(found))}
+    return {"measured here": cell([row.measures[measure]["value"] for row in rows]), "seeds": str(len(rows))}
 
 
 def _of_folds(rows: Sequence[Measured], measure: str) -> Cells:
     """Mean and deviation over the seeds of each fold, and of their mean where all folds have the same seeds."""
     if not rows:
         return {}
-    folds: dict[int, dict[int, float]] = {}
-    for row in sorted(rows, key=lambda row: row.date):
-        folds.setdefault(row.group, {})[row.seed] = row.measures[measure]["value"]
+    folds: dict[int, dict[tuple[Any, ...], float]] = {}
+    for row in sorted(rows, key=lambda row: (str(row.repetition), row.date)):
+        folds.setdefault(row.group, {})[row.repetition] = row.measures[measure]["value"]
     told = ", ".join(f"{group}: {cell(list(found.values()))}" for group, found in sorted(folds.items()))
-    seeds = {tuple(sorted(found)) for found in folds.values()}
+    seeds = {tuple(found) for found in folds.values()}
     overall = "-"
     if len(seeds) == 1 and len(folds) == len(folds_of(rows[0].benchmark).groups or folds):
         overall = cell([mean(found[seed] for found in folds.values()) for seed in min(seeds)])
@@ -156,16 +170,23 @@ def _headline(row: AnyMeasured) -> str:
     return get_protocol(row.protocol.partition("@")[0]).measures[0]
 
 
-def _settings(row: AnyMeasured, here: Mapping[Any, list[AnyMeasured]]) -> dict[str, Any]:
+def _told(key: Any, row: AnyMeasured, here: Mapping[Any, list[AnyMeasured]]) -> Told:
     """What tells the rows of a system apart: training, draws, episodes, the data where there are several, settings."""
     of_benchmark = {other.data for rows in here.values() for other in rows if other.benchmark == row.benchmark}
     data = {"data": row.data[:8]} if len(of_benchmark) > 1 else {}
     if isinstance(row, Measured):
         settings = as_set({"adaptation": row.adaptation, "settings": row.settings})
-        own = {"draws": row.draws, "episodes": row.manifest}
+        asked = {"draws": row.draws, "episodes": row.manifest}
     else:
-        settings, own = dict(row.settings), dict(row.test)
-    return {"training": row.training, **row.trained_like, **own, **data, **settings}
+        settings, asked = dict(row.settings), dict(row.test)
+    own = {
+        "training": row.training,
+        **row.trained_like,
+        **asked,
+        **data,
+        **dict(zip(("weights", "list"), key[5:], strict=False)),
+    }
+    return Told(row.system, key[:3], own, settings)
 
 
 def _grouped(rows: Iterable[Kind], key: Callable[[Kind], Hashable]) -> dict[Any, list[Kind]]:

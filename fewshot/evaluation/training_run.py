@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ledger.rows import without_folder
+from benchmarks.ledger.rows import SET_UP, without_folder
 from fewshot.inference.loading import stored_run, stored_stage
 from fewshot.weights.files import find_weights, read_pickle
 
@@ -19,13 +19,15 @@ TOLD = {
     "schedule": "train.schedule",
     "seed": "seed",
 }
+REPEATED = ("seed", "train.seed", "group")  # what repetitions of a training differ in
 
 
 def training_run(path: Path) -> dict[str, Any] | None:
     """The training of the weights at `path`, in plain types; None for a file that holds no settings of one.
 
-    Beside `TOLD` it has `step` (of the checkpoint that was kept), `recipe` (of the run folder that it lies in) and
-    `digest` (over all settings that change what is learnt, of files the names alone). What is not known is None.
+    Beside `TOLD` it has `step` (of the checkpoint that was kept), `recipe` (of the run folder that it lies in),
+    `digest` (over all settings that change what is learnt, of files the names alone) and `set_up` (the same but for
+    seed and fold, so that repetitions are known). What is not known is None.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -42,6 +44,7 @@ def training_run(path: Path) -> dict[str, Any] | None:
         "step": content["step"],
         "recipe": None if run is None else run.recipe,
         "digest": _digest(settings),
+        SET_UP: _digest({name: value for name, value in settings.items() if name not in REPEATED}),
     }
 
 

@@ -32,9 +32,9 @@ def summary(shared: Shared, form: str) -> tuple[str, list[str]]:
     setting, best = _best(shared, done)
     places = [shared.folder / label(shared, place, done[place].params) for place in best]
     if any((place / RESULTS).is_file() for place in places):
-        table, left_out = overview(places, form=form)
+        table, remarks = overview(places, form=form)
         several = f" of the best setting ({setting})" if len(best) < len(done) else ""
-        parts += [f"Folds and seeds{several}:\n{table}", *(f"left out: {line}" for line in left_out)]
+        parts += [f"Folds and seeds{several}:\n{table}", *remarks]
     return "\n\n".join(parts), [
         f"run {place}: {reason(trial)}" for place, trial in trials.items() if trial.state is TrialState.FAIL
     ]

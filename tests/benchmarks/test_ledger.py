@@ -267,6 +267,14 @@ def test_a_system_that_was_not_trained_is_no_repetition_of_a_trained_one(ledger:
     assert [row["system"] for row in cells(ledger_table(bare, "csv"))] == ["cma, untrained"]
 
 
+def test_two_weights_of_one_seed_and_fold_have_a_line_each(ledger: Path) -> None:
+    rows = [row for row in read_ledger(ledger) if isinstance(row, Measured)]
+    worse = {**rows[0].measures, "J": {"value": 0.1, "interval": None}}
+    found = cells(ledger_table([*rows, replace(rows[0], weights="f" * 64, measures=worse)], "csv"))
+    assert [line["system"] for line in found] == ["cma (weights=0abababa)", "cma (weights=ffffffff)"]
+    assert found[1]["folds here"] == "1: 10.0"
+
+
 def test_rows_export_to_model_pages(ledger: Path, tmp_path: Path) -> None:
     from huggingface_hub import parse_eval_result_entries
 

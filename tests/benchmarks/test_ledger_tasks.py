@@ -213,4 +213,6 @@ def test_a_table_of_runs_says_where_tests_of_tasks_are_shown(tmp_path: Path) -> 
     run_folder(tmp_path / "episodes", groups=(1,))
     _, left_out = overview([tmp_path / "episodes", task_folder(tmp_path / "task")])
     (said,) = left_out
-    assert said.startswith(f"{tmp_path}/task/results.json is of a task without folds: python -m fewshot.ledger")
+    assert said.startswith(
+        f"left out: {tmp_path}/task/results.json is of a task without folds: python -m fewshot.ledger"
+    )

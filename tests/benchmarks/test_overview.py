@@ -84,16 +84,69 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
     Report(many(), bootstrap=0).write_json(tmp_path / "old" / "results.json")
     table, left_out = overview([tmp_path / name for name in ("a", "empty", "old")])
     assert len(table.splitlines()) == 3
-    assert ["empty" in left_out[0], "does not say what was tested" in left_out[1]] == [True, True]
+    assert ["left out: " in left_out[0], "does not say what was tested" in left_out[1]] == [True, True]
     with pytest.raises(ValueError, match="mIoU"):
         overview([tmp_path / "a"], measure="mIoU")
     with pytest.raises(ValueError, match="no numbers of probe 'no_support'"):
         overview([tmp_path / "a"], probe="no_support")
     with pytest.raises(ValueError, match="no run was named"):
         overview([])
-    write(tmp_path / "again", many())
-    with pytest.raises(ValueError, match="a/results.json and .*again/results.json are both of uniref, fold 1, seed 0"):
-        overview([tmp_path / "a", tmp_path / "again"])
+
+
+def trained(**how: object) -> dict[str, object]:
+    """The record of a fold whose weights tell how they were trained."""
+    return {"groups": {group: {"training": "synthetic", "training_run": {"steps": 9, **how}} for group in ("1", "2")}}
+
+
+def test_a_second_try_of_a_setting_has_a_row_of_its_own_with_the_name_of_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "runs" / "first", many())
+    write(tmp_path / "runs" / "sécond", [replace(s, j_cma=0.5) for s in many()])
+    write(tmp_path / "other" / "first", many(), trained_with_seed=1)
+    places = sorted((tmp_path / "runs").iterdir())
+    table, said = overview(places, form="csv")
+    assert [row[0] for row in csv.reader(io.StringIO(table))][1:] == ["uniref (run=first)", "uniref (run=sécond)"]
+    assert said == ["first and sécond are both of fold 1 and its seed: each run has its own row"]
+    table, _ = overview([*places, tmp_path / "other" / "first"], form="csv")
+    names = [row[0] for row in csv.reader(io.StringIO(table))][1:]
+    assert names[0] == f"uniref (run={tmp_path}/runs/first/results.json)" and len(set(names)) == 3
+    twice, said = overview([places[0], tmp_path / "runs" / "first" / "results.json"])
+    assert len(twice.splitlines()) == 3 and said == [], "one run that is named twice"
+
+
+@pytest.mark.parametrize(
+    ("record", "label"),
+    [
+        (trained(schedule="step", set_up="b"), "uniref (schedule=step)"),
+        (trained(schedule="constant", set_up="b"), "uniref (set_up=b)"),
+        ({**trained(schedule="constant", set_up="a"), "limit": 10}, "uniref (limit=10)"),
+        ({**trained(schedule="constant", set_up="a"), "manifest": "l.jsonl"}, "uniref (manifest=l.jsonl)"),
+        (
+            {**trained(schedule="constant", set_up="a"), "adaptation": {"name": "finetune", "steps": 5}},
+            "uniref (adaptation=finetune, adaptation.steps=5)",
+        ),
+    ],
+)
+def test_seeds_are_averaged_over_one_training_and_the_same_episodes_alone(
+    tmp_path: Path, record: dict[str, object], label: str
+) -> None:
+    write(tmp_path / "a", many(), **trained(schedule="constant", set_up="a"))
+    write(tmp_path / "b", many(), **{**record, "trained_with_seed": 1})
+    rows = cells([tmp_path / "a", tmp_path / "b"])[1:]
+    assert [row[-1] for row in rows] == ["1", "1"] and rows[1][0] == label
+
+
+def test_weights_of_two_seeds_that_were_tested_on_the_same_episodes_are_two_seeds(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write(tmp_path / str(seed), many(), trained_with_seed=None, **trained(seed=seed, set_up="a"))
+    assert [row[-1] for row in cells([tmp_path / "1", tmp_path / "2"])[1:]] == ["2"]
+
+
+def test_rows_are_told_apart_however_many_settings_they_differ_in(tmp_path: Path) -> None:
+    for k in range(2):
+        write(tmp_path / f"a{k}", many(), settings={"a": 0, "b": 0, "c": 0, "d": k})
+        write(tmp_path / f"b{k}", many(), settings={"a": 1, "b": 1, "c": 1, "d": k})
+    names = [row[0] for row in cells(sorted(tmp_path.iterdir()))[1:]]
+    assert names[:2] == ["uniref (a=0, b=0, c=0, d=0)", "uniref (a=0, b=0, c=0, d=1)"] and len(set(names)) == 4
 
 
 def test_forms(tmp_path: Path) -> None:

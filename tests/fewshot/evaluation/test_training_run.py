@@ -29,7 +29,7 @@ def trained(folder: Path, **changed: Any) -> Path:
 
 def test_a_run_folder_says_how_it_was_trained(tmp_path: Path) -> None:
     found = training_run(trained(tmp_path / "run"))
-    assert found is not None and len(found.pop("digest")) == 12
+    assert found is not None and [len(found.pop(name)) for name in ("digest", "set_up")] == [12, 12]
     assert found == {
         **{"steps": 800, "episodes_per_step": 2, "lr": 0.001, "schedule": "onecycle", "seed": 3, "step": 600},
         "recipe": "corrected",
@@ -43,6 +43,13 @@ def test_the_digest_is_of_the_settings_and_not_of_the_places_of_files(tmp_path: 
         for k, changed in enumerate(({}, moved, other, {"train.lr": 0.002}))
     ]
     assert digests[0] == digests[1] and len(set(digests)) == 3
+
+
+def test_repetitions_have_one_set_up_and_another_optimiser_has_its_own(tmp_path: Path) -> None:
+    trainings: list[dict[str, Any]] = [{}, {"seed": 4, "train.seed": 4}, {"group": 2}, {"train.weight_decay": 0.1}]
+    found = [training_run(trained(tmp_path / str(k), **changed)) for k, changed in enumerate(trainings)]
+    assert [one["set_up"] == found[0]["set_up"] for one in found] == [True, True, True, False]  # type: ignore[index]
+    assert len({one["digest"] for one in found}) == 4  # type: ignore[index]
 
 
 def test_what_a_file_does_not_tell_is_not_known(tmp_path: Path) -> None:
