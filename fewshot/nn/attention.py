@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fewshot.nn.portions import rows_at_once
 
 FLASH_WIDTH = 256  # the widest head that the kernel takes
-WEIGHTS_AT_ONCE = 1 << 22  # of all heads, 16 MB: the time is the same from a quarter of it to twice as many
+WEIGHTS_AT_ONCE = 1 << 22  # of a head, 16 MB
 
 
 def attention(
@@ -77,15 +77,17 @@ def _fused(
 def _for_all_values(
     query: Tensor, key: Tensor, values: Tensor, padding: Tensor | None, scale: float | None, dropout: float
 ) -> Tensor:
-    """Attention of one row of queries and keys to the values of several, side by side."""
-    value, keys = rearrange(values, "n h s d -> h s (n d)"), key[0].transpose(-1, -2)
+    """Attention of one row of queries and keys to the values of several, which lie side by side, head by head."""
     query = query[0] * (query.shape[-1] ** -0.5 if scale is None else scale)
+    rows = rows_at_once(key.shape[-2], query.device, cpu=WEIGHTS_AT_ONCE)
     read = []
-    for some in query.split(rows_at_once(len(keys) * keys.shape[-1], query.device, cpu=WEIGHTS_AT_ONCE), 1):
-        scores = some @ keys
-        weights = (scores if padding is None else scores.masked_fill(padding, -torch.inf)).softmax(-1)
-        read.append(F.dropout(weights, dropout) @ value)
-    return rearrange(torch.cat(read, 1), "h l (n d) -> n h l d", n=len(values))
+    for asking, keys, value in zip(query, key[0].transpose(-1, -2), values.unbind(1), strict=True):
+        side_by_side = rearrange(value, "n s d -> s (n d)")
+        for some in asking.split(rows):
+            scores = some @ keys
+            weights = (scores if padding is None else scores.masked_fill_(padding, -torch.inf)).softmax(-1)
+            read.append(F.dropout(weights, dropout) @ side_by_side)
+    return rearrange(torch.cat(read), "(h l) (n d) -> n h l d", h=len(query), n=len(values))
 
 
 def _takes_flash(query: Tensor, value: Tensor) -> bool:

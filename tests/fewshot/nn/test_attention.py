@@ -88,7 +88,7 @@ def test_values_of_another_width() -> None:
 @pytest.mark.parametrize("hidden", (0, 2, 6))
 def test_one_row_of_keys_serves_many_of_values(monkeypatch: pytest.MonkeyPatch, hidden: int) -> None:
     q, k, v, _ = example(3, 2, 7, 6)
-    monkeypatch.setattr("fewshot.nn.attention.WEIGHTS_AT_ONCE", 3 * 2 * 6)  # three queries at once
+    monkeypatch.setattr("fewshot.nn.attention.WEIGHTS_AT_ONCE", 3 * 6)  # three queries at once
     padding = torch.arange(6)[None] < hidden
     with torch.no_grad():
         got = attention(q[:1], k[:1], v, padding, scale=0.7)
