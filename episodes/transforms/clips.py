@@ -17,11 +17,13 @@ from episodes.clip import Clip, Objects
 from episodes.sources.base import clean_boxes
 from episodes.transforms.colour import GENTLE, WIDE, distort
 from episodes.transforms.imagenet import MEAN, STD
+from episodes.transforms.motion import Drift
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 CROP_TRIES = 8  # draws of a crop that keeps the object before the whole frame is taken
 MOST_TIMES_AS_LONG = 100  # of any picture's sides
 OBJECT_KEPT = 0.25  # fraction of the object's pixels that such a crop keeps
+STILL = Drift()
 
 
 class TrainTransform:
@@ -51,6 +53,7 @@ class TrainTransform:
         gentle_colours: colours in the narrower ranges of SgMg, without hue.
         alike: one draw of colours for all frames of a clip.
         resize_first: flip and colours come after the resize (SgMg on Ref-YouTube-VOS).
+        drift: of images that are repeated as clips, before all other parts.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class TrainTransform:
         gentle_colours: bool = False,
         alike: bool = False,
         resize_first: bool = False,
+        drift: Drift = STILL,
     ) -> None:
         if not sizes or min(sizes) < 1 or max_size < max(sizes):
             raise ValueError(f"train_sizes must be positive and at most train_max_size, got {list(sizes)}, {max_size}")
@@ -83,7 +87,7 @@ class TrainTransform:
         self.keep_object, self.keep_order = keep_object, keep_order
         self.cropped_sizes, self.cropped_max_size = tuple(cropped_sizes) or self.sizes, cropped_max_size or max_size
         self.ranges, self.alike = GENTLE if gentle_colours else WIDE, alike
-        self.resize_first = resize_first
+        self.resize_first, self.drift = resize_first, drift
 
     def __call__(self, clip: Clip, generator: torch.Generator) -> Clip:
         """Transform a clip of uint8 frames. Equal generators give clips that share frames the same draw.
@@ -92,7 +96,7 @@ class TrainTransform:
         """
         refuse_strip(clip)
         steps = (self._resized, self._changed) if self.resize_first else (self._changed, self._resized)
-        for step in steps:
+        for step in (self.drift, *steps):
             clip = step(clip, generator)
         return normalise_frames(self._validate(clip))
 

@@ -65,6 +65,21 @@ class PartConfig:
     )
     reverse: float = key(0.0, "clips: probability of one that runs backwards", minimum=0, maximum=1)
     repeat_frames: bool = key(False, "clips: a frame may come twice in one, as in released training code")
+    still_turn: float = key(
+        0.0,
+        "clips and objects: an image drifts along its clip, turned by up to so many degrees from first to last frame",
+        minimum=0,
+        maximum=180,
+    )
+    still_shift: float = key(
+        0.0,
+        "clips and objects: an image drifts along its clip, to the side and down by up to this fraction of its sides",
+        minimum=0,
+        maximum=1,
+    )
+    still_zoom: float = key(
+        0.0, "clips and objects: an image drifts along its clip, grown by up to this fraction", minimum=0, maximum=1
+    )
     sizes: list[int] = key([480, 800], "short sides drawn from, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     max_size: int = key(1333, "largest long side, in pixels", minimum=SHORTEST_SIDE, maximum=LONGEST_SIDE)
     colour: bool = key(False, "photometric distortion")

@@ -29,6 +29,7 @@ from episodes.sources.sentences import SentenceSource
 from episodes.sources.task_source import TaskSource
 from episodes.sources.tasks import open_task_source
 from episodes.transforms.clips import TrainTransform
+from episodes.transforms.motion import Drift
 from episodes.unbroken import Unbroken
 from fewshot.cli.runs import StageConfig, parts_in_use
 from fewshot.config.task_sections import PartConfig
@@ -149,6 +150,7 @@ def dataset_of(part: PartConfig, config: StageConfig, num_classes: int) -> Episo
         gentle_colours=part.gentle_colours,
         alike=part.one_distortion,
         resize_first=part.resize_first,
+        drift=Drift(part.still_turn, part.still_shift, part.still_zoom),
     )
     specs = specs_of(part, config, num_classes)
     return EpisodeDataset(specs.source, specs, transform, seed=config.seed, one_draw=part.kind in ALIKE)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from episodes.collation import collate
 from episodes.transforms.clips import TrainTransform
@@ -133,3 +134,17 @@ def test_the_switches_of_a_part_reach_its_transform(data: Path) -> None:
         assert isinstance(transform, TrainTransform)
         assert (transform.keep_object, transform.keep_order, transform.visible_by_box) == (not on, not on, on)
         assert (transform.ranges is GENTLE, transform.alike, transform.resize_first) == (on, on, on)
+
+
+def test_images_of_the_joint_stage_drift_along_their_clips_and_videos_do_not(data: Path) -> None:
+    config = on_small_data(data, "refer_joint", "referformer_tiny", "parts.ref_youtube_vos.colour=false")
+    for name, drifts in (("refcoco", True), ("ref_youtube_vos", False)):
+        part = config.parts[name]
+        assert (part.still_turn, part.still_shift, part.still_zoom) == ((10, 0.1, 0.1) if drifts else (0, 0, 0))
+        part.crop = False
+    (query,) = dataset_of(config.parts["refcoco"], config, 1)[0].queries
+    assert query.masks is not None and len(query.frames) == 5
+    assert query.masks.any((1, 2)).all() and not torch.equal(query.frames[0], query.frames[4])
+    config.parts["refcoco"].still_turn = config.parts["refcoco"].still_shift = config.parts["refcoco"].still_zoom = 0
+    (query,) = dataset_of(config.parts["refcoco"], config, 1)[0].queries
+    assert torch.equal(query.frames[0], query.frames[4])
