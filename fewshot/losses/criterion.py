@@ -35,10 +35,16 @@ class SetCriterion:
     Attributes:
         weights: of the terms in the total.
         costs: of the matching.
+        absent_boxes: frames without the object count in the box losses, towards an empty box, as released models were
+            trained; False: visible frames alone.
+        masks_per_clip: a mask term is the mean over a clip, divided by the visible frames once more, as released models
+            were trained; False: it counts once for each visible frame of its clip (for one without any, once).
     """
 
     weights: dict[str, float] = field(default_factory=weights_of)
     costs: MatchCosts = MatchCosts()
+    absent_boxes: bool = True
+    masks_per_clip: bool = True
 
     def __call__(self, prediction: Prediction, queries: ClipBatch, num_frames: float | None = None) -> Losses:
         """Losses of a prediction; `num_frames` as in `System.losses`. Terms of earlier layers end in `_0`, `_1`, ..."""
@@ -61,15 +67,14 @@ class SetCriterion:
     def layer(self, prediction: Prediction, targets: Targets, num_frames: float) -> dict[str, Tensor]:
         """The unweighted terms of one layer.
 
-        Score losses sum over frames and candidates; box losses over all frames, where the object is absent towards an
-        empty box; mask losses are one term per clip. All are divided by the number of visible frames: released
-        models were trained so.
+        Score losses sum over frames and candidates, box losses over frames, mask losses over clips, see the attributes.
+        All are divided by the number of visible frames.
         """
         chosen = match(prediction, targets, self.costs)
         clips = torch.arange(len(chosen), device=chosen.device)
         return {
             **self.candidate_terms(prediction, chosen, targets, num_frames),
-            **mask_terms(prediction.masks[clips, :, chosen], targets.masks, num_frames),
+            **self.mask_terms(prediction.masks[clips, :, chosen], targets, num_frames),
         }
 
     def candidate_terms(
@@ -81,20 +86,24 @@ class SetCriterion:
             raise ValueError("the set criterion needs scores and boxes in the prediction")
         clips = torch.arange(len(chosen), device=chosen.device)
         referred = F.one_hot(chosen, scores.shape[-1])[:, None] * targets.valid[..., None]
-        box = boxes[clips, :, chosen].float()
+        box, wanted = boxes[clips, :, chosen].float(), targets.boxes
+        if not self.absent_boxes:
+            box, wanted = box[targets.valid], wanted[targets.valid]
         sums = {
             "loss_ce": focal_loss(scores.float(), referred.float()).sum(),
-            "loss_bbox": F.l1_loss(box, targets.boxes, reduction="sum"),
-            "loss_giou": (1 - generalised_iou(box, targets.boxes)).sum(),
+            "loss_bbox": F.l1_loss(box, wanted, reduction="sum"),
+            "loss_giou": (1 - generalised_iou(box, wanted)).sum(),
         }
         return {name: value / num_frames for name, value in sums.items()}
 
-
-def mask_terms(masks: Tensor, truth: Tensor, num_frames: float, suffix: str = "") -> dict[str, Tensor]:
-    """Focal and dice terms of one mask per clip, `(N, T, h, w)` logits and 0/1; their names end in `suffix`."""
-    masks, truth = masks.float().flatten(1), truth.flatten(1)
-    sums = {"loss_mask": focal_loss(masks, truth).mean(1).sum(), "loss_dice": dice_loss(masks, truth).sum()}
-    return {f"{name}{suffix}": value / num_frames for name, value in sums.items()}
+    def mask_terms(self, masks: Tensor, targets: Targets, num_frames: float, suffix: str = "") -> dict[str, Tensor]:
+        """Focal and dice terms of one mask per clip, `(N, T, h, w)` logits; their names end in `suffix`."""
+        masks, truth = masks.float().flatten(1), targets.masks.flatten(1)
+        clips = {"loss_mask": focal_loss(masks, truth).mean(1), "loss_dice": dice_loss(masks, truth)}
+        if not self.masks_per_clip:
+            frames = targets.valid.sum(1).clamp(min=1)
+            clips = {name: value * frames for name, value in clips.items()}
+        return {f"{name}{suffix}": value.sum() / num_frames for name, value in clips.items()}
 
 
 def make_targets(queries: ClipBatch, size: tuple[int, int], stride: int) -> Targets:

@@ -33,7 +33,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class MatchCosts:
-    """Weights of the matching costs, and `visible_scores`: scores count in the frames that show the object alone."""
+    """Weights of the matching costs, and what counts in the frames that show the object alone.
+
+    Attributes:
+        visible_scores: scores do.
+        visible_boxes: boxes do; False: towards an empty box where the object is absent.
+    """
 
     score: float = 2.0
     box: float = 5.0
@@ -41,13 +46,14 @@ class MatchCosts:
     mask: float = 2.0
     dice: float = 5.0
     visible_scores: bool = False
+    visible_boxes: bool = False
 
 
 @torch.no_grad()
 def trajectory_costs(prediction: Prediction, targets: Targets, costs: MatchCosts) -> Tensor:
     """Cost of each candidate as the target of its clip: `(N, Q, 1)`.
 
-    All frames count, also those without the object; but see `MatchCosts.visible_scores`.
+    All frames count, also those without the object; but see `MatchCosts`.
     """
     if prediction.scores is None or prediction.boxes is None:
         raise ValueError("matching needs scores and boxes in the prediction")
@@ -55,18 +61,19 @@ def trajectory_costs(prediction: Prediction, targets: Targets, costs: MatchCosts
     wanted = targets.boxes[:, :, None]
     masks = prediction.masks.float().transpose(1, 2).flatten(2)
     truth = targets.masks.flatten(1)[:, None]
-    cost = costs.score * _score_costs(scores, targets.valid if costs.visible_scores else None)
-    cost = cost + costs.box * (boxes - wanted).abs().sum(-1).mean(1)
-    cost = cost - costs.giou * generalised_iou(boxes, wanted).mean(1)
+    seen = targets.valid if costs.visible_boxes else None
+    cost = costs.score * _over_frames(score_cost(scores), targets.valid if costs.visible_scores else None)
+    cost = cost + costs.box * _over_frames((boxes - wanted).abs().sum(-1), seen)
+    cost = cost - costs.giou * _over_frames(generalised_iou(boxes, wanted), seen)
     return cost[..., None] + costs.mask * focal_cost(masks, truth) - costs.dice * dice_overlap(masks, truth)
 
 
-def _score_costs(scores: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean cost of scores `(N, T, Q)` over the frames, or over those that are `counted` `(N, T)`: `(N, Q)`."""
+def _over_frames(cost: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean of a cost `(N, T, Q)` over the frames, or over those that are `counted` `(N, T)`: `(N, Q)`."""
     if counted is None:
-        return score_cost(scores).mean(1)
-    weights = counted.to(scores.dtype)[..., None]
-    return (score_cost(scores) * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return cost.mean(1)
+    weights = counted.to(cost.dtype)[..., None]
+    return (cost * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def assign(cost: Tensor) -> tuple[list[int], list[int]]:

@@ -165,6 +165,16 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
     box_weight: float = key(
         1.0, "factor on the weights of the box losses, which drown those of masks from scratch", minimum=0, maximum=1e6
     )
+    absent_boxes: bool = key(
+        False,
+        "true: frames without the object count in the costs and losses of boxes, towards an empty box, as in the "
+        "released training; false: those that show it",
+    )
+    masks_per_clip: bool = key(
+        False,
+        "true: mask losses are means over a clip, divided by its visible frames again, as in the released training; "
+        "false: they weigh as much whatever the length of a clip",
+    )
     clean_positions: bool = key(
         False, "position codes that are no rounding noise on the padding (not for released weights)"
     )
@@ -196,6 +206,8 @@ class TrunkConfig(TransformerConfig, TextConfig, BackboneConfig, SystemConfig):
 OFFICIAL_TRUNK = {
     "system.text_dropout": True,
     "system.fresh_scores": True,
+    "system.absent_boxes": True,
+    "system.masks_per_clip": True,
     "benchmark.flip_inside_words": True,
     "benchmark.wrap_colours": True,
     "parts.*.crop_anywhere": True,

@@ -112,6 +112,7 @@ class Trunk(System):
         word_positions: places ask the words with their position, so that what is `left` can be read where it is said,
             not only where it is decoded, and the warm-up teaches it; not for released weights.
         box_weight: factor on the weights of the box losses, see `weights_of`.
+        absent_boxes, masks_per_clip: see `SetCriterion`.
         pass_features: the fusion with the words starts with letting the visual features pass, for training from
             scratch.
     """
@@ -139,10 +140,13 @@ class Trunk(System):
         checkpointing: bool = False,
         word_positions: bool = False,
         box_weight: float = 1.0,
+        absent_boxes: bool = True,
+        masks_per_clip: bool = True,
         pass_features: bool = False,
     ) -> None:
         super().__init__()
         self.word_positions, self.box_weight = word_positions, box_weight
+        self.absent_boxes, self.masks_per_clip = absent_boxes, masks_per_clip
         dim, heads, dropout = sizes.hidden_dim, sizes.heads, sizes.dropout
         self.relation, self.clean_positions = relation, clean_positions
         if pad_multiple is not None:

@@ -40,5 +40,7 @@ def trunk_arguments(config: TrunkConfig, text: TextEncoder | None) -> dict[str, 
         "checkpointing": config.activation_checkpointing,
         "word_positions": config.word_positions,
         "box_weight": config.box_weight,
+        "absent_boxes": config.absent_boxes,
+        "masks_per_clip": config.masks_per_clip,
         "pass_features": config.fusion_init == "pass",
     }

@@ -113,7 +113,7 @@ def forget_models() -> None:
 def _model(keys: Path) -> Trunk:
     state = official_of({"keys": keys.name}, keys.parent)
     text = TextEncoder(roberta(), GivenTokens())
-    settings = {**sizes_of(state), "dropout": 0.0}
+    settings = {**sizes_of(state), "dropout": 0.0, "absent_boxes": True, "masks_per_clip": True}
     model: Trunk
     if whose(state) == SGMG:
         model = build_sgmg(SgMgConfig(**settings), text)

@@ -25,4 +25,5 @@ class ReferFormer(PyramidTrunk):
 
     def __init__(self, backbone: Backbone, text: TextEncoder, sizes: Sizes = RELEASED, **options: Any) -> None:
         super().__init__(backbone, text, sizes, **options)
-        self.criterion = SetCriterion(weights_of(self.box_weight), costs=MatchCosts(visible_scores=True))
+        costs = MatchCosts(visible_scores=True, visible_boxes=not self.absent_boxes)
+        self.criterion = SetCriterion(weights_of(self.box_weight), costs, self.absent_boxes, self.masks_per_clip)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from episodes.batch import ClipBatch
-from fewshot.losses.criterion import SetCriterion, make_targets, mask_terms, weights_of
+from fewshot.losses.criterion import SetCriterion, make_targets, weights_of
 from fewshot.losses.masks import visible_frames
 from fewshot.losses.matching import MatchCosts, Targets, match
 from fewshot.nn.outputs import Losses, Prediction
@@ -62,6 +62,6 @@ class RefinedCriterion(SetCriterion):
         masks = prediction.masks[torch.arange(len(chosen), device=chosen.device), :, chosen]
         return {
             **self.candidate_terms(prediction, chosen, low, num_frames),
-            **mask_terms(refine(masks), full.masks, num_frames),
-            **mask_terms(masks, low.masks, num_frames, LOW),
+            **self.mask_terms(refine(masks), full, num_frames),
+            **self.mask_terms(masks, low, num_frames, LOW),
         }

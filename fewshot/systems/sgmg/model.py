@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.batch import ClipBatch
+from fewshot.losses.matching import MatchCosts
 from fewshot.nn.backbones import Backbone
 from fewshot.nn.fusion import VisionLanguageFusion, Words
 from fewshot.nn.mask_head import DynamicMaskHead
@@ -86,7 +87,9 @@ class SgMg(Trunk):
         self.mask_head = DynamicMaskHead(dim, SIDE**2, STRIDE, STRIDE, layers=2, outputs=SIDE**2)
         self.optimiser = MultiScaleOptimiser(backbone.channels[0], backbone.channels[1], SIDE)
         self.add_heads(sizes.decoder_layers, dim, self.mask_head.num_parameters)
-        self.criterion = RefinedCriterion(refined_weights(self.box_weight))
+        costs = MatchCosts(visible_scores=True, visible_boxes=not self.absent_boxes)
+        weights = refined_weights(self.box_weight)
+        self.criterion = RefinedCriterion(weights, costs, self.absent_boxes, self.masks_per_clip)
 
     def forward(self, queries: ClipBatch, state: ReferenceState) -> Prediction:
         """Segment `N` query clips against the `N` references of `state`.

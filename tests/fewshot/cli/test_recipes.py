@@ -65,8 +65,8 @@ def test_score_heads_and_capitals_of_the_released_code_come_with_its_recipe(syst
     for recipe, official in (("corrected", False), ("official", True)):
         training = configured("meta_train", f"system={system}", f"recipe={recipe}")
         test = configured("task_test", f"system={system}", f"recipe={recipe}", *task)
-        switches = (training.system.fresh_scores, training.system.text_dropout, test.task.keep_case)
-        assert switches == (official,) * 3
+        switches = (training.system.fresh_scores, training.system.text_dropout, training.system.masks_per_clip)
+        assert (*switches, test.task.keep_case) == (official,) * 4
 
 
 def test_the_corrected_recipe_is_the_default_and_turns_nothing_on() -> None:

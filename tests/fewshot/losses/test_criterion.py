@@ -14,7 +14,7 @@ from torchvision.ops import generalized_box_iou
 from episodes.batch import ClipBatch
 from fewshot.losses.boxes import generalised_iou, to_corners
 from fewshot.losses.criterion import WEIGHTS, SetCriterion, make_targets
-from fewshot.losses.matching import assign
+from fewshot.losses.matching import MatchCosts, assign, match
 from fewshot.losses.segmentation import dice_loss, dice_overlap, focal_cost, focal_loss
 from fewshot.nn.outputs import Prediction
 from tests.fewshot.tiny import clips
@@ -129,3 +129,35 @@ def test_targets_that_do_not_fit_are_refused() -> None:
         make_targets(replace(batch, boxes=None), (16, 16), 4)
     with pytest.raises(ValueError, match="scores"):
         SetCriterion()(Prediction(torch.zeros(1, 2, 1, 16, 16)), batch)
+
+
+def test_frames_without_the_object_may_be_left_out_of_costs_and_losses_of_boxes() -> None:
+    """Candidate 0 is right where the object is seen, candidate 1 where an empty box would be right."""
+    batch = clips(1)
+    box, empty = batch.boxes[0, 0], torch.zeros(4)
+    hidden = replace(batch, boxes=torch.stack([box, empty])[None], valid=torch.tensor([[True, False]]))
+    boxes = torch.stack([torch.stack([box, box + 0.05]), torch.stack([box + 0.3, empty])])[None]
+    out = Prediction(torch.zeros(1, 2, 2, 16, 16), torch.zeros(1, 2, 2), boxes)
+    alone = SetCriterion(costs=MatchCosts(visible_boxes=True), absent_boxes=False)
+    for criterion, chosen in ((SetCriterion(), 1), (alone, 0)):
+        targets = make_targets(hidden, (16, 16), out.stride)
+        assert match(out, targets, criterion.costs).tolist() == [chosen]
+    terms = alone(out, hidden).terms
+    assert terms["loss_bbox"] == 0 and terms["loss_giou"] == pytest.approx(0, abs=1e-4)
+    assert SetCriterion()(out, hidden).terms["loss_bbox"] > 0
+    nothing = replace(hidden, valid=torch.zeros(1, 2, dtype=torch.bool))
+    assert alone(out, nothing).terms["loss_bbox"] == 0 and alone(out, nothing).total.isfinite()
+
+
+def test_masks_may_weigh_as_much_whatever_the_length_of_a_clip() -> None:
+    batch = clips(2)
+    out = prediction(batch)
+    once, each = SetCriterion()(out, batch).terms, SetCriterion(masks_per_clip=False)(out, batch).terms
+    for name in ("loss_mask", "loss_dice"):
+        torch.testing.assert_close(each[name], 2 * once[name])  # of two visible frames each
+    assert all(torch.equal(each[name], once[name]) for name in ("loss_ce", "loss_bbox", "loss_giou"))
+    single = replace(batch, valid=torch.tensor([[True, True], [False, False]]))
+    terms = [SetCriterion(masks_per_clip=False)(part(out, n), single.take([n]), 2.0).terms for n in range(2)]
+    both = SetCriterion(masks_per_clip=False)(out, single).terms  # 2 visible frames
+    torch.testing.assert_close(both["loss_mask"], terms[0]["loss_mask"] + terms[1]["loss_mask"])
+    assert terms[1]["loss_mask"] > 0, "where nothing is to be found the empty mask is learnt"

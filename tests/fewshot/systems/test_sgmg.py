@@ -357,11 +357,12 @@ def test_places_may_ask_the_words_with_their_position(kind: str) -> None:
         assert spread > 1e-2 if asked else spread < 1e-5
 
 
-def test_the_small_sgmg_hears_where_the_words_say_a_thing_is() -> None:
-    """As it is meta-trained: which of two alike is meant is to be learnt from words such as 'left'."""
+@pytest.mark.parametrize("name", ["sgmg_tiny", "referformer_tiny"])
+def test_the_small_systems_hear_where_the_words_say_a_thing_is(name: str) -> None:
+    """As they are meta-trained: which of two alike is meant is to be learnt from words such as 'left'."""
     register_schemas()
-    config = checked(composed("meta_train", ["system=sgmg_tiny"])).system
-    system: SgMg = small(config)
+    config = checked(composed("meta_train", [f"system={name}"])).system
+    system = small(config)
     padding, words = torch.zeros(1, 64, 64, dtype=torch.bool), system.encode_text(["the dax on the left"])
     (level,) = Trunk.fused_levels(system, [torch.ones(1, 64, 8, 8)], words, padding=padding)
     assert float((level - level.mean((-1, -2), keepdim=True)).detach().abs().max()) > 1e-3
@@ -397,3 +398,12 @@ def test_box_losses_may_weigh_less(kind: str) -> None:
     usual, lighter = (small(same(**{**config, "box_weight": x})).criterion.weights for x in (1.0, 0.1))
     changed = {name: lighter[name] / usual[name] for name in usual if lighter[name] != usual[name]}
     assert changed == {"loss_bbox": pytest.approx(0.1), "loss_giou": pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faults_of_the_released_losses_are_off_unless_they_are_asked_for(kind: str) -> None:
+    config, same = (SMALL_SGMG, SgMgConfig) if kind == "SgMg" else (SMALL_REFERFORMER, ReferFormerConfig)
+    for on in (False, True):
+        found = small(same(**{**config, "absent_boxes": on, "masks_per_clip": on})).criterion
+        assert (found.absent_boxes, found.masks_per_clip, found.costs.visible_boxes) == (on, on, not on)
+    assert not small(same(**config)).criterion.absent_boxes

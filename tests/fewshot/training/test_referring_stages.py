@@ -46,6 +46,7 @@ def test_the_released_schedules_are_one_word(stage: str, system: str) -> None:
     assert [epochs * share for share in config.optim.drop_at] == pytest.approx(drops)
     assert config.train.batch * config.train.accumulate == clips
     assert config.system.freeze_text == (stage != "refer_pretrain") and config.system.fresh_scores
+    assert config.system.absent_boxes and config.system.masks_per_clip
     for part in config.parts.values():
         assert part.wrap_colours and part.flip_inside_words
         on_videos = system == "sgmg" and stage in ("refer_youtube_vos", "refer_scratch")
@@ -63,6 +64,7 @@ def test_what_every_system_trains_on_is_the_same_and_faults_are_off() -> None:
     for stage in SCHEDULES:
         config = referring(stage)
         assert config.system.name == "sgmg" and config.optim.lr == 1e-4 and config.optim.clip_norm == 0.1
+        assert not config.system.absent_boxes and not config.system.masks_per_clip
         assert all(part.kind == "clips" and part.ratio is None for part in config.parts.values())
         assert not any(part.wrap_colours or part.flip_inside_words or part.reverse for part in config.parts.values())
         assert not any(part.crop_anywhere or part.gentle_colours or part.resize_first for part in config.parts.values())
