@@ -46,7 +46,9 @@ def decode(path: Path) -> Iterator[np.ndarray]:
                 done += 1
     except av.FFmpegError as error:
         where = f"after frame {done}" if done else "at its start"
-        raise ValueError(f"{path} cannot be read as a video {where} ({error}): it is broken or cut short") from error
+        raise ValueError(
+            f"{path} cannot be read as a video {where} ({error}): it is broken or cut short, get the file again"
+        ) from error
 
 
 def count_frames(path: Path) -> int:
@@ -61,6 +63,6 @@ def count_frames(path: Path) -> int:
             said = container.streams.video[0].frames if container.streams.video else 0
     except av.FFmpegError as error:
         raise ValueError(
-            f"{path} cannot be read as a video at its start ({error}): it is broken or cut short"
+            f"{path} cannot be read as a video at its start ({error}): it is broken or cut short, get the file again"
         ) from error
     return said or sum(1 for _ in decode(path))

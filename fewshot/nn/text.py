@@ -138,7 +138,7 @@ class TextEncoder(nn.Module):
             if cut:
                 warnings.warn(
                     f"an expression is longer than the {self.limit} tokens that are read, these words are cut: "
-                    f"{' '.join(cut)!r} (of {text!r})",
+                    f"{_in_short(' '.join(cut))!r} (of {_in_short(text or '')!r})",
                     stacklevel=3,
                 )
         device = self.encoder.embeddings.word_embeddings.weight.device
@@ -153,6 +153,11 @@ class TextEncoder(nn.Module):
             return int(self.tokenizer([" ".join(words[:count])], **options)["attention_mask"].sum()) > self.limit
 
         return words[bisect(range(1, len(words) + 1), False, key=too_long) :]
+
+
+def _in_short(text: str) -> str:
+    """A text of at most 200 characters: of a longer one its start."""
+    return text if len(text) <= 200 else f"{text[:190]} ..."
 
 
 class TextHead(nn.Module):

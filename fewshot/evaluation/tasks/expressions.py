@@ -33,6 +33,7 @@ class ExpressionScore:
         frames: how many were scored.
         listed: how many the lists name.
         missing: there are no results of its video, which counts 0.
+        shown: a frame of the truth shows its object.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ExpressionScore:
     frames: int
     listed: int
     missing: bool = False
+    shown: bool = True
 
 
 def score_expressions(
@@ -72,9 +74,12 @@ def _of_item(source: RefVideoSource, folder: Path, item: RVOSItem) -> Expression
     target, rules = written_folder(source.name, folder, item), EXPRESSION_PROTOCOLS.get(source.name)
     if rules is not None and rules.missing_video == "zero" and not target.parent.is_dir():
         return ExpressionScore(name, twin, 0.0, 0.0, len(item.frames), len(item.frames), missing=True)
-    found = [_of_frame(target / f"{frame}.png", truth, item, source.name) for frame, truth in source.truth(item)]
+    found, shown = [], False
+    for frame, truth in source.truth(item):
+        found.append(_of_frame(target / f"{frame}.png", truth, item, source.name))
+        shown = shown or bool(truth.any())
     j, f = np.mean(found, axis=0)
-    return ExpressionScore(name, twin, float(j), float(f), len(found), len(item.frames))
+    return ExpressionScore(name, twin, float(j), float(f), len(found), len(item.frames), shown=shown)
 
 
 def _of_frame(path: Path, truth: NDArray[np.bool_], item: RVOSItem, benchmark: str) -> tuple[float, float]:

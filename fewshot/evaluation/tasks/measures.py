@@ -83,6 +83,12 @@ def _gaps(scores: Sequence[ExpressionScore]) -> Iterator[str]:
     """Notes on what was not scored as it should be."""
     if missing := sum(score.missing for score in scores):
         yield f"{missing} of {len(scores)} expressions are of videos without results: they count 0"
+    if hidden := [score.name for score in scores if not (score.shown or score.missing)]:
+        more = f" and {len(hidden) - 1} more" if hidden[1:] else ""
+        yield (
+            f"{hidden[0]}{more}: no frame of the truth shows the object of the expression, so that empty masks count 1 "
+            "and others 0: correct the list or the masks"
+        )
     scored, listed = sum(score.frames for score in scores), sum(score.listed for score in scores)
     if scored < listed:
         yield f"the truth of {scored:,} of {listed:,} listed frames is there: the others do not count"

@@ -221,3 +221,9 @@ def test_a_bert_folder_may_hold_the_vocabulary_alone(tmp_path: Path) -> None:
     with torch.device("meta"):
         encoder = bert_from_folder(bert_vocabulary(tmp_path))
     assert encoder.limit == 77 and encoder.dim == 768 and len(encoder.encoder.state_dict()) == 199
+
+
+def test_a_text_of_many_words_is_not_told_whole() -> None:
+    with pytest.warns(UserWarning, match="these words are cut: 'word62 .* ...' ") as told:
+        small(dim=16).tokens([" ".join(f"word{k}" for k in range(2000))])
+    assert len(str(told[0].message)) < 520

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.masks.submission import write_results
@@ -56,6 +57,21 @@ def test_each_expression_is_scored_on_its_own_object_and_those_with_a_twin_apart
     ]
     assert [row["J"] for row in measures.beside.values()] == [0, 1, 1, 1, 1]
     assert measures.objects["v/0"] == (0.0, exchanged[0].f) and "with a twin (8 of 16)" in measures.table()
+
+
+def test_an_expression_of_an_object_that_never_appears_is_told(tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "data", {"v": TinyVideo({1: "dog", 2: "cat"}, [])})
+    lists = root / "meta_expressions/valid/meta_expressions.json"
+    content = json.loads(lists.read_text())
+    for key in ("4", "5"):
+        content["videos"]["v"]["expressions"][key]["obj_id"] = "9"
+    lists.write_text(json.dumps(content))
+    source = open_task_source("ref_youtube_vos", root)
+    assert isinstance(source, RefVideoSource)
+    for item in source.items():
+        write_results(source.name, tmp_path / "out", item, item.frames, np.zeros((len(item.frames), 12, 16), bool))
+    (note,) = expression_measures(score_expressions(source, samples_of(source.items()), tmp_path / "out"), {}).notes
+    assert note.startswith("v/4 and 1 more: no frame of the truth shows the object of the expression")
 
 
 def test_two_processes_find_the_same(source, tmp_path: Path) -> None:
