@@ -27,6 +27,7 @@ Row = TypeVar("Row")
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 MOST_TOLD = 3  # settings in which rows of one system differ, of which each row tells this many, or what it takes
 RESULTS = "results.json"
+ADAPTATION, NO_ADAPTATION = "adaptation", "none"
 ASKED = ("draws", "manifest", "limit", "data")  # of the episodes, in the record of a run
 COLUMNS = ("system", "benchmark", "protocol", "measure", "shots")
 
@@ -224,7 +225,8 @@ def labels(rows: Mapping[Row, Told]) -> dict[Row, str]:
         near = [other.all for other in alike if other.place == told.place]
         differing = [name for name in told.own if name != SET_UP and _differ(name, near)]
         differing += [name for name in told.settings if _differ(name, [other.settings for other in alike])]
-        chosen = differing[:MOST_TOLD]
+        adapts = told.settings.get(ADAPTATION, NO_ADAPTATION) != NO_ADAPTATION  # told even of the only row of its name
+        chosen = list(dict.fromkeys([*([ADAPTATION] if adapts else []), *differing[:MOST_TOLD]]))
         while near := [other for other in near if _plain(other, chosen) == _plain(told.all, chosen)]:
             more = [name for name in told.all if name not in chosen and _differ(name, near)]
             if not more:
@@ -250,8 +252,8 @@ def _short(setting: str, value: Any) -> Any:
 def as_set(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of what was tested, those of its adaptation included."""
     adaptation = record.get("adaptation") or {}
-    known = {f"adaptation.{name}": value for name, value in adaptation.items() if name != "name"}
-    return {"adaptation": adaptation.get("name", "none"), **record["settings"], **known}
+    known = {f"{ADAPTATION}.{name}": value for name, value in adaptation.items() if name != "name"}
+    return {ADAPTATION: adaptation.get("name", NO_ADAPTATION), **record["settings"], **known}
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -27,7 +27,8 @@ QUESTIONS = {
 }
 NOT_KNOWN = "not known"  # answer to a question that nobody recorded
 LATER = ("training_run",)  # fields that rows of earlier versions have not, which keep their hashes
-OF_A_REPETITION = ("seed", "step", "digest")  # of a training run: they differ between repetitions of one set-up
+NOT_TOLD = "not_known"  # of a training run of which nothing is known: why
+OF_A_REPETITION = ("seed", "step", "digest", NOT_TOLD)  # of a training run: they may differ between repetitions
 SET_UP = "set_up"  # of a training run: digest of all its settings but for seed and fold
 
 
@@ -45,7 +46,8 @@ class Result:
         device, commit, versions, fewshot, date: of the test.
         file: hash of the whole `results.json`.
         note: why a result that looks suspicious is right all the same.
-        training_run: how the weights were trained (`fewshot.evaluation.training_run`); None: nobody recorded it.
+        training_run: how the weights were trained (`fewshot.inference.training_run`), or why that is not known; None:
+            nothing was trained, or nobody recorded it.
     """
 
     protocol: str

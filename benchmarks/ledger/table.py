@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from statistics import mean
 from typing import Any, TypeVar
 
-from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS, AnyMeasured, Claimed, Measured, Result, Row
+from benchmarks.ledger.rows import NOT_KNOWN, NOT_TOLD, QUESTIONS, AnyMeasured, Claimed, Measured, Result, Row
 from benchmarks.overview import FORMS, Told, as_set, cell, labels
 from benchmarks.protocols import get_protocol
 from benchmarks.tables import percent
@@ -154,6 +154,8 @@ def _trained(row: AnyMeasured) -> str:
     """Data of the training and, as far as they are known, its length, rate and recipe."""
     how = row.training_run or {}
     parts = {"steps": "{} steps", "episodes_per_step": "of {}", "lr": "rate {:g}", "schedule": "{}", "recipe": "{}"}
+    if NOT_TOLD in how:
+        return f"{row.training}; {how[NOT_TOLD]}"
     told = [text.format(how[name]) for name, text in parts.items() if how.get(name) is not None]
     return f"{row.training}; {' '.join(told)}" if told else row.training
 

@@ -68,6 +68,11 @@ class InstanceSource(TaskSource):
         self._index = _load(annotations)
         self._classes = {k: i for i, k in enumerate(sorted(self._index.cats))}
 
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the categories, where the file has them, whether labels tell them apart or not: all are shown."""
+        names = [self._index.cats[k].get("name") for k in self._classes]
+        return None if None in names else tuple(map(str, names))
+
     @property
     def num_classes(self) -> int:
         """Classes of the labels."""

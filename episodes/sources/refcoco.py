@@ -103,6 +103,10 @@ class RefCOCOSource(TaskSource):
         """Name of the list and the entry, for messages."""
         return self._entry(video).where
 
+    def members(self) -> frozenset[str]:
+        """The image files: several entries are of one image."""
+        return frozenset(Path(entry.file).name for entry in self.entries.values())
+
     def problems(self) -> list[str]:
         """Broken entries and missing images, one sentence each. Reads folder listings, no images."""
         found = [line for entry in self.entries.values() for line in entry.errors]

@@ -49,6 +49,14 @@ class TaskSource(Source):
         """All names for the one class `OBJECT`, none for any other."""
         return self.names() if class_id == OBJECT else ()
 
+    def members(self) -> frozenset[str]:
+        """The videos or image files of the split, by which two splits are compared."""
+        return frozenset(self.names())
+
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the classes that its objects are labelled with; None where they have none, or none are known."""
+        return None
+
     def fingerprint(self) -> str:
         """Hash of `content`; the same on every machine."""
         return hashlib.sha256(json.dumps([self.draws_as, self.split, self.content()]).encode()).hexdigest()

@@ -40,6 +40,10 @@ class VocabularySource(TaskSource):
         things, stuff = (frozenset(c.id for c in self.categories if c.thing == thing) for thing in (True, False))
         return PanopticClasses(things, stuff)
 
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the categories."""
+        return tuple(category.name for category in self.categories)
+
     @abstractmethod
     def object_ids(self, video: str) -> tuple[int, ...]:
         """Ids of the objects of a video, sorted; empty where the truth is kept by a server."""
@@ -83,7 +87,7 @@ class VocabularySource(TaskSource):
             video=spec.video,
             frame_names=spec.frames,
             original_size=(frames.shape[-2], frames.shape[-1]),
-            vocabulary=tuple(category.name for category in self.categories),
+            vocabulary=self.label_names(),
             moments=self.moments(spec),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from benchmarks.ledger.rows import NOT_KNOWN, QUESTIONS
 from episodes.catalogue import WITH_FOLDS, folds_of, names
@@ -15,12 +16,14 @@ from episodes.class_names import common_name
 from episodes.episode import EpisodeSpec
 from episodes.folds import Folds
 from episodes.sources.task_source import TaskSource
+from episodes.sources.tasks import open_task_source
 from fewshot.evaluation.benchmark import Benchmark
 from fewshot.weights.trained_on import TrainedOn
 
 YES, SOME, NO = "yes", "in part", "no"
 MOST_NAMED = 5  # classes
 GIVEN_BY_MASKS, GIVEN_BY_WORDS = ("vos", "pvos"), ("ris", "rfs", "rvos")  # kinds of the catalogue
+NOTHING = "nothing was trained"
 SILENT = "the weights do not tell what they were trained on"
 
 
@@ -92,22 +95,22 @@ def leak(accepts: Collection[str], benchmark: Benchmark, specs: Sequence[Episode
     )
 
 
-def task_leak(source: TaskSource, past: Past) -> Leak:
+def task_leak(source: TaskSource, past: Past, root: Path | str | None = None) -> Leak:
     """The leak line of a test on a task, which holds no classes out.
 
-    Which classes and videos its data set has in common with those of the training nobody recorded, but where nothing
-    was trained.
+    Args:
+        past: of the weights.
+        root: folder of the data set, where other splits of it are looked for; None: the source's own.
     """
-    shown = (
-        Answer(NOT_KNOWN, SILENT) if past.trained_on is None else _no_unless(past.unknown(()), "nothing was trained")
-    )
+    tested = source.label_names()
+    classes = _unless_told(past) if tested is None else names_shown(past, tested)
     if source.task in GIVEN_BY_MASKS:
         named = Answer(NO, "objects are given by masks")
     elif source.task in GIVEN_BY_WORDS:
         named = Answer(YES, "objects are given by words")
     else:
         named = Answer(YES, "all classes of the data set are asked for")
-    return Leak(named, shown, shown)
+    return Leak(named, classes, videos_shown(source, past, root or source.root))
 
 
 def name_given(accepts: Collection[str], specs: Iterable[EpisodeSpec]) -> Answer:
@@ -127,15 +130,19 @@ def name_given(accepts: Collection[str], specs: Iterable[EpisodeSpec]) -> Answer
 
 def classes_shown(past: Past, folds: Folds, group: int) -> Answer:
     """Whether a training with labels showed a tested class, by its name."""
+    return names_shown(past, [folds.class_name(c) for c in folds.test_classes(group)])
+
+
+def names_shown(past: Past, tested: Sequence[str]) -> Answer:
+    """Whether a training with labels showed a class of these names."""
     if past.trained_on is None:
         return Answer(NOT_KNOWN, SILENT)
-    tested = [folds.class_name(c) for c in folds.test_classes(group)]
     known = {one: found for one in past.trained_on if (found := classes_of(one)) is not None}
     shown = {common_name(name) for found in known.values() for name in found}
     if seen := [name for name in tested if common_name(name) in shown]:
         told = ", ".join(seen[:MOST_NAMED]) + (", .." if len(seen) > MOST_NAMED else "")
         return Answer(_share(len(seen), len(tested)), f"{len(seen)} of {len(tested)}, declared by the weights: {told}")
-    return _no_unless(past.unknown(known), "declared by the weights" if known else "nothing was trained")
+    return _no_unless(past.unknown(known), "declared by the weights" if known else NOTHING)
 
 
 def queries_shown(past: Past, benchmark: Benchmark, specs: Iterable[EpisodeSpec]) -> Answer:
@@ -148,7 +155,41 @@ def queries_shown(past: Past, benchmark: Benchmark, specs: Iterable[EpisodeSpec]
     classes = {folds.class_id(name) for found in here.values() for name in found}
     if seen := asked & benchmark.trains_on(sorted(c for c in classes if c is not None)):
         return Answer(_share(len(seen), len(asked)), f"{len(seen)} of {len(asked)} {members} may train too")
-    return _no_unless(past.unknown(here), f"the training {members} are others" if here else "nothing was trained")
+    return _no_unless(past.unknown(here), f"the training {members} are others" if here else NOTHING)
+
+
+def videos_shown(source: TaskSource, past: Past, root: Path | str) -> Answer:
+    """Whether the tested videos or images were trained on, as far as trainings were on splits of the same data set."""
+    if past.trained_on is None:
+        return Answer(NOT_KNOWN, SILENT)
+    tested = source.members()
+    seen: set[str] = set()
+    known = []
+    for one in past.trained_on:
+        if (others := _members(source, one, root)) is not None:
+            known.append(one)
+            seen |= tested & others
+    if seen:
+        return Answer(_share(len(seen), len(tested)), f"{len(seen)} of {len(tested)} were trained on")
+    names = ", ".join(dict.fromkeys(f"split {one.split}" for one in known))
+    return _no_unless(past.unknown(known), f"{names} of the same data set has others" if known else NOTHING)
+
+
+def _members(source: TaskSource, trained: TrainedOn, root: Path | str) -> frozenset[str] | None:
+    """The videos or images of a training; None where it was on other data, or its split is not there."""
+    if trained.benchmark != source.name or trained.split is None:
+        return None
+    if trained.split == source.split:
+        return source.members()
+    try:
+        return open_task_source(source.name, root, trained.split).members()
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _unless_told(past: Past) -> Answer:
+    """Of what nobody records: `no` where nothing was trained, else `not known`."""
+    return Answer(NOT_KNOWN, SILENT) if past.trained_on is None else _no_unless(past.unknown(()), NOTHING)
 
 
 def lines(leaks: Mapping[int, Leak]) -> list[str]:

@@ -17,7 +17,6 @@ from fewshot.evaluation.folds import test_fold
 from fewshot.evaluation.given_weights import check_classes, filled
 from fewshot.evaluation.leak import classes_of
 from fewshot.evaluation.report import Origin, Outcome, build_report, tell, tell_protocol, write_report
-from fewshot.evaluation.training_run import training_run
 from fewshot.inference.loading import load_into, stored_run
 from fewshot.run.session import Session, tell_system
 from fewshot.systems.base import System
@@ -120,7 +119,6 @@ def tested_system(config: MetaTestConfig, group: int) -> tuple[System, Origin]:
     path = filled(config.weights, group)
     logger.info("%s", load_into(system, config.system, path))
     run, trained_on = stored_run(path), read_trained_on(path)
-    how = training_run(path)
     if run is None:
-        return system, Origin.given(path.name, trained_on, how)
-    return system, Origin.of_training(run, trained_on, how)
+        return system, Origin.given(path, trained_on)
+    return system, Origin.of_training(run, trained_on, path)

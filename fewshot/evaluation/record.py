@@ -15,8 +15,8 @@ from torch import nn
 from episodes.episode import EpisodeSpec
 from episodes.sampling.manifest import episodes_digest
 from fewshot._origin import VERSION
-from fewshot.evaluation.leak import Past, task_leak
-from fewshot.evaluation.training_run import training_run
+from fewshot.evaluation.leak import Past
+from fewshot.inference.training_run import training_run
 from fewshot.run.console import device_line, versions
 from fewshot.run.folder import git_commit
 from fewshot.weights.trained_on import read_trained_on
@@ -79,15 +79,19 @@ def record(
     }
 
 
-def task_record(config: TaskTestConfig, source: TaskSource, system: System) -> dict[str, Any]:
+def past_of(config: TaskTestConfig) -> Past:
+    """What the tested weights went through. Raises FileNotFoundError, CheckpointError as `read_trained_on`."""
+    files = tuple(Path(file).name for place in config.system.places() if (file := getattr(config.system, place)))
+    return Past(() if config.weights is None else read_trained_on(Path(config.weights).expanduser()), files)
+
+
+def task_record(config: TaskTestConfig, source: TaskSource, system: System, past: Past, leak: Leak) -> dict[str, Any]:
     """The record of a test on a task, in plain types.
 
     Raises:
         FileNotFoundError, CheckpointError: the weights are no longer there, or damaged.
     """
-    files = tuple(Path(file).name for place in config.system.places() if (file := getattr(config.system, place)))
     path = None if config.weights is None else Path(config.weights).expanduser()
-    past = Past(() if path is None else read_trained_on(path), files)
     return {
         "system": config.system.name,
         "settings": asdict(config.system),
@@ -96,7 +100,7 @@ def task_record(config: TaskTestConfig, source: TaskSource, system: System) -> d
         "training": str(past),
         "training_run": None if path is None else training_run(path),
         "test": {name: value for name, value in asdict(config.task).items() if name not in SAID_ELSEWHERE},
-        "leak": task_leak(source, past).to_json(),
+        "leak": leak.to_json(),
         "seed": config.seed,
         "limit": config.limit,
         "device": _device(system),

@@ -20,6 +20,7 @@ from fewshot.cli.runs import EpisodeRunConfig, MetaTrainConfig
 from fewshot.evaluation.benchmark import Benchmark, Score
 from fewshot.evaluation.leak import Leak, Past, lines
 from fewshot.evaluation.record import record
+from fewshot.inference.training_run import training_run
 from fewshot.run import processes
 from fewshot.run.logging import RunLogger
 from fewshot.systems.config import SystemConfig
@@ -37,7 +38,7 @@ class Origin:
         checkpoint: on what the checkpoint was chosen: `val`, `test`, `last`, or `given` when that is not known.
         start_weights: pre-trained weights that the training started from; None for training from scratch.
         past: what the weights have seen, for the leak line.
-        run: how they were trained (`training_run`); None where that is not known.
+        run: how they were trained (`training_run`); None: nothing was.
     """
 
     checkpoint: str = NOT_STATED
@@ -47,9 +48,10 @@ class Origin:
 
     @staticmethod
     def of_training(
-        config: MetaTrainConfig, trained_on: tuple[TrainedOn, ...] | None, run: Mapping[str, Any] | None = None
+        config: MetaTrainConfig, trained_on: tuple[TrainedOn, ...] | None, weights: Path | None = None
     ) -> Origin:
-        """Origin of weights that a training run made; `trained_on` is what they declare, the start included."""
+        """Origin of `weights` that a training run made; `trained_on` is what they declare, the start included."""
+        run = None if weights is None else training_run(weights)
         start, files = config.train.init_from, _files(config.system)
         return Origin(config.train.select_on, _names(start, *files), Past(trained_on, files), run)
 
@@ -60,9 +62,9 @@ class Origin:
         return Origin(start_weights=_names(*files), past=Past((), files))
 
     @staticmethod
-    def given(name: str, trained_on: tuple[TrainedOn, ...] | None, run: Mapping[str, Any] | None = None) -> Origin:
-        """Weights of a file or folder called `name` whose training is not at hand, with what they declare."""
-        return Origin("given", name, Past(trained_on, (name,)), run)
+    def given(weights: Path, trained_on: tuple[TrainedOn, ...] | None) -> Origin:
+        """Weights of a file or folder whose run is not at hand, with what they declare, if anything."""
+        return Origin("given", weights.name, Past(trained_on), training_run(weights))
 
 
 def _files(config: SystemConfig) -> tuple[str, ...]:

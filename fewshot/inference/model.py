@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ from fewshot.inference.loading import (
 )
 from fewshot.inference.segmenter import Result, Segmenter, Text, name_referents
 from fewshot.inference.supports import SupportList
+from fewshot.inference.training_run import KEY as TRAINING
+from fewshot.inference.training_run import SAVED, training_run
 from fewshot.inference.whole_videos import LEAST_CLIP, FirstMasks, WholeSegmenter, named_question, way_of
 from fewshot.media.reading import MediaSource, open_media
 from fewshot.run.processes import choose_device
@@ -64,6 +66,7 @@ class Model(ModelHubMixin):
         settings: what the system was built from; None for one that was put together from modules.
         trained_on: the trainings of the weights, with their benchmarks and classes; None where that is not known.
         adaptation: to the supports of each call, which the system is wrapped in; None: there is none.
+        training_run: how the weights were trained, or why that is not known; None: nothing was trained.
     """
 
     system: System
@@ -71,6 +74,7 @@ class Model(ModelHubMixin):
     settings: SystemConfig | None = None
     trained_on: tuple[TrainedOn, ...] | None = None
     adaptation: AdaptationConfig | None = None
+    training_run: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -207,7 +211,7 @@ class Model(ModelHubMixin):
                 f"this {type(self.system).__name__} was put together from modules, so no settings could build it "
                 "again: build it with fewshot.systems.registry.build_system(settings), or save its state_dict()"
             )
-        write_converted(save_directory, self.system.state_dict(), stored_form(self, source="save_pretrained"))
+        write_converted(save_directory, self.system.state_dict(), stored_form(self, source=SAVED))
         tokenizer = getattr(getattr(self.system, "text", None), "tokenizer", None)
         if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(save_directory / TOKENIZER)
@@ -248,7 +252,7 @@ class Model(ModelHubMixin):
             folder = download(model_id, local_files_only=local_files_only, **options)
         asked = None if isinstance(adaptation, Mapping) else adaptation  # the mixin hands over what config.json has
         loaded = load_folder(folder, text_weights=text_weights, device=device, adaptation=asked)
-        return cls(loaded.system, loaded.rule, loaded.settings, loaded.trained_on, loaded.adaptation)
+        return cls(**{entry.name: getattr(loaded, entry.name) for entry in fields(loaded)})
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README of a saved folder."""
@@ -307,7 +311,7 @@ def load_folder(
     chosen = adaptation_of(adaptation, stored_adaptation(path))
     system = with_adaptation(system, chosen)
     load_into(system, settings, path)
-    return Model(system.to(device).eval(), rule, settings, read_trained_on(path), chosen)
+    return Model(system.to(device).eval(), rule, settings, read_trained_on(path), chosen, training_run(path))
 
 
 def untrained(settings: SystemConfig, *, device: torch.device | str = "cpu", adaptation: Adapting = None) -> Model:
@@ -371,4 +375,6 @@ def stored_form(model: Model, source: str) -> dict[str, Any]:
     content = {"system": model.name, "source": source, "config": settings, "input": model.rule.to_json()}
     if model.adaptation is not None:
         content[ADAPTATION] = asdict(model.adaptation)
+    if model.training_run is not None:
+        content[TRAINING] = dict(model.training_run)
     return {**content, KEY: None if model.trained_on is None else to_json(model.trained_on)}

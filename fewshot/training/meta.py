@@ -20,7 +20,6 @@ from fewshot.evaluation.folds import run_test
 from fewshot.evaluation.given_weights import check_classes, check_held_out
 from fewshot.evaluation.meta import notes_elsewhere
 from fewshot.evaluation.report import Origin, tell_protocol
-from fewshot.evaluation.training_run import training_run
 from fewshot.evaluation.validation import Validation
 from fewshot.run import processes
 from fewshot.run.folder import folder_path
@@ -76,7 +75,7 @@ def meta_train(config: MetaTrainConfig, command: Command, here: Session) -> floa
     result = trainer.run(config.resume)
     system.load_state_dict(load_checkpoint(result.best)["model"])
     notes = [*told(config.adaptation), *notes_elsewhere(trained_on, config.group, benchmark.folds)]
-    origin = Origin.of_training(config, trained_on, training_run(result.best))
+    origin = Origin.of_training(config, trained_on, result.best)
     report = run_test(system, benchmark, config.group, here.folder, origin, here.log, notes)
     optimized = 100 * report.value(benchmark.headline) if result.best_score is None else result.best_score
     here.log.summary({"optimized_metric": optimized})

@@ -225,7 +225,9 @@ def trainings(config: StageConfig, datasets: dict[str, EpisodeDataset]) -> tuple
             classes = tuple(map(specs.folds.class_name, specs.folds.train_classes(specs.group)))
             own.append(TrainedOn(part.benchmark, specs.group, classes))
         else:
-            own.append(TrainedOn(part.benchmark))
+            source = datasets[name].source
+            assert isinstance(source, TaskSource)  # all kinds of parts but `fss`
+            own.append(TrainedOn(part.benchmark, None, source.label_names(), source.split))
     return (*dict.fromkeys(own), *trainings_before(config.train.init_from))
 
 

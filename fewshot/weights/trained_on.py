@@ -21,11 +21,13 @@ class TrainedOn:
         benchmark: name of the data set; of a start from weights without such a record the name of their file.
         group: the fold whose classes were held out; None for data without folds.
         classes: names of the classes that were shown; None where they are not known.
+        split: of data without folds; None where it is not known.
     """
 
     benchmark: str
     group: int | None = None
     classes: tuple[str, ...] | None = None
+    split: str | None = None
 
 
 def to_json(trained: Iterable[TrainedOn]) -> list[dict[str, Any]]:
@@ -47,10 +49,11 @@ def from_json(stored: Any, path: Path) -> tuple[TrainedOn, ...] | None:
                 str(one["benchmark"]),
                 None if one["group"] is None else int(one["group"]),
                 None if one["classes"] is None else tuple(map(str, one["classes"])),
+                None if one.get("split") is None else str(one["split"]),
             )
             for one in stored
         )
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: what its weights were trained on ({KEY}) is damaged ({error!r}): fetch or write it again"
         ) from error

@@ -71,6 +71,11 @@ def test_other_settings_shots_and_rules_are_rows_of_their_own(tmp_path: Path) ->
     assert rows[3][2] == "cma@1 (rules 0123456789ab)"
 
 
+def test_a_system_that_adapts_is_told_where_it_stands_alone(tmp_path: Path) -> None:
+    write(tmp_path, many(), adaptation={"name": "metasgd", "steps": 1})
+    assert cells([tmp_path])[1][0] == "uniref (adaptation=metasgd)"
+
+
 def test_other_measures_and_probes(tmp_path: Path) -> None:
     scores = [query(0.5, 0.7), query(0.25, 0.3, probe="wrong_support")]
     write(tmp_path, scores)

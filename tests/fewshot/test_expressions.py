@@ -14,6 +14,7 @@ from benchmarks.protocols.expressions import EXPRESSION_PROTOCOLS, NOT_CHECKED
 from episodes.sources.tasks import open_task_source
 from fewshot.cli.runs import TaskTestConfig
 from fewshot.config.task_sections import TaskConfig
+from fewshot.evaluation.leak import Past, task_leak
 from fewshot.evaluation.tasks.report import card
 from fewshot.evaluation.tasks.run import with_score
 from fewshot.evaluation.tasks.samples import samples_of
@@ -113,7 +114,8 @@ def test_a_task_is_scored_where_its_truth_is_there(tmp_path: Path, layout: str) 
     source = open_task_source(benchmark, root)
     config_there = with_score(config, source)
     assert config_there.task.score == "expressions" and config.task.score == "if_there"
-    text = card(config_there, source, samples_of(source.items()), own_way=False)
+    text = card(config_there, source, samples_of(source.items()), own_way=False, leak=task_leak(source, Past()))
+    assert "leak         : class name given: yes (objects are given by words)" in text
     assert NOT_CHECKED in text and EXPRESSION_PROTOCOLS[benchmark].versioned in text
     truth = root / "valid_u" / "mask_dict.json" if layout == "mevis" else root / "valid" / "Annotations"
     truth.rename(tmp_path / "away")

@@ -23,6 +23,7 @@ from episodes.sources.video_files import VideoFiles
 from episodes.task_items import RVOSItem, VOSItem
 from fewshot.cli.recipes import settings_of_tests
 from fewshot.cli.runs import TaskTestConfig
+from fewshot.evaluation.leak import Leak
 from fewshot.evaluation.tasks.everything import check_truth, everything_measures, longest_of
 from fewshot.evaluation.tasks.expressions import score_expressions
 from fewshot.evaluation.tasks.measures import (
@@ -52,16 +53,17 @@ SCORES = {
 }
 
 
-def tell_protocol(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], own_way: bool) -> None:
-    """Log how a system will be tested."""
-    logger.info("protocol of the test\n%s", tables.wrapped(card(config, source, samples, own_way)))
+def tell_protocol(told: str) -> None:
+    """Log how a system will be tested: its card."""
+    logger.info("protocol of the test\n%s", tables.wrapped(told))
 
 
-def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], own_way: bool) -> str:
+def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], own_way: bool, leak: Leak) -> str:
     """The protocol in lines, for the log and the results.
 
     Args:
         own_way: whether the system goes through whole videos in a way of its own.
+        leak: what the weights may know of the test.
     """
     task = config.task
     videos = len({sample.video for sample in samples})
@@ -111,7 +113,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         lines["given masks"] = "enter the result at network size, as in UniRef++'s released code"
     if task.compare_logits:
         lines["aggregation"] = "logits stand for probabilities, as in UniRef++'s released code"
-    return tables.card(lines)
+    return tables.card({**lines, "leak": leak.line()})
 
 
 def rules_of(config: TaskTestConfig, source: TaskSource) -> NamedRules | None:
@@ -206,11 +208,11 @@ def write_outcome(
     entries: Mapping[str, Mapping[str, Any]],
     measures: Measures,
     folder: Path,
-    own_way: bool,
+    told: str,
     record: Mapping[str, Any],
 ) -> None:
-    """Write `results.json` (the numbers, and as `run` the `record` of what was tested) and `results.csv` (one row per
-    object, expression, track or video).
+    """Write `results.json` (the card that was `told`, the numbers, and as `run` the `record` of what was tested) and
+    `results.csv` (one row per object, expression, track or video).
 
     Of sentences about frames also `predictions.json`, all candidates as a COCO result file.
     """
@@ -223,7 +225,7 @@ def write_outcome(
         "task": source.task,
         "system": config.system.name,
         "weights": config.weights,
-        "card": card(config, source, samples, own_way).splitlines(),
+        "card": told.splitlines(),
         "run": dict(record),
         "measures": measures.values,
         "parts": measures.parts,

@@ -19,14 +19,15 @@ from fewshot.cli.checks import check
 from fewshot.cli.program import Command
 from fewshot.cli.recipes import expand
 from fewshot.cli.runs import TaskTestConfig
-from fewshot.evaluation.record import task_record
+from fewshot.evaluation.leak import task_leak
+from fewshot.evaluation.record import past_of, task_record
 from fewshot.evaluation.tasks.build import check_system, check_vocabulary, goes_its_own_way, make_predictor
 from fewshot.evaluation.tasks.expressions import check_truth, shuffled
 from fewshot.evaluation.tasks.frames import FrameReader
 from fewshot.evaluation.tasks.measures import Measures
 from fewshot.evaluation.tasks.predictors import Predictor
 from fewshot.evaluation.tasks.record import Record
-from fewshot.evaluation.tasks.report import draw, measure, tell_protocol, truth_of, write_outcome
+from fewshot.evaluation.tasks.report import card, draw, measure, tell_protocol, truth_of, write_outcome
 from fewshot.evaluation.tasks.samples import Sample, predict_all, samples_of
 from fewshot.inference.chunks import evaluating
 from fewshot.inference.loading import load_into, same_system, stored_system
@@ -67,11 +68,15 @@ def task_test(config: TaskTestConfig, command: Command) -> float | None:
         logger.info("%s", report)
         tell_system(system.to(here.device), system.name, here.device)
         own_way = goes_its_own_way(system, spec_of(config.system), source.task)
-        tell_protocol(config, source, samples, own_way)
+        past = past_of(config)
+        leak = task_leak(source, past, config.data.root)
+        told = card(config, source, samples, own_way, leak)
+        tell_protocol(told)
         predictor = predict(config, source, samples, system, here)
         if not here.main:
             return None
-        return finish(config, source, samples, predictor, here, own_way, task_record(config, source, system))
+        record = task_record(config, source, system, past, leak)
+        return finish(config, source, samples, predictor, here, told, record)
 
     return in_session(config, command, work)
 
@@ -187,10 +192,10 @@ def finish(
     samples: list[Sample],
     predictor: Predictor,
     here: Session,
-    own_way: bool,
+    told: str,
     record: Mapping[str, Any],
 ) -> float | None:
-    """Score, check, draw and pack what was written (process 0); `record` says what was tested.
+    """Score, check, draw and pack what was written (process 0); `told` is the card, `record` says what was tested.
 
     Returns the headline number in percent.
     """
@@ -200,7 +205,7 @@ def finish(
         logger.info("written: %s", path)
     probes = {probe: here.folder / PROBES / probe / MASKS for probe in config.task.probes}
     measures: Measures = measure(config, source, samples, rows, here.folder / MASKS, probes)
-    write_outcome(config, source, samples, entries, measures, here.folder, own_way, record)
+    write_outcome(config, source, samples, entries, measures, here.folder, told, record)
     logger.info("\n%s\n", measures.table())
     for note in measures.notes:
         logger.warning("%s", note)

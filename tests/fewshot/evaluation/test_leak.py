@@ -9,14 +9,26 @@ from pathlib import Path
 import pytest
 
 from episodes.catalogue import folds_of
+from episodes.sources.tasks import open_task_source
 from fewshot.evaluation.benchmark import ImageBenchmark, open_benchmark
 from fewshot.evaluation.folds import run_test
-from fewshot.evaluation.leak import Past, classes_shown, leak, lines, name_given, queries_shown
+from fewshot.evaluation.leak import (
+    Past,
+    classes_shown,
+    leak,
+    lines,
+    name_given,
+    names_shown,
+    queries_shown,
+    task_leak,
+)
 from fewshot.evaluation.report import Origin
 from fewshot.weights.trained_on import TrainedOn
 from tests.episodes.image_tree import MemoryImages
 from tests.episodes.memory import MemorySource, memory_specs
+from tests.episodes.tree import TinyVideo
 from tests.fewshot.evaluation.oracle import Oracle, settings
+from tests.fewshot.evaluation.tasks.trees import write_ref_davis
 
 WORDS = frozenset({"support", "expression"})
 VOC = folds_of("pascal5i")
@@ -98,6 +110,34 @@ def test_results_and_card_hold_the_leak_line(tmp_path: Path) -> None:
     }
     told = next(line for line in report.card.splitlines() if line.startswith("leak"))
     assert "class name given: no (" in told and "queries seen in training: not known (the weights do not" in told
+
+
+def test_a_test_of_a_task_knows_what_stages_on_its_data_set_have_shown(tmp_path: Path) -> None:
+    root = write_ref_davis(tmp_path / "davis", {name: TinyVideo({1: "dog"}, []) for name in "ab"})
+    said, of_train = (root / "meta_expressions" / split / "meta_expressions.json" for split in ("valid", "train"))
+    (root / "train").symlink_to(root / "valid")
+    of_train.parent.mkdir()
+
+    def told(*trained: TrainedOn) -> dict[str, str]:
+        line = task_leak(open_task_source("ref_davis17", root, "valid"), Past(trained), root)
+        return {name: answer["answer"] for name, answer in line.to_json().items()}
+
+    same, other = (TrainedOn("ref_davis17", split=split) for split in ("valid", "train"))
+    assert told() == {"class_name": "yes", "test_classes": "no", "images": "no"}
+    assert told(same, TrainedOn("r50.pth")) == {"class_name": "yes", "test_classes": "not known", "images": "yes"}
+    assert told(other)["images"] == told(TrainedOn("ref_davis17"))["images"] == "not known", "there is no such split"
+    videos = json.loads(said.read_text())["videos"]
+    of_train.write_text(json.dumps({"videos": {"a": videos["a"]}}))
+    assert told(other)["images"] == "in part"
+    of_train.write_text(json.dumps({"videos": {"a": videos["a"]}}))
+    said.write_text(json.dumps({"videos": {"b": videos["b"]}}))
+    assert told(other)["images"] == "no"
+
+
+def test_a_task_with_names_asks_which_of_them_a_training_has_shown() -> None:
+    assert str(names_shown(Past((TrainedOn("things", None, ("airplane", "cup"), "train"),)), ("aeroplane", "cat"))) == (
+        "in part (1 of 2, declared by the weights: aeroplane)"
+    )
 
 
 def test_the_past_is_told_in_words(tmp_path: Path) -> None:

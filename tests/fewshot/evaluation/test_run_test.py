@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from torch import nn
 
+import fewshot
 from benchmarks.report import Report
 from benchmarks.scores.scores import read_scores
 from episodes.sampling.manifest import read_header, write_manifest
@@ -23,8 +24,10 @@ from fewshot.evaluation.folds import run_test, spread
 from fewshot.evaluation.record import weights_digest
 from fewshot.evaluation.report import Origin
 from fewshot.systems.prototype.config import PrototypeConfig
+from fewshot.weights.trained_on import read_trained_on
 from tests.episodes.memory import MemorySource
 from tests.fewshot.evaluation.oracle import Oracle, settings
+from tests.fewshot.inference.saved import write_run
 
 
 class Recorder:
@@ -191,3 +194,11 @@ def test_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
         "not an honest held-out number" in report.card and "referformer.pth; these weights may have seen" in report.card
     )
     assert Origin.untrained(PrototypeConfig()) == Origin()
+
+
+def test_saved_weights_that_declare_their_training_are_no_unknown_start(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    fewshot.load(tmp_path / "run").save_pretrained(tmp_path / "saved")
+    origin = Origin.given(tmp_path / "saved", read_trained_on(tmp_path / "saved"))
+    assert str(origin.past) == "synthetic" and not origin.past.unknown(origin.past.trained_on or ())
+    assert origin.run == {"not_known": "best.pt does not tell how it was trained"}

@@ -161,8 +161,9 @@ def test_a_stage_runs_goes_on_and_starts_the_next(data: Path) -> None:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 6 and rows[-1]["train/loss"] > 0
     assert stored_system(folder) == config.system and stored_stage(folder).stage == "uniref_image_fss"
-    parts = {config.parts[kind].benchmark for kind in kinds}
-    assert set(read_trained_on(folder) or ()) == {TrainedOn(part) for part in parts}
+    shown = {"detection": TrainedOn("things", None, ("a", "b"), config.parts["detection"].split)}
+    plain = {kind: TrainedOn(config.parts[kind].benchmark, None, None, config.parts[kind].split) for kind in kinds}
+    assert set(read_trained_on(folder) or ()) == set((plain | shown).values())
     (folder / "checkpoints" / "step_00000006.pt").unlink()
     last = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["model"]
     (folder / "checkpoints" / "best.pt").unlink()
@@ -185,7 +186,11 @@ def test_a_stage_knows_the_classes_that_it_shows(data: Path) -> None:
     datasets = {kind: dataset_of(config.parts[kind], config, 1) for kind in config.parts}
     folds = datasets["fss"].source.folds
     shown = tuple(name for name in folds.classes if folds.class_id(name) not in folds.test_classes(0))
-    assert trainings(config, datasets) == (TrainedOn("folder", 0, shown), TrainedOn("refcoco")) and shown
+    assert trainings(config, datasets) == (
+        TrainedOn("folder", 0, shown),
+        TrainedOn("refcoco", split="val"),
+    )
+    assert shown
 
 
 def test_a_file_that_does_not_fit_at_all_is_no_start(data: Path, tmp_path: Path) -> None:

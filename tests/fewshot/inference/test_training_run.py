@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 import fewshot
-from fewshot.evaluation.training_run import training_run
-from fewshot.weights.checkpoint import load_checkpoint, save_checkpoint
+from fewshot.inference.training_run import training_run
+from fewshot.weights.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tests.fewshot.inference.saved import write_run
 
 SETTINGS = {
@@ -58,9 +59,25 @@ def test_what_a_file_does_not_tell_is_not_known(tmp_path: Path) -> None:
     found = training_run(alone)
     assert found is not None and found["recipe"] is None and found["steps"] == 800
     write_run(tmp_path / "old")
-    assert training_run(tmp_path / "old") is None, "a checkpoint without settings"
-    fewshot.load(tmp_path / "old").save_pretrained(tmp_path / "saved")
+    assert training_run(tmp_path / "old") == {"not_known": "best.pt does not tell how it was trained"}
     torch.save({"a": torch.zeros(1)}, tmp_path / "official.pth")
-    assert training_run(tmp_path / "saved") is None and training_run(tmp_path / "official.pth") is None
+    assert training_run(tmp_path / "official.pth") == {"not_known": "official.pth does not tell how it was trained"}
     with pytest.raises(FileNotFoundError):
         training_run(tmp_path / "nothing")
+
+
+def test_saved_weights_carry_how_they_were_trained_or_say_who_did_not_tell(tmp_path: Path) -> None:
+    first, again = tmp_path / "saved", tmp_path / "again"
+    fewshot.load(trained(tmp_path / "run")).save_pretrained(first)
+    fewshot.load(first).save_pretrained(again)
+    fewshot.Model.from_pretrained(again).save_pretrained(tmp_path / "third")
+    assert training_run(tmp_path / "third") == training_run(again) == training_run(tmp_path / "run")
+    config = json.loads((first / "config.json").read_text())
+    del config["training_run"]
+    (first / "config.json").write_text(json.dumps(config))
+    assert training_run(first) == {"not_known": "the model that was saved does not tell how it was trained"}
+    (first / "config.json").write_text(json.dumps({**config, "source": "video_joint_r50.pth"}))
+    assert training_run(first) == {"not_known": "video_joint_r50.pth does not tell how it was trained"}
+    (first / "config.json").write_text(json.dumps({**config, "training_run": [1]}))
+    with pytest.raises(CheckpointError, match="how its weights were trained .training_run. is damaged"):
+        training_run(first)
