@@ -44,6 +44,8 @@ class Wrapper(System):
         words: Any | None = None,
     ) -> Losses:
         """Those of the system inside, which does not adapt for them."""
+        if queries.copies > 1 and not queries.features:  # of a wrapper whose own features differ by episode
+            queries = self.system.with_features(queries, queries.copies)
         return self.system.warmup_losses(supports, queries, shots, num_frames, words)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:

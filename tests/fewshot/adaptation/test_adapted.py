@@ -90,6 +90,22 @@ def test_named_parts_have_no_share_in_the_features_and_may_share_them(name: str)
     assert not torch.equal(masks[0], system(queries, system.encode_reference(references)).masks)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if PLAIN(name).has_warmup])
+@torch.no_grad()
+def test_the_warm_up_of_queries_that_share_frames_is_that_of_the_system_inside(name: str) -> None:
+    """Whether the steps change the visual features, which then are none of the batch's, or not."""
+    system = PLAIN(name)
+    references, queries = episode(system, shots=1, queries=2)
+    assert references.supports is not None
+    queries = replace(queries, frames=queries.frames[:1].repeat(2, 1, 1, 1, 1))
+    words = system.encode_text(queries.expressions)
+    found = []
+    for one in (system, adapted(system), adapted(system, parts=["head"])):
+        seen = one.with_features(queries, copies=2), one.with_features(references.supports)
+        found.append(one.warmup_losses(seen[1], seen[0], 1, 2.0, words).total)
+    torch.testing.assert_close(found[1:], [found[0], found[0]])
+
+
 @pytest.mark.parametrize("name", ["cma", "prototype", "uniref"])
 @pytest.mark.parametrize(("shots", "clips"), [(1, 4), (4, 4)])  # a single support, and three copies of it
 def test_a_step_sees_each_support_once(name: str, shots: int, clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
