@@ -9,11 +9,13 @@ from fewshot.cli.runs import MetaTestConfig
 def run(config: MetaTestConfig, command: Command) -> float | None:
     """Test; returns J or mIoU in percent."""
     # Imported step by step: help waits for no library, refusals and the first lines of a test for torch alone.
+    from fewshot.cli.checks import check_adaptation_reads
     from fewshot.evaluation.given_weights import as_trained, groups_of, refuse_limit
     from fewshot.run.session import Session, in_session
 
     refuse_limit(config, command)
     config, command = as_trained(config, command)
+    check_adaptation_reads(config.adaptation, command.typed)
     groups = groups_of(config)
 
     def work(here: Session) -> float:

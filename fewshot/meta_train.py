@@ -9,7 +9,10 @@ from fewshot.cli.runs import MetaTrainConfig
 def run(config: MetaTrainConfig, command: Command) -> float | None:
     """Train and test; returns what a search may optimise."""
     # Imported step by step: help and refusals wait for no library, the first lines of a run for torch alone.
+    from fewshot.cli.checks import check_adaptation_reads
     from fewshot.run.session import Session, in_session
+
+    check_adaptation_reads(config.adaptation, command.typed)
 
     def work(here: Session) -> float | None:
         from fewshot.training.meta import meta_train

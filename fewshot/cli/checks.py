@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from fewshot.config.task_sections import PartConfig
 from fewshot.systems.config import SystemConfig
 from fewshot.systems.registry import spec_of, systems
 
+STEPS = ("parts", "steps", "rates")
+# adaptation -> keys that change what it does; finetune does not train, so that the order of its gradients plays no part
+READ = {
+    "none": (),
+    "linear_probe": ("decay",),
+    "finetune": STEPS,
+    **dict.fromkeys(("maml", "anil", "metasgd"), (*STEPS, "second_order")),
+}
 # kind of a part -> kinds of its data sets, where these differ
 DATA = {"fss": ("images",), "clips": ("rvos", "rfs", "ris"), "objects": ("vis", "vss", "vps", "vos", "pvos")}
 
@@ -83,6 +92,17 @@ def check_adaptation(adaptation: AdaptationConfig) -> None:
             f"adaptation.rates={adaptation.rates}, adaptation.parts={adaptation.parts}: give at least one part, and "
             "one rate, or one for each of the parts"
         )
+
+
+def check_adaptation_reads(adaptation: AdaptationConfig, typed: Iterable[str]) -> None:
+    """Refuse typed keys `adaptation.x` that change nothing, such as the steps of an adaptation without any."""
+    read = READ[adaptation.name]
+    for name in sorted(typed):
+        section, _, own = name.partition(".")
+        if section != "adaptation" or not own or own in read:
+            continue
+        valid = f"its keys are {', '.join(read)}" if read else "add adaptation=<name>"
+        raise ValueError(f"{name} has no effect with adaptation={adaptation.name}: {valid}, or leave {name} away")
 
 
 def check_takes_references(system: SystemConfig, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -133,6 +133,9 @@ def wrong_type(error: OmegaConfBaseException, typed: str, schema: type, types: M
         return f"{typed}: {str(error).splitlines()[0]}"
     section, _, inside = name.partition(".")
     kind = type_of(types[section], inside) if section in types else type_of(schema, name)
+    value = typed.partition("=")[2]
+    if get_origin(kind) is list and not value.startswith("["):
+        return f"{typed}: give a list in brackets, {name}=[{'...' if value.startswith('{') else value}]"
     return f"{typed}: give {form_of(kind, known[name])}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fewshot.cli.arguments import refuse_unknown_keys
-from fewshot.cli.checks import check_adaptation, check_value, check_values
+from fewshot.cli.checks import check_adaptation, check_adaptation_reads, check_value, check_values
 from fewshot.cli.composition import composed, register_schemas, system_of, with_named_system
 from fewshot.cli.runs import MetaTestConfig
 from fewshot.config.keys import schema_keys
@@ -52,4 +52,5 @@ def adaptation_settings(words: Sequence[str], stored: AdaptationConfig | None = 
         found = replace(stored, **{name: getattr(found, name) for name in typed})
     check_values(found)
     check_adaptation(found)
+    check_adaptation_reads(found, (word.partition("=")[0] for word in words))
     return found

@@ -94,10 +94,25 @@ def _load_own(system: Named, source: str, kind: str, tensors: Mapping[str, Tenso
     wanted = system.state_dict()
     ignored = [name for name in tensors if name.startswith(ADAPTATION) and name not in wanted]
     used = {name: tensor for name, tensor in tensors.items() if name not in ignored}
+    _check_adaptation(source, used, wanted)
     _check(source, used, system)
     system.load_state_dict(used)
     reasons = dict.fromkeys(ignored, "step sizes of an adaptation that is not used")
     return WeightsReport(source, kind, len(tensors), len(used), 0, reasons, ())
+
+
+def _check_adaptation(source: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    for name in (name for name in wanted if name.startswith(ADAPTATION)):
+        if name not in tensors:
+            raise CheckpointError(
+                f"{source} has no learnt step sizes ({name}): adaptation=metasgd tests weights that were trained with "
+                "it; take adaptation=finetune for others"
+            )
+        if tensors[name].shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{source} has learnt step sizes of {tensors[name].numel()} tensors ({name}), and "
+                f"{wanted[name].numel()} adapt: give adaptation.parts as in its training"
+            )
 
 
 def _check(source: str, tensors: Mapping[str, Tensor], system: Named, fresh: tuple[str, ...] = ()) -> None:

@@ -126,6 +126,7 @@ def test_mistakes_end_with_one_line_before_anything_is_written(call, tmp_path: P
         (("group=1",), "system uniref needs training: give weights="),
         (("weights=nowhere", "group=1"), "no weights at nowhere"),
         (("system=prototype", "group=9"), "group=9"),
+        (("system=prototype", "adaptation.steps=3"), "adaptation.steps has no effect with adaptation=none"),
         (("system=prototype", "group=some"), "all"),
     ):
         code, _, err = call(*arguments, *SMALL)

@@ -80,12 +80,12 @@ class TestEverySystemThatAdapts(SystemContract):
         assert found[-1] < found[0], found
 
 
-def test_a_test_of_other_parts_or_of_weights_without_rates_says_which_tensor_is_missing(tmp_path: Path) -> None:
+def test_a_test_of_other_parts_or_of_weights_without_rates_says_what_to_take(tmp_path: Path) -> None:
     require_learn2learn()
     system, file = adapted(plain("prototype"), **STEPS), tmp_path / "best.pt"
     for model, said in (
-        (plain("prototype").state_dict(), "adaptation.rates"),
-        ({**system.state_dict(), "adaptation.rates": torch.ones(2)}, "adaptation.rates"),
+        (plain("prototype").state_dict(), "has no learnt step sizes .* take adaptation=finetune for others"),
+        ({**system.state_dict(), "adaptation.rates": torch.ones(2)}, "of 2 tensors .* give adaptation.parts as in its"),
     ):
         save_checkpoint(file, {"format": FORMAT, "system": "prototype", "step": 1, "model": model})
         with pytest.raises(Exception, match=said) as caught:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from fewshot import meta_train
+from fewshot.cli.checks import READ, check_adaptation_reads
 from fewshot.cli.composition import composed, register_schemas
-from fewshot.cli.program import checked
+from fewshot.cli.program import Command, checked
+from fewshot.cli.runs import MetaTrainConfig
+from fewshot.config.sections import ADAPTATIONS, AdaptationConfig
+from fewshot.systems.prototype.config import PrototypeConfig
 from fewshot.systems.registry import systems
 
 
@@ -41,3 +46,24 @@ def test_a_part_with_supports_is_refused_in_a_stage_of_such_a_system() -> None:
         checked(config)
     config.parts.fss1000.ratio = 0.0
     checked(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("none", "adaptation.steps", "with adaptation=none: add adaptation=<name>, or leave adaptation.steps away"),
+        ("linear_probe", "adaptation.rates", "with adaptation=linear_probe: its keys are decay, or leave"),
+        ("finetune", "adaptation.second_order", "with adaptation=finetune: its keys are parts, steps, rates, or leave"),
+        ("metasgd", "adaptation.decay", "with adaptation=metasgd: its keys are parts, steps, rates, second_order, or"),
+    ],
+)
+def test_keys_that_an_adaptation_does_not_read_are_refused(name: str, typed: str, said: str) -> None:
+    config, command = MetaTrainConfig(system=PrototypeConfig()), Command((f"{typed}=3", "seed=1"), {})
+    config.adaptation.name = name
+    with pytest.raises(ValueError, match=f"^{typed} has no effect {said}"):
+        meta_train.run(config, command)
+
+
+def test_keys_that_an_adaptation_reads_are_not_refused() -> None:
+    check_adaptation_reads(AdaptationConfig("anil"), ("adaptation.second_order", "adaptation", "system.levels"))
+    assert set(READ) == set(ADAPTATIONS)

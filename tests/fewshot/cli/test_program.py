@@ -152,6 +152,9 @@ def test_a_full_disk_and_a_folder_that_cannot_be_made_are_told_without_a_trace(c
         ("system.heads=abc", "error: system.heads=abc: give a whole number from 1 to 256\n"),
         ("optim.lr=fast", "error: optim.lr=fast: give a number from 0 to 1,000\n"),
         ("benchmark.crop=maybe", "error: benchmark.crop=maybe: give true or false\n"),
+        ("adaptation.parts=head", "error: adaptation.parts=head: give a list in brackets, adaptation.parts=[head]\n"),
+        ("benchmark.train_sizes=64", "=64: give a list in brackets, benchmark.train_sizes=[64]\n"),
+        ("benchmark.train_sizes=[64,a]", "benchmark.train_sizes=[64,a]: give a whole number from 8 to 8,192\n"),
         ("system.variant=base", "it is one of system cma; choose system=...\n"),
     ],
 )
