@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from episodes.batch import ClipBatch
 from fewshot.adaptation.learner import cloned, descend, differentiable, freeze, learn2learn
 from fewshot.adaptation.lessons import Lessons, lessons
-from fewshot.adaptation.wrapper import Wrapper
+from fewshot.adaptation.wrapper import Wrapper, seen_once
 from fewshot.nn.outputs import Losses, Prediction, in_float32
 from fewshot.systems.base import ReferenceState, System
 
@@ -166,15 +166,13 @@ class Adapted(Wrapper):
         """Each episode's queries by its own weights; without supports by those of the system."""
         state.check(len(queries))
         if state.supports is None:
-            return self.system(queries, state)
+            return self.system(seen_once(self.system, queries), state)
         adapted: AdaptedState = state.supports
         parts = []
         for k, (learner, own) in enumerate(zip(adapted.learners, adapted.states, strict=True)):
             rows = rows_of(len(queries), len(adapted.learners), k)
             words = state.words if len(rows) == len(queries) else _some(state.words, rows)
-            clips = queries.take(rows)
-            if clips.copies > 1 and not clips.features:  # what they share is seen by these weights, once
-                clips = learner.with_features(clips, clips.copies)
+            clips = seen_once(learner, queries.take(rows))
             parts.append(learner(clips, ReferenceState(len(rows), own, words)))
         return AdaptedPrediction.of(parts, adapted.learners)
 

@@ -44,9 +44,7 @@ class Wrapper(System):
         words: Any | None = None,
     ) -> Losses:
         """Those of the system inside, which does not adapt for them."""
-        if queries.copies > 1 and not queries.features:  # of a wrapper whose own features differ by episode
-            queries = self.system.with_features(queries, queries.copies)
-        return self.system.warmup_losses(supports, queries, shots, num_frames, words)
+        return self.system.warmup_losses(supports, seen_once(self.system, queries), shots, num_frames, words)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """See `System.parameter_groups`."""
@@ -76,6 +74,11 @@ class Wrapper(System):
                 tensor.data.copy_(state_dict[name])
         inside = {name: tensor for name, tensor in state_dict.items() if name not in own}
         return self.system.load_state_dict(inside, strict, assign)
+
+
+def seen_once(system: System, clips: ClipBatch) -> ClipBatch:
+    """Clips with the features of the frames that they share, where a wrapper without features of its own gave none."""
+    return system.with_features(clips, clips.copies) if clips.copies > 1 and not clips.features else clips
 
 
 def unwrapped(system: System) -> System:

@@ -106,6 +106,18 @@ def test_the_warm_up_of_queries_that_share_frames_is_that_of_the_system_inside(n
     torch.testing.assert_close(found[1:], [found[0], found[0]])
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "support" not in PLAIN(name).needs])
+@torch.no_grad()
+def test_words_without_supports_are_answered_by_the_system_inside(name: str) -> None:
+    """Several of one picture, as the probe `no_support` of a test asks them."""
+    system = PLAIN(name)
+    _, queries = episode(system, shots=1, queries=2)
+    queries = replace(queries, frames=queries.frames[:1].repeat(2, 1, 1, 1, 1))
+    state = system.encode_reference(References(None, 0, queries.expressions))
+    once, learner = system.with_features(queries, copies=2), adapted(system)
+    assert torch.equal(learner(learner.with_features(queries, copies=2), state).masks, system(once, state).masks)
+
+
 @pytest.mark.parametrize("name", ["cma", "prototype", "uniref"])
 @pytest.mark.parametrize(("shots", "clips"), [(1, 4), (4, 4)])  # a single support, and three copies of it
 def test_a_step_sees_each_support_once(name: str, shots: int, clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
