@@ -188,6 +188,11 @@ def test_a_system_without_a_memory_of_the_video_is_tested_clip_by_clip(call, tmp
     assert {"J&F-Mean", "J&F-identity"} < results_of(folder_of(tmp_path))["measures"].keys()
     labels = read_labels(folder_of(tmp_path) / "masks/anno_1/v" / f"{FRAMES[3]}.png")
     assert set(labels.flat) == {0, 1, 2} and len(masks_of(folder_of(tmp_path))) == 16
+    assert "words        : in lower case" in out
+    again = call(
+        "task=ref_davis17", f"data.root={root}", "task.keep_case=true", "limit=1", "pictures=0", "name=kept", *own
+    )
+    assert "words        : capitals as they stand" in again[1]
 
 
 def test_expressions_in_images(call, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def card(config: TaskTestConfig, source: TaskSource, samples: Sequence[Sample], 
         if spec_of(config.system).video is None:
             whose = "of the whole video" if task.one_candidate else "of each"
             lines["memory"] = f"none; clips of {task.frames_at_once} frames, the best candidate {whose}"
+            lines["words"] = "capitals as they stand" if task.keep_case else "in lower case"
         else:
             lines["memory"] = "first and last frame" if source.task == "vos" or task.use_memory else "none"
     if source.task == "pvos":
