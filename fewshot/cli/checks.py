@@ -15,6 +15,7 @@ from episodes.catalogue import data_set, folds_of, names
 from episodes.hints import did_you_mean
 from episodes.sampling.draws import check_draws
 from episodes.sampling.official import official_list
+from fewshot._origin import config_folder
 from fewshot.cli.runs import MetaTestConfig, MetaTrainConfig, RunConfig, StageConfig, TaskTestConfig, parts_in_use
 from fewshot.config.keys import Key, in_words, keys_of, schema_keys, value_of
 from fewshot.config.sections import AdaptationConfig
@@ -65,7 +66,10 @@ def check_values(config: Any) -> None:
 
 def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
     """The benchmark with its group, its protocol and its folder; and that the system takes its supports."""
-    check_takes_supports(config.system, config.benchmark.name)
+    small = f"{config.system.name}_tiny"
+    there = data_set(config.benchmark.name).generated and (config_folder() / "system" / f"{small}.yaml").is_file()
+    instead = f"take system={small} as it is, or " if there else ""
+    check_takes_supports(config.system, config.benchmark.name, instead)
     check_adaptation(config.adaptation)
     check_group(config)
     check_protocol(config)
@@ -75,12 +79,12 @@ def check_benchmark(config: MetaTrainConfig | MetaTestConfig) -> None:
         )
 
 
-def check_takes_supports(system: SystemConfig, benchmark: str) -> None:
-    """Every episode has supports, and some systems take none, or none as they are set."""
+def check_takes_supports(system: SystemConfig, benchmark: str, instead: str = "") -> None:
+    """Every episode has supports, and some systems take none, or none as they are set; `instead` is said first."""
     check_takes_references(system, f"benchmark {benchmark}")
     if system.support_key is not None:
         raise ValueError(
-            f"system {system.name} as it is set takes no supports, which benchmark {benchmark} gives: add "
+            f"system {system.name} as it is set takes no supports, which benchmark {benchmark} gives: {instead}add "
             f"{system.support_key}"
         )
 

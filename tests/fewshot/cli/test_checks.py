@@ -17,9 +17,15 @@ from fewshot.systems.registry import systems
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (("system=sgmg",), "system sgmg as it is set takes no supports, which benchmark synthetic gives: add "),
-        (("system=referformer_tiny", "system.affinity=none"), "gives: add system.affinity=cma"),
-        (("system=uniref_tiny", "system.value_encoder=none"), "gives: add system.value_encoder=resnet18"),
+        (
+            ("system=sgmg",),
+            "as it is set takes no supports, which benchmark synthetic gives: take system=sgmg_tiny ",
+        ),
+        (
+            ("system=referformer_tiny", "system.affinity=none"),
+            "take system=referformer_tiny as it is, or add system.",
+        ),
+        (("system=uniref_tiny", "system.value_encoder=none"), " as it is, or add system.value_encoder=resnet18"),
     ],
 )
 def test_a_system_that_takes_no_supports_is_refused_with_the_key_that_changes_it(call, typed, said) -> None:
