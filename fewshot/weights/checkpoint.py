@@ -133,7 +133,10 @@ def check_system(state: dict[str, Any], name: str, path: Path) -> None:
         CheckpointError: naming both systems.
     """
     if state["system"] != name:
-        raise CheckpointError(f"{path} is a checkpoint of system {state['system']!r}, but the system here is {name!r}")
+        raise CheckpointError(
+            f"{path} is a checkpoint of system {state['system']!r}, but the system here is {name!r}: give one of "
+            f"{name}, or the settings of that system"
+        )
 
 
 def check_fingerprint(state: dict[str, Any], fingerprint: dict[str, Any], path: Path) -> None:

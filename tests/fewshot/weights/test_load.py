@@ -258,7 +258,7 @@ def test_run_checkpoints_and_folders(tmp_path: Path) -> None:
 def test_weights_of_another_system(tmp_path: Path) -> None:
     prototype = Prototype(TinyBackbone(8))
     save_checkpoint(tmp_path / "prototype.pt", run_checkpoint(prototype))
-    with pytest.raises(CheckpointError, match="'prototype'.*'cma'"):
+    with pytest.raises(CheckpointError, match="'prototype'.*'cma': give one of cma"):
         load_weights(tiny_cma(), tmp_path / "prototype.pt", plan_of)
     torch.save({"model": official(tiny_cma())}, tmp_path / "cma.pth")
     with pytest.raises(CheckpointError, match="no checkpoint of system 'prototype', which has no official files"):
