@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from fewshot.cli.composition import (
     with_named_system,
 )
 from fewshot.cli.errors import short_errors, tell
+from fewshot.cli.failed import Failed
 from fewshot.cli.help import Description, help_text
 from fewshot.cli.memory import keep_freed_memory
 from fewshot.cli.recipes import expand
@@ -98,16 +98,16 @@ class Program(Description, Generic[Config]):
         if not any(argument.startswith("-") for argument in arguments):
             composed(self.name, arguments)  # tells a wrong value in one line; Hydra itself takes several
         sys.argv[1:] = arguments
-        failed: list[str] = []
-        run_composed(self.name, partial(self._job, failed))
-        if failed:
-            print(f"{len(failed)} run(s) failed:", *failed, sep="\n  ", file=sys.stderr)
+        Failed.told.clear()
+        run_composed(self.name, partial(self._job, tuple(arguments)))
+        if Failed.told:
+            print(f"{len(Failed.told)} run(s) failed:", *Failed.told, sep="\n  ", file=sys.stderr)
             raise SystemExit(1)
 
     def _job(
-        self, failed: list[str], config: DictConfig, overrides: Sequence[str], choices: dict[str, str], sweeps: bool
+        self, typed: Sequence[str], config: DictConfig, overrides: Sequence[str], choices: dict[str, str], sweeps: bool
     ) -> Any:
-        """One run. Of several a run that fails does not end the others: it is told in `failed`, its result is NaN."""
+        """One run. Of several a run that fails does not end the others: its result is `Failed`."""
         options = {k: choices[k].removesuffix("_schema") for k in sections(self.schema) if k in choices}
         command = Command(tuple(overrides), options, sweeps)
         if not sweeps:
@@ -116,9 +116,9 @@ class Program(Description, Generic[Config]):
         try:
             return self.run(checked(config, command), command)
         except Exception as error:
-            own = [word for word in overrides if word not in sys.argv] or overrides  # what tells it from the others
-            failed.append(f"{' '.join(own)}: {tell(error)}")
-            return math.nan
+            shared = {word.lower() for word in typed}  # Hydra writes true as True
+            own = [word for word in overrides if word.lower() not in shared] or overrides  # what tells it from others
+            return Failed(f"{' '.join(own)}: {tell(error)}")
 
     def parsed(self, arguments: Sequence[str]) -> Config:
         """The keys of a command that is no run.

@@ -22,7 +22,7 @@ from fewshot.run.console import device_line, parameter_line, run_log, versions
 from fewshot.run.finished import finished_before, mark_finished, unmark
 from fewshot.run.folder import folder_path, git_commit, held_folder, write_config
 from fewshot.run.logging import RunLogger
-from fewshot.run.signals import SignalWatch
+from fewshot.run.signals import Interrupted, SignalWatch, pass_on
 
 logger = logging.getLogger(__name__)
 PROBLEMS_SHOWN = 5
@@ -57,13 +57,17 @@ def in_session(config: RunConfig, command: Command, work: Callable[[Session], Re
     if command.sweeps and (before := finished_before(config, command)) is not None:
         print(before, flush=True)
         return before.result
-    with session(config, command) as here:
-        if here.main:
-            unmark(here.folder)
-        result = work(here)
-        if here.main:
-            mark_finished(here.folder, result)
-        return result
+    try:
+        with session(config, command) as here:
+            if here.main:
+                unmark(here.folder)
+            result = work(here)
+            if here.main:
+                mark_finished(here.folder, result)
+            return result
+    except Interrupted as stopped:
+        pass_on(stopped.signal)
+        raise
 
 
 def _in_passing(config: RunConfig, place: str) -> RunConfig:
@@ -75,8 +79,8 @@ def _in_passing(config: RunConfig, place: str) -> RunConfig:
 def session(config: RunConfig, command: Command) -> Iterator[Session]:
     """Join the processes, make the folder, open the logs; everything is closed again, however the run ends.
 
-    SIGINT and SIGTERM end what runs inside with `Interrupted` (exit code 130 or 143); the training loop, which has to
-    save first, takes them over while it runs.
+    Signals end what runs inside with `Interrupted` (exit code 130 or 143); the training loop, which has to save first,
+    takes them over while it runs.
 
     Raises:
         FileExistsError: the folder holds a run already and `resume` is false, another process writes into it, or it

@@ -2,6 +2,9 @@
 
 A signal that was ignored when the program started stays ignored, as everywhere on Unix: shells start the background
 jobs of scripts (`nohup ... &`) without SIGINT, so that Ctrl-C does not reach them. `kill`, which is SIGTERM, does.
+
+SIGUSR1 and SIGUSR2 are how a scheduler tells that the time is up. They are heard where the program around this one
+listens to them, as the launchers of Slurm do: it hears of them when the run has saved.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-CAUGHT = (signal.SIGINT, signal.SIGTERM)
+ENDS = (signal.SIGINT, signal.SIGTERM)
+TOLD = (signal.SIGUSR1, signal.SIGUSR2)
+CAUGHT = (*ENDS, *TOLD)
 
 
 class Interrupted(SystemExit):
@@ -34,7 +39,7 @@ class Interrupted(SystemExit):
 class SignalWatch:
     """While it is entered, SIGINT and SIGTERM are remembered in `received` instead of ending the program.
 
-    Those that are ignored stay ignored.
+    So are SIGUSR1 and SIGUSR2 where somebody listens to them. Those that are ignored stay ignored.
     """
 
     def __init__(self) -> None:
@@ -44,7 +49,8 @@ class SignalWatch:
 
     def __enter__(self) -> SignalWatch:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            heard = [s for s in CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
+            heard = [s for s in ENDS if signal.getsignal(s) is not signal.SIG_IGN]
+            heard += [s for s in TOLD if callable(signal.getsignal(s))]
             self._before = {s: signal.signal(s, self._remember) for s in heard}
         return self
 
@@ -68,6 +74,16 @@ class SignalWatch:
             yield
         finally:
             self._raises = False
+
+
+def pass_on(signum: signal.Signals) -> None:
+    """Let the program around this one hear a signal of a scheduler, when no `SignalWatch` is entered any more.
+
+    Its listener may end the program: a launcher lets Slurm start the job again.
+    """
+    listener = signal.getsignal(signum)
+    if signum in TOLD and callable(listener):
+        listener(signum, None)
 
 
 def ignore_in_worker(worker: int) -> None:

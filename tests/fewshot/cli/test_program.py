@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 
 from fewshot.cli.arguments import refuse_unknown_keys
 from fewshot.cli.composition import composed, register_schemas
 from fewshot.cli.errors import is_user_error
+from fewshot.cli.failed import Failed
 from fewshot.cli.program import Command
 from fewshot.cli.runs import MetaTrainConfig
 from tests.fewshot.cli.conftest import PROGRAM
@@ -184,9 +186,19 @@ def test_several_runs_that_go_well_end_well_and_a_signal_ends_them_all(call, mon
     assert code == 143 and len(calls) == 1 and "failed" not in err
 
 
-def test_a_sweeper_that_searches_is_told_that_a_run_failed():
-    failed: list[str] = []
-    command: list[str] = ["shots=0"]
+def test_a_sweeper_that_searches_is_told_that_a_run_failed_wherever_it_ran():
     register_schemas()
-    result = PROGRAM._job(failed, composed("meta_train", command), command, {}, True)
-    assert math.isnan(result) and failed == ["shots=0: shots=0: the smallest valid value is 1"]
+    Failed.told.clear()
+    words = ["shots=0", "seed=1", "resume=True"]
+    result = PROGRAM._job(("-m", "seed=1", "resume=true", "shots=0,1"), composed("meta_train", words), words, {}, True)
+    told = ["shots=0: shots=0: the smallest valid value is 1"]
+    assert math.isnan(result) and Failed.told == told
+    pickled = pickle.dumps(result)
+    Failed.told.clear()  # as in the process of the launcher, in which nothing ran
+    assert math.isnan(pickle.loads(pickled)) and Failed.told == told
+    assert math.isnan(pickle.loads(pickled)) and Failed.told == told  # once, however often it is read
+
+
+def test_the_jobs_of_a_launcher_bear_the_name_of_the_command(call):
+    _, out, _, _ = call("--cfg", "hydra", "--package", "hydra.job", "--resolve")
+    assert "\nname: meta_train\n" in out

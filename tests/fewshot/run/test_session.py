@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ from fewshot.cli.program import Command, checked
 from fewshot.cli.runs import MetaTrainConfig
 from fewshot.run.console import parameter_line, run_log
 from fewshot.run.session import Session, in_session, session, tell_problems
+from fewshot.run.signals import Interrupted, SignalWatch, ignore_in_worker
 
 
 def configured(*overrides: str) -> MetaTrainConfig:
@@ -111,3 +115,52 @@ def test_only_the_very_run_counts_as_finished(tmp_path):
     (tmp_path / "one" / "finished.json").write_text("{half")
     with pytest.raises(ValueError, match="finished.json is damaged: remove it"):
         in_session(config, sweep, work)
+
+
+@pytest.fixture
+def listener() -> Iterator[list[int]]:
+    """Signals that the program around this one hears of, as a launcher of Slurm listens to SIGUSR2."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda signum, frame: heard.append(signum))
+    yield heard
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_launcher_hears_that_the_time_is_up_when_the_run_has_saved_and_left_its_folder(tmp_path, listener):
+    config = configured(f"out={tmp_path}", "logging=disabled", "name=one", "device=cpu")
+
+    def trains(here: Session) -> float:
+        with SignalWatch() as signals:  # as the training loop, which saves first
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert signals.received == signal.SIGUSR2 and listener == []
+        raise Interrupted(signal.SIGUSR2)
+
+    with pytest.raises(Interrupted) as stopped:
+        in_session(config, Command((), {}), trains)
+    assert stopped.value.exit_code == 128 + signal.SIGUSR2 and listener == [signal.SIGUSR2]
+
+    def begins(here: Session) -> float:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        pytest.fail("the run went on")
+
+    with pytest.raises(Interrupted):
+        in_session(replace(config, resume=True), Command((), {}), begins)
+    assert listener == [signal.SIGUSR2] * 2
+
+
+def test_the_signal_of_a_scheduler_to_which_nobody_listens_does_what_it_always_does(listener):
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    with SignalWatch():
+        assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def test_a_loading_process_leaves_the_signals_of_a_scheduler_to_its_parent(listener):
+    """Slurm signals every process of a job: a forked one would hand the job in again beside its parent."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    ignore_in_worker(0)
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert listener == []
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -26,14 +26,14 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def signals_heard() -> Iterator[None]:
-    """SIGINT and SIGTERM as in a program of the foreground, even where the parent of the tests ignores them."""
+    """All signals as in a program of the foreground, even where the parent of the tests ignores them."""
     before = {signum: signal.signal(signum, signal.default_int_handler) for signum in CAUGHT}
     yield
     for signum, handler in before.items():
         signal.signal(signum, handler)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR2, 140)])
 def test_signal_saves_and_ends_with_its_exit_code(tmp_path: Path, signum: int, code: int) -> None:
     (tmp_path / "whole").mkdir()
     train(tmp_path / "whole")
