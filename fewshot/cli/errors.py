@@ -15,6 +15,10 @@ FREE_SPACE = (
     "resume=true goes on with what the run has written"
 )
 OTHER_FOLDER = "check that path; runs are written to out=<folder>, the generated world to data.cache=<folder>"
+DIED = (
+    "a process that works for this one was killed ({}), most often for want of memory: have fewer of them "
+    "(data.workers, test.workers, test.processes); resume=true goes on with what the run has written"
+)
 DISK_ADVICE = {
     errno.ENOSPC: FREE_SPACE,
     errno.EDQUOT: FREE_SPACE,
@@ -45,8 +49,22 @@ def tell(error: Exception) -> str:
     if full or not is_user_error(error):
         traceback.print_exc()
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"error: {error}{advice(error)}", file=sys.stderr)
-    return f"{error}{advice(error)}".splitlines()[0]
+    told = in_words(error)
+    print(f"error: {told}", file=sys.stderr)
+    return told.splitlines()[0]
+
+
+def in_words(error: Exception) -> str:
+    """What a user is told of an error: its message, with what to do."""
+    if of_dead_process(error):
+        return DIED.format(" ".join(str(error).split()).rstrip("."))
+    return f"{error}{advice(error)}"
+
+
+def of_dead_process(error: Exception) -> bool:
+    """Whether a process that loads episodes, tests or counts for this one was killed."""
+    loads = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+    return loads or type(error).__name__ == "BrokenProcessPool"  # by its name: its module is slow to import
 
 
 def advice(error: Exception) -> str:
@@ -55,8 +73,8 @@ def advice(error: Exception) -> str:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether a user can cause it: an error class of this project, a full or closed disk, or what its lines refuse."""
-    if type(error).__module__.split(".")[0] in PACKAGES or advice(error):
+    """Whether a user can cause it: an error class of this project, a full disk, a killed process, or a refusal."""
+    if type(error).__module__.split(".")[0] in PACKAGES or advice(error) or of_dead_process(error):
         return True
     return isinstance(error, (ValueError, OSError)) and raised_in(error).split(".")[0] in PACKAGES
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.report import Report
 from episodes.sources.base import Source
+from fewshot.cli.errors import in_words, is_user_error
 from fewshot.evaluation.benchmark import open_benchmark
 from fewshot.evaluation.folds import run_test
 from fewshot.evaluation.parallel import MOST, WORTH, number_of_processes
@@ -27,6 +32,16 @@ class BrokenSource(MemorySource):
     def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
         if video == "class2_1":
             raise ValueError(f"video {video!r} is broken")
+        return super().read_frames(video, frames)
+
+
+class DyingSource(MemorySource):
+    """The process that reads one of its videos is killed, as the system does where memory runs out."""
+
+    def read_frames(self, video: str, frames: Sequence[str]) -> Tensor:
+        if video == "class2_1":
+            assert multiprocessing.parent_process() is not None
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().read_frames(video, frames)
 
 
@@ -64,6 +79,13 @@ def test_several_processes_give_the_scores_and_masks_of_one(tmp_path: Path) -> N
 def test_what_goes_wrong_in_another_process_is_told_here(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'class2_1' is broken"):
         report_of(tmp_path, 2, BrokenSource())
+
+
+def test_a_process_that_is_killed_ends_the_test_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(BrokenProcessPool) as error:
+        report_of(tmp_path, 2, DyingSource())
+    assert is_user_error(error.value)
+    assert "test.processes); resume=true" in in_words(error.value) and "\n" not in in_words(error.value)
 
 
 def test_a_system_that_cannot_be_sent_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from episodes.unbroken import FAR, TRIES, Unbroken
-from fewshot.cli.errors import is_user_error
+from fewshot.cli.errors import in_words, is_user_error
 from tests.fewshot.training.runs import assert_same_run, weights
 from tests.fewshot.training.test_loop import run_two
 from tests.fewshot.training.tiny_system import Rows, TinyEpisodes, train
@@ -26,6 +26,20 @@ def test_a_file_that_cannot_be_read_ends_the_run_with_its_name_whichever_process
     assert str(error.value) == "frame broken.jpg is missing: restore the file, or remove it from the lists"
     assert is_user_error(error.value)
     assert weights(tmp_path, 4)  # of the last checkpoint, from which the run goes on
+
+
+def test_a_loading_process_that_is_killed_ends_the_run_in_a_line_and_nothing_is_lost(tmp_path: Path) -> None:
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(RuntimeError) as error:
+        train(tmp_path / "broken", TinyEpisodes(stop_at=BROKEN), workers=1)
+    assert is_user_error(error.value)
+    told = in_words(error.value)
+    assert "was killed (DataLoader worker (pid" in told and "signal: Killed), most often for want of memory" in told
+    assert "\n" not in told
+    train(tmp_path / "broken", resume=True, workers=1)
+    train(tmp_path / "whole")
+    assert_same_run(tmp_path / "whole", tmp_path / "broken", 12)
 
 
 def test_a_fault_of_the_program_keeps_its_trace(tmp_path: Path) -> None:
