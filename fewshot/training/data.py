@@ -62,12 +62,26 @@ def steps_of_batches(
     )
     batches = iter(loader)
     try:
-        while step := list(islice(batches, settings.accumulate)):
+        while step := _taken(batches, settings.accumulate):
             yield [_read(batch) for batch in step]
     finally:
         # An error keeps its frames, and so the loader, alive; its processes hear no signal, and the end of the program
         # would wait for them for ever.
         getattr(batches, "_shutdown_workers", lambda: None)()
+
+
+def _taken(batches: Iterator[EpisodeBatch | Exception], count: int) -> list[EpisodeBatch | Exception]:
+    """The next batches. Raises RuntimeError, in torch's words, where a loading process is gone."""
+    try:
+        return list(islice(batches, count))
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # what remains of one killed while it was sending
+        workers = getattr(batches, "_workers", ())
+        for worker in workers:
+            worker.join(1)  # seconds in which it may end
+        gone = ", ".join(str(worker.pid) for worker in workers if not worker.is_alive())
+        if not gone:
+            raise
+        raise RuntimeError(f"DataLoader worker (pid(s) {gone}) exited unexpectedly") from error
 
 
 def _read(batch: EpisodeBatch | Exception) -> EpisodeBatch:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import dataloader
 
 from episodes.unbroken import FAR, TRIES, Unbroken
 from fewshot.cli.errors import in_words, is_user_error
@@ -35,11 +38,26 @@ def test_a_loading_process_that_is_killed_ends_the_run_in_a_line_and_nothing_is_
         train(tmp_path / "broken", TinyEpisodes(stop_at=BROKEN), workers=1)
     assert is_user_error(error.value)
     told = in_words(error.value)
-    assert "was killed (DataLoader worker (pid" in told and "signal: Killed), most often for want of memory" in told
+    assert "was killed (DataLoader worker (pid" in told and "), most often for want of memory: have fewer" in told
     assert "\n" not in told
     train(tmp_path / "broken", resume=True, workers=1)
     train(tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "broken", 12)
+
+
+def test_a_loading_process_that_is_killed_while_it_sends_is_told_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(self: Any, *given: Any) -> None:
+        os.kill(self._workers[0].pid, signal.SIGKILL)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter, "_try_get_data", cut_off)
+    for name in ("_set_worker_pids", "_remove_worker_pids"):  # whose handler of SIGCHLD would tell it first
+        monkeypatch.setattr(dataloader._utils.signal_handling, name, lambda *given: None)
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker \(pid\(s\) \d+\) exited unexpectedly$") as error:
+        train(tmp_path, workers=1)
+    assert is_user_error(error.value)
 
 
 def test_a_fault_of_the_program_keeps_its_trace(tmp_path: Path) -> None:
