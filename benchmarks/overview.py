@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,12 @@ MOST_TOLD = 3  # settings in which rows of one system differ, of which each row 
 RESULTS = "results.json"
 ADAPTATION, NO_ADAPTATION = "adaptation", "none"
 ASKED = ("draws", "manifest", "limit", "data")  # of the episodes, in the record of a run
+PIPE = "\\|"  # in a cell of Markdown
+# signs with a meaning of their own, as LaTeX prints them
+IN_LATEX = str.maketrans(
+    {**{sign: f"\\{sign}" for sign in "&%#_{}$"}, "±": r"$\pm$", "\\": r"\textbackslash{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 COLUMNS = ("system", "benchmark", "protocol", "measure", "shots")
 
 
@@ -68,20 +73,21 @@ def overview(
         ValueError: no run has such numbers.
     """
     rows: dict[Key, list[Run]] = {}
-    told: list[str] = []
+    left_out: list[str] = []
     for place in {path.resolve(): path for path in map(_file, places)}.values():
         try:
             for run in read_run(place, measure, probe):
                 rows.setdefault(run.key, []).append(run)
         except ValueError as error:
-            told.append(f"left out: {error}")
+            left_out.append(str(error))
     if not rows:
-        raise ValueError("; ".join(told) or "no run was named: give run folders, such as runs/*")
+        raise ValueError("; ".join(left_out) or "no run was named: give run folders, such as runs/*")
     rows, clashes = apart(rows)
+    remarks = [*(f"left out: {reason}" for reason in left_out), *clashes]
     folds = sorted({run.fold for runs in rows.values() for run in runs})
     names = labels({key: Told(key[0], key[2:], runs[0].own, runs[0].settings) for key, runs in rows.items()})
     header = [*COLUMNS, *(f"fold {fold}" for fold in folds), "mean", "seeds"]
-    return FORMS[form](header, [_row(names[key], key, runs, folds) for key, runs in rows.items()]), told + clashes
+    return FORMS[form](header, [_row(names[key], key, runs, folds) for key, runs in rows.items()]), remarks
 
 
 def _file(place: Path | str) -> Path:
@@ -258,13 +264,12 @@ def as_set(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell.replace('|', PIPE) for cell in line)} |" for line in lines)
 
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        escaped = (re.sub(r"([&%#_])", r"\\\1", cell).replace("±", r"$\pm$") for cell in cells)
-        return " & ".join(escaped) + r" \\"
+        return " & ".join(cell.translate(IN_LATEX) for cell in cells) + r" \\"
 
     body = [r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{{llllr{'r' * (len(header) - 5)}}}", *body, r"\end{tabular}"])

@@ -26,7 +26,9 @@ class LedgerConfig:
     note: str = key("", "add: why a result that looks suspicious is right all the same")
     benchmark: list[str] = key([], "table: the benchmarks that are shown, of tasks also benchmark-split; none: all")
     measure: str = key("", "table: the measure that is shown; empty: the first of each protocol, and those of papers")
-    format: str = key("text", "table: its form", choices=("text", "markdown", "latex", "csv"))
+    format: str = key(
+        "text", "table: its form; latex needs the package booktabs", choices=("text", "markdown", "latex", "csv")
+    )
     dataset: Optional[str] = key(None, "export: the data set of the benchmark on the Hub, organisation/name")
     source: str = key("", "export: address of the ledger, for readers of the page")
     out: str = key(".eval_results/fewshot.yaml", "export: the file to write", place=True)

@@ -16,7 +16,9 @@ class TableConfig:
     runs: list[str] = key([], "run folders, or the results.json of runs", place=True)
     measure: str = key("", "of the protocols of the runs; empty: the first of each (J, mIoU)")
     probe: str = key("", "a probe in place of the real numbers")
-    format: str = key("text", "form of the table", choices=("text", "markdown", "latex", "csv"))
+    format: str = key(
+        "text", "form of the table; latex needs the package booktabs", choices=("text", "markdown", "latex", "csv")
+    )
 
 
 def run(config: TableConfig, command: Command) -> None:

@@ -79,7 +79,7 @@ class Program(Description, Generic[Config]):
             if wants_help:
                 arguments = [argument for argument in arguments if not argument.startswith("-")]
             if issubclass(self.schema, RunConfig):
-                self._main_of_run(arguments, wants_help)
+                self._main_of_run([_plain_letters(argument) for argument in arguments], wants_help)
             elif wants_help:
                 print(help_text(self, OmegaConf.structured(self.schema)))
             else:
@@ -151,6 +151,15 @@ class Program(Description, Generic[Config]):
         key, equals, value = argument.partition("=")
         plain = key in self.quoted and "{" in value and not value.startswith(("'", '"'))
         return f"{key}{equals}'{value}'" if plain else argument
+
+
+def _plain_letters(argument: str) -> str:
+    """`data.root=/home/jörg` as Hydra reads it: letters beyond ASCII stand in quotes. Lists and calls stay."""
+    key, equals, value = argument.partition("=")
+    if value.isascii() or not key.isascii() or value.startswith(("'", '"')) or set(value) & set(",[]{}()$"):
+        return argument
+    quote = '"' if "'" in value else "'"
+    return f"{key}{equals}{quote}{value}{quote}"
 
 
 def _value(config: DictConfig, name: str) -> Any:

@@ -96,6 +96,8 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
         overview([tmp_path / "a"], probe="no_support")
     with pytest.raises(ValueError, match="no run was named"):
         overview([])
+    with pytest.raises(ValueError, match=f"^{tmp_path}/empty/results.json is not a file"):
+        overview([tmp_path / "empty"])
 
 
 def trained(**how: object) -> dict[str, object]:
@@ -164,7 +166,10 @@ def test_forms(tmp_path: Path) -> None:
     assert latex[4].startswith(r"uniref\_sam & ") and r"$\pm$" in latex[4] and latex[4].endswith(r" \\")
 
 
-def test_signs_of_latex_are_escaped(tmp_path: Path) -> None:
-    write(tmp_path / "a", many())
+def test_signs_of_latex_and_markdown_are_escaped(tmp_path: Path) -> None:
+    write(tmp_path / "a", many(), system="a|b{c}~d^2$\\")
+    table, _ = overview([tmp_path / "a"], form="latex")
+    assert r"a|b\{c\}\textasciitilde{}d\textasciicircum{}2\$\textbackslash{} & synthetic" in table
+    assert r"| a\|b{c}~d^2$" in overview([tmp_path / "a"], form="markdown")[0]
     table, _ = overview([tmp_path / "a"], measure="J&F", form="latex")
     assert r"J\&F & 1 &" in table

@@ -45,6 +45,13 @@ def test_values_reach_the_program_with_their_types(call):
     assert "optim.lr=1e-3" in command.overrides
 
 
+@pytest.mark.parametrize("path", ["/home/jörg/größe", "/home/jörg's data", "/データ/voc 2012"])
+def test_folders_may_have_any_letters(call, path):
+    code, _, err, calls = call(f"data.root={path}", "name=größe")
+    assert (code, err) == (0, "")
+    assert (calls[0][0].data.root, calls[0][0].name) == (path, "größe")
+
+
 def test_multirun_runs_every_value(call):
     code, _, _, calls = call("-m", "group=1,2", "seed=5")
     assert code == 0
