@@ -7,7 +7,7 @@ network sees squashed are shown in the shape that they have on disk. A caption n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,13 @@ from episodes.episode import Episode
 from episodes.transforms.imagenet import MEAN, STD
 
 SUPPORT, PREDICTION, TRUTH = (0, 114, 178), (230, 120, 0), (255, 255, 255)
+OBJECTS = {  # borders of several objects, the first as of one; Okabe and Ito, told apart by everybody
+    "orange": PREDICTION,
+    "light blue": (86, 180, 233),
+    "green": (0, 158, 115),
+    "pink": (204, 121, 167),
+    "yellow": (240, 228, 66),
+}
 TILE_HEIGHT = 192  # pixels
 FRAMES = 4  # of a query that are shown
 WIDEST = 6  # most width of a tile, in heights
@@ -52,18 +59,28 @@ def overlay(
     mask: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     colour: tuple[int, int, int] = PREDICTION,
+    objects: Mapping[int, np.ndarray] | None = None,
 ) -> np.ndarray:
     """`(H, W, 3)` uint8: what is outside `mask` turns pale grey, its border gets `colour`, that of `truth` white.
 
     What the model found keeps its own colours, because these are what a reader wants to recognise.
+
+    Args:
+        objects: id -> mask of what `mask` is made of; borders get the colour of their id, see `colour_of`.
     """
     result = image.astype(np.float32)
     if mask is not None:
         result[~mask] = 0.15 * image[~mask] + 0.35 * image[~mask].mean(-1, keepdims=True) + 95
-        _draw_border(result, mask, colour)
+        for line, own in [(mask, colour)] if objects is None else [(m, colour_of(k)[1]) for k, m in objects.items()]:
+            _draw_border(result, line, own)
     if truth is not None:
         _draw_border(result, truth, TRUTH)
     return result.round().astype(np.uint8)
+
+
+def colour_of(number: int) -> tuple[str, tuple[int, int, int]]:
+    """Name and colour of the border of object `number`, counted from 1; 255, a mask of one object, is the first."""
+    return list(OBJECTS.items())[0 if number == 255 else (number - 1) % len(OBJECTS)]
 
 
 def _draw_border(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.masks.png import read_labels
 from benchmarks.masks.submission import check_submission
@@ -18,6 +19,7 @@ from fewshot.evaluation.tasks.measures import ScoredFolder, davis_measures, ris_
 from fewshot.evaluation.tasks.pictures import draw_sample
 from fewshot.evaluation.tasks.predictors import RISPredictor, RVOSPredictor, VOSPredictor
 from fewshot.evaluation.tasks.samples import samples_of
+from fewshot.media.pictures import colour_of
 from tests.episodes.tree import TinyVideo
 from tests.episodes.videos import FRAMES, write_davis
 from tests.fewshot.evaluation.tasks.trees import PAIR, Knowing, LeftHalf, write_ref_davis, write_refcoco
@@ -84,6 +86,10 @@ def test_expressions_of_an_annotator_share_an_image_and_true_masks_score_one(tmp
     assert measures.values["J&F-Mean"] == 1 and set(measures.parts) == set(parts)
     (shown,) = predictor.files(samples[0])
     assert shown[0] == "1: the dog by 0; 2: the cat by 0" and list(shown[1]) == FRAMES
+    picture = np.asarray(Image.open(draw_sample(samples[0], source, predictor, tmp_path / "pictures")).convert("RGB"))
+    for number, name in ((1, "orange"), (2, "light blue")):
+        said, colour = colour_of(number)
+        assert said == name and (picture == colour).all(-1).any(), name
 
 
 def test_masks_hold_the_ids_of_objects_where_an_annotator_leaves_one_out(tmp_path: Path) -> None:
