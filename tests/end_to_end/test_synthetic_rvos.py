@@ -44,7 +44,8 @@ def test_a_stage_and_its_test_with_other_words_beside_the_number(here: Path, mon
     assert stored["rows"] == len(stored["objects"]) and {"shuffled_text"} <= set(stored["beside"])
     assert any(name.startswith("with a twin") for name in stored["beside"])
     (row,) = entries(folder)
-    assert row.training == "synthetic_rvos" and row.leak["images"]["why"] == "split train of the same data set has others"
+    assert row.training == "synthetic_rvos"
+    assert row.leak["images"]["why"] == "split train of the same data set has others"
     assert row.training_run is not None and row.protocol == "expressions@1" and len(row.computed_again) == 3
     assert {name: row.training_run[name] for name in ("steps", "step", "seed", "recipe", "episodes_per_step")} == {
         **{"steps": 2, "step": 2, "seed": 0, "recipe": "corrected", "episodes_per_step": 2}
