@@ -261,7 +261,7 @@ def _missing(kind: type, columns: list[Any]) -> list[str]:
 def _file(path: Path | str) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} is not a file: {GIVE}")
+        raise ValueError(f"{path} is not a file (a run has one when its test has ended): {GIVE}")
     return path
 
 

@@ -96,7 +96,7 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
         overview([tmp_path / "a"], probe="no_support")
     with pytest.raises(ValueError, match="no run was named"):
         overview([])
-    with pytest.raises(ValueError, match=f"^{tmp_path}/empty/results.json is not a file"):
+    with pytest.raises(ValueError, match=f"^{tmp_path}/empty/results.json is not a file .a run has one when its"):
         overview([tmp_path / "empty"])
 
 

@@ -74,7 +74,7 @@ def test_results_of_ref_youtube_vos_are_needed_for_every_video(tmp_path: Path, c
     write_results(tmp_path / "results")
     (tmp_path / "results" / "w").rename(tmp_path / "elsewhere")
     code, _, err = scored(capsys, "task=ref_youtube_vos", f"results={tmp_path / 'results'}", f"data.root={root}")
-    assert code == 1 and "w/0/00000.png is missing" in err
+    assert code == 1 and f"{tmp_path}/results/w/0/00000.png is missing: a mask of every frame is needed" in err
 
 
 def test_missing_frames_of_the_truth_and_masks_of_another_size_are_told(

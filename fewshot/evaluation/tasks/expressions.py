@@ -84,6 +84,8 @@ def _of_item(source: RefVideoSource, folder: Path, item: RVOSItem) -> Expression
 
 def _of_frame(path: Path, truth: NDArray[np.bool_], item: RVOSItem, benchmark: str) -> tuple[float, float]:
     """J and F of a written mask. Raises ValueError, naming it, where it is missing, broken or of another size."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing: a mask of every frame is needed, of every expression of a video")
     labels = read_labels(path)
     if labels.shape != truth.shape:
         (h, w), (ht, wt) = labels.shape, truth.shape
@@ -94,7 +96,9 @@ def _of_frame(path: Path, truth: NDArray[np.bool_], item: RVOSItem, benchmark: s
 def written_folder(benchmark: str, folder: Path, item: RVOSItem) -> Path:
     """Folder of an expression's masks, as the benchmark wants them or, without its outer folder, by video alone."""
     full, bare = result_folder(benchmark, folder, item), folder / item.video / item.expression_id
-    return bare if (folder / item.video).is_dir() and not full.parent.is_dir() else full
+    outer = folder / full.relative_to(folder).parts[0]
+    there = full.parent if bare.parent.is_dir() else outer  # of a video without results: where the others are
+    return full if there.is_dir() else bare
 
 
 def check_truth(source: RefVideoSource) -> None:
