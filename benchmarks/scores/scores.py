@@ -150,7 +150,10 @@ def read_scores(path: Path | str) -> list[Any]:
     """
     path = _file(path)
     if path.suffix == ".json":
-        return scores_from_json(_content(path).get("queries"), path)
+        content = _content(path)
+        if "task" in content:
+            raise ValueError(f"{path} is of a task, which has no episodes to compare: {GIVE}")
+        return scores_from_json(content.get("queries"), path)
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
     except csv.Error as error:

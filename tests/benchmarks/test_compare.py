@@ -77,6 +77,9 @@ def test_files_of_either_kind(tmp_path: Path) -> None:
     assert compare_reports(tmp_path / "a.csv", str(tmp_path / "b.json"), bootstrap=100) == compare(a, b, bootstrap=100)
     with pytest.raises(ValueError, match="c.csv is not a file"):
         compare_reports(tmp_path / "a.csv", tmp_path / "c.csv")
+    (tmp_path / "task.json").write_text('{"task": "rvos", "measures": {"J": 0.5}}')
+    with pytest.raises(ValueError, match=r"task\.json is of a task, which has no episodes to compare"):
+        compare_reports(tmp_path / "a.csv", tmp_path / "task.json")
 
 
 def test_a_report_that_was_counted_by_other_rules_is_refused(tmp_path: Path) -> None:
