@@ -48,12 +48,22 @@ def _members(system: System, part: str, learning: Sequence[str]) -> set[str]:
         beginnings = system.parts.get(part, (part,))
         found = {name for name in learning if any(f"{name}.".startswith(f"{start}.") for start in beginnings)}
     if not found:
-        there = ", ".join(dict.fromkeys(name.split(".")[0] for name in learning)) or "nothing"
+        there = ", ".join(_beginnings(part, learning)) or "nothing"
         raise ValueError(
             f"adaptation.parts={part}: no parameter of system {system.name} that learns lies there; valid are {ALL}, "
             f"{NORMS}, {', '.join(system.parts)}, and beginnings of names, of which there are {there}"
         )
     return found
+
+
+def _beginnings(part: str, names: Sequence[str]) -> list[str]:
+    """Beginnings of names one level below the longest beginning of `part` that there is."""
+    words = part.split(".")
+    for depth in range(len(words), -1, -1):
+        start = "".join(f"{word}." for word in words[:depth])
+        if inside := [name for name in names if name.startswith(start)]:
+            return list(dict.fromkeys(".".join(name.split(".")[: depth + 1]) for name in inside))
+    return []
 
 
 def keeps_features(system: System, parts: Sequence[str]) -> bool:

@@ -185,6 +185,13 @@ def test_parts_choose_parameters_and_rates() -> None:
         rates_of(system, ["head"], [0.1, 0.2])
 
 
+def test_a_part_that_is_not_there_is_told_with_the_names_that_begin_alike() -> None:
+    with pytest.raises(ValueError, match=r"beginnings of names, of which there are backbone$"):
+        adapted(PLAIN("prototype"), parts=["backbones"])
+    with pytest.raises(ValueError, match=r"of which there are backbone\.body\.0, backbone\.body\.1, backbone\.body\.2"):
+        adapted(PLAIN("prototype"), parts=["backbone.body.stage1"])
+
+
 def test_a_rate_that_is_too_large_is_named() -> None:
     learner = adapted(PLAIN("uniref"), rates=[1e6], steps=5)
     references, _ = episode(learner, shots=2)
