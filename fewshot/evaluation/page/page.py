@@ -27,6 +27,7 @@ MARK = '<meta name="generator" content="fewshot report">'  # in the head of ever
 HEAD = 2000  # characters in which the mark stands
 SAVED = 8  # pictures of the run that are shown
 MEGABYTE = 1_000_000
+FEW_STEPS = 100  # of a run, of which a rounded tick would be seen to stand beside its step
 PLOT = (440, 240)  # width and height of a curve, in the units of its drawing
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34  # its margins
 
@@ -180,7 +181,7 @@ def _saved(folder: Path, megabytes: float) -> list[tuple[str, str]]:
 
 
 def _plot(curve: Curve) -> Plot:
-    """A curve in the units of its drawing, with five ticks up and as many across."""
+    """A curve in the units of its drawing, with five ticks up and about as many across, at whole steps."""
     width, height = PLOT[0] - LEFT - RIGHT, PLOT[1] - TOP - BOTTOM
     last = max(step for steps, _ in curve.lines.values() for step in steps)
     top = _round_up(curve.top)
@@ -189,7 +190,8 @@ def _plot(curve: Curve) -> Plot:
         return f"{LEFT + width * step / last:.1f},{TOP + height * (1 - min(max(value, 0), top) / top):.1f}"
 
     lines = [(name, " ".join(map(point, steps, values))) for name, (steps, values) in curve.lines.items()]
-    across = [(LEFT + width * k / 4, f"{last * k / 4:,.0f}") for k in range(5)]
+    parts = next((k for k in (4, 3, 5, 2) if last % k == 0), 4 if last > FEW_STEPS else 1)
+    across = [(LEFT + width * k / parts, f"{last * k / parts:,.0f}") for k in range(parts + 1)]
     up = [(TOP + height * (1 - k / 4), f"{top * k / 4:.3g}") for k in range(5)]
     return Plot(curve.title, tuple(lines), tuple(across), tuple(up))
 

@@ -189,8 +189,19 @@ def test_a_training_stage_has_its_curve_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no results and no measurements yet"):
         write_page(folder, None, Wishes())
     (folder / "metrics.jsonl").write_text('{"step": 5, "train/loss": 0.5}\n')
-    parsed = Parsed(write_page(folder, None, Wishes()).read_text())
+    text = write_page(folder, None, Wishes()).read_text()
+    parsed = Parsed(text)
     assert parsed.tags.count("polyline") == 2 and "table" not in parsed.tags and "one" in parsed.texts
+    drawn = re.search(r'class="c1 dot" points="(\S+) (\S+)"', text)
+    assert drawn and drawn[1] == drawn[2], "one measurement is a dot"
+
+
+def test_ticks_stand_at_whole_steps(tmp_path: Path) -> None:
+    folder = write_trained(tmp_path / "stage", StageConfig(system=PrototypeConfig(), stage="one"))
+    for last, words in ((6, "0 2 4 6"), (2, "0 1 2"), (7, "0 7"), (1500, "0 375 750 1,125 1,500")):
+        (folder / "metrics.jsonl").write_text(f'{{"step": {last}, "train/loss": 0.5}}\n')
+        text = write_page(folder, None, Wishes()).read_text()
+        assert " ".join(re.findall(r'text-anchor="(?:middle|end)">([\d,]+)</text>', text)).endswith(words)
 
 
 def test_a_training_run_is_tested_with_its_own_weights(tmp_path: Path) -> None:
