@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ DISK_ADVICE = {
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """User errors end the program with exit code 1 and their message; other errors keep their trace.
+    """User errors end the program with exit code 1 and their message, Ctrl-C with 130; other errors keep their trace.
 
     FEWSHOT_TRACEBACK=1 or HYDRA_FULL_ERROR=1 shows the trace of every error (`is_user_error` tells them apart).
     """
@@ -41,6 +42,9 @@ def short_errors() -> Iterator[None]:
     except Exception as error:
         tell(error)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:  # Ctrl-C before a run listens to signals, or in a command that is no run
+        print("SIGINT: stopped", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def tell(error: Exception) -> str:

@@ -27,6 +27,8 @@ def remember(config: MetaTrainConfig, command: Command) -> float:
         (Path(config.out) / "folder").mkdir()  # a line of the standard library refuses it
     if config.name == "stopped":
         raise SystemExit(143)  # as a signal ends a run
+    if config.name == "interrupted":
+        raise KeyboardInterrupt
     if config.name == "breaks":
         [][1]
     return 42.0

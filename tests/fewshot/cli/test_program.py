@@ -135,6 +135,11 @@ def test_the_trace_of_a_user_error_is_there_when_it_is_asked_for(call, monkeypat
     assert "Traceback" in err and "shots=0" in err
 
 
+def test_ctrl_c_before_a_run_listens_to_it_leaves_a_line(call):
+    code, out, err, _ = call("name=interrupted")
+    assert (code, out, err) == (130, "", "SIGINT: stopped\n")
+
+
 def test_user_errors_are_told_by_where_they_were_raised():
     with pytest.raises(ValueError) as ours:
         refuse_unknown_keys(["grup=1"], MetaTrainConfig)
