@@ -49,6 +49,7 @@ if "template" in given:  # results.json of another run, which is changed into th
     content = json.loads(Path(given["template"]).read_text())
     content["run"]["trained_with_seed"] = int(given.get("seed", 0))
     for fold in content["folds"]:
-        fold["group"] = int(given["group"])
+        if fold["group"] is not None:  # that is the mean over the folds
+            fold["group"] = int(given["group"])
     (folder / "results.json").write_text(json.dumps(content))
 (folder / "finished.json").write_text(json.dumps({"optimized_metric": score}))
